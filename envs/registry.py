@@ -1,0 +1,76 @@
+"""The environments by name: what each is, and how to make one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gymnasium
+
+from envs.contract import TextEnv
+from envs.errors import unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One line of the list of environments.
+
+    Attributes:
+        name: short name, as on the command line.
+        gymnasium_id: id for ``gymnasium.make``.
+        entry_point: ``module:class`` of the environment, imported on first use.
+        summary: one line for people.
+    """
+
+    name: str
+    gymnasium_id: str
+    entry_point: str
+    summary: str
+
+    def load(self) -> type[TextEnv]:
+        """Import and return the environment's class."""
+        module, _, attribute = self.entry_point.partition(":")
+        return cast(type[TextEnv], getattr(importlib.import_module(module), attribute))
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    environment.name: environment
+    for environment in (
+        Environment(
+            "alfworld",
+            "agentbench/ALFWorld-v0",
+            "envs.alfworld:ALFWorldEnv",
+            "household tasks in text: six task types; official games or generated ones (no download)",
+        ),
+    )
+}
+
+
+def find(name: str) -> Environment:
+    """Return the environment called ``name``, or raise :class:`UserError` with the nearest names."""
+    if name not in ENVIRONMENTS:
+        raise unknown("environment", name, ENVIRONMENTS)
+    return ENVIRONMENTS[name]
+
+
+def make(name: str, **options: Any) -> TextEnv:
+    """Make an environment by its short name; ``options`` go to its class.
+
+    Raises:
+        UserError: unknown name or option, or data that is not installed.
+    """
+    environment = find(name).load()
+    known = [parameter for parameter in inspect.signature(environment).parameters if parameter != "self"]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of environment {name!r}", option, known)
+    return environment(**options)
+
+
+def register() -> None:
+    """Register every environment with Gymnasium; calling it again changes nothing."""
+    for environment in ENVIRONMENTS.values():
+        if environment.gymnasium_id not in gymnasium.registry:
+            gymnasium.register(environment.gymnasium_id, entry_point=environment.entry_point)

@@ -1,0 +1,1 @@
+"""Policies: who acts. Random, expert, walkthrough, replay; networks and language models."""

@@ -1,0 +1,68 @@
+"""The contract of every policy: a batch of prompts in, one response for each out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from envs.contract import Info, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One past step of an episode: what was seen, and what was done then."""
+
+    observation: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Everything that a policy may look at when it chooses one action.
+
+    Attributes:
+        task: the task being played.
+        observation: the present observation.
+        info: the environment's ``info`` of this moment (``admissible_actions`` and so on).
+        history: all earlier turns of this episode, oldest first; its length is the step index.
+        seed: a number of this step alone, derived from the run's seed, the task, the trial and the step:
+            a policy that draws at random draws from it, so that its choice does not depend on which other
+            episodes it is batched with, on the number of workers, or on a resume.
+    """
+
+    task: Task
+    observation: str
+    info: Info
+    history: Sequence[Turn]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a policy answered.
+
+    Attributes:
+        action: the string that goes to the environment, whatever it is.
+        text: the whole answer of a language model, where there is more than the action.
+        details: whatever the policy wants recorded with the step (must be JSON).
+    """
+
+    action: str
+    text: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Policy(Protocol):
+    """Who acts. A policy keeps nothing from one call to the next that could change an answer."""
+
+    @property
+    def name(self) -> str:
+        """Short name for tables."""
+
+    @property
+    def digest(self) -> str:
+        """Short hash of everything that decides the answers; runs resume only with the same one."""
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Answer each prompt: a list of the same length and order."""
