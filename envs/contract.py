@@ -76,6 +76,9 @@ class TextEnv(gymnasium.Env[str, str]):
         max_steps: the episode is truncated after this many steps; at least 1.
     """
 
+    notes: Sequence[str] = ()
+    """What a reader of a result must know: a part of the data set is missing, a stand-in was used."""
+
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
     name: ClassVar[str]
 
@@ -168,7 +171,7 @@ class TextEnv(gymnasium.Env[str, str]):
         truncated = not terminated and self._steps >= self.max_steps
         return self._observation, float(reward), terminated, truncated, self._with_task(info)
 
-    def render(self) -> str:  # type: ignore[override]
+    def render(self) -> str:
         """Return the present observation (render mode ``ansi``)."""
         return self._observation
 

@@ -22,17 +22,27 @@ class Environment:
         gymnasium_id: id for ``gymnasium.make``.
         entry_point: ``module:class`` of the environment, imported on first use.
         summary: one line for people.
+        installer: ``module:function`` that installs its data: ``install(source, write, **options)``.
+        verifier: ``module:function`` that compares it with recordings of the original:
+            ``verify(reference, write) -> (mismatches, one-line summary)``.
     """
 
     name: str
     gymnasium_id: str
     entry_point: str
     summary: str
+    installer: str | None = None
+    verifier: str | None = None
 
     def load(self) -> type[TextEnv]:
         """Import and return the environment's class."""
-        module, _, attribute = self.entry_point.partition(":")
-        return cast(type[TextEnv], getattr(importlib.import_module(module), attribute))
+        return cast(type[TextEnv], load(self.entry_point))
+
+
+def load(entry_point: str) -> Any:
+    """Import ``module:attribute`` and return the attribute."""
+    module, _, attribute = entry_point.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 ENVIRONMENTS: dict[str, Environment] = {
@@ -43,6 +53,8 @@ ENVIRONMENTS: dict[str, Environment] = {
             "agentbench/ALFWorld-v0",
             "envs.alfworld:ALFWorldEnv",
             "household tasks in text: six task types; official games or generated ones (no download)",
+            installer="envs.alfworld.install:install",
+            verifier="envs.alfworld.verify:verify",
         ),
     )
 }

@@ -1,0 +1,46 @@
+"""The command line: which command is which function, and how its end is told."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+
+from agentbench.commands import diff, doctor, evaluate, install, listing, plan, replay, show, verify
+from envs.errors import UserError
+
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+app = typer.Typer(
+    name="agentbench",
+    help="Evaluate, train and compare language agents on long, multi-step tasks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("eval", context_settings=EXTRA)(evaluate.evaluate)
+app.command()(show.show)
+app.command()(replay.replay)
+app.command()(diff.diff)
+app.command()(plan.plan)
+app.command(context_settings=EXTRA)(install.install)
+app.command()(verify.verify)
+app.command()(listing.envs)
+app.command()(listing.policies)
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line: exit code 0 if all went well, 2 for a mistake the user can mend, 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="agentbench: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except UserError as error:
+        print(f"agentbench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,91 @@
+"""``agentbench eval``: play every task, show how far it is, print the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from agentbench.evaluation import Result
+
+
+def evaluate(
+    context: typer.Context,
+    env: Annotated[str, typer.Option(help="environment; 'agentbench envs' lists them")] = "alfworld",
+    split: Annotated[str | None, typer.Option(help="set of tasks; default: the environment's own")] = None,
+    policy: Annotated[str, typer.Option(help="who acts; 'agentbench policies' lists them")] = "random",
+    trials: Annotated[int, typer.Option(help="times each task is played")] = 1,
+    workers: Annotated[int, typer.Option(help="worker processes")] = 2,
+    seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
+    out: Annotated[Path | None, typer.Option(help="folder of the run [results/<env>-<split>-<policy>]")] = None,
+    limit: Annotated[int | None, typer.Option(help="play only this many tasks, drawn with the seed")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="play only this task (id or name); repeatable")] = None,
+    retry_errors: Annotated[bool, typer.Option(help="play episodes that ended in an error again")] = False,
+    step_timeout: Annotated[float, typer.Option(help="seconds a step of the environment may take")] = 60.0,
+    episode_timeout: Annotated[float, typer.Option(help="seconds an episode's environment may take")] = 600.0,
+    memory_limit: Annotated[float, typer.Option(help="MB at which a worker is replaced")] = 2048.0,
+    attempts: Annotated[int, typer.Option(help="tries before an episode counts as an error")] = 3,
+) -> None:
+    """Evaluate a policy on the tasks of an environment, and store every step.
+
+    The same command after an interruption goes on where it stopped. Any other --name value is an option of the
+    environment (--max-steps 30, --engine textworld).
+    """
+    from agentbench.commands.options import parse_extra
+    from agentbench.commands.show import print_runs
+
+    settings: dict[str, Any] = {
+        "split": split,
+        "trials": trials,
+        "workers": workers,
+        "seed": seed,
+        "limit": limit,
+        "tasks": task,
+        "env_options": parse_extra(context.args),
+        "step_timeout": step_timeout,
+        "episode_timeout": episode_timeout,
+        "memory_limit": memory_limit,
+        "attempts": attempts,
+    }
+    result = _with_progress(env, policy, out, retry_errors, settings)
+    print_runs([result.run])
+
+
+def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, settings: dict[str, Any]) -> Result:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from agentbench.evaluation import Progress as Report
+    from agentbench.evaluation import evaluate as run
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        shown = bar.add_task(f"{policy} on {env}", total=None, rate="")
+        state: dict[str, float] = {"finished": 0, "total": 0}
+
+        def report(progress: Report) -> None:
+            speed = bar.tasks[shown].speed
+            rate = f"{progress.successes} won" + (f", {speed:.1f}/s" if speed else "")
+            if progress.errors:
+                rate += f", {progress.errors} errors"
+            bar.update(shown, completed=progress.finished, total=progress.total, rate=rate)
+            state.update(finished=progress.finished, total=progress.total)
+
+        try:
+            return run(env, policy, out=out, retry_errors=retry_errors, on_progress=report, **settings)
+        except KeyboardInterrupt:
+            bar.stop()
+            console.print(
+                f"stopped: {state['finished']:.0f} of {state['total']:.0f} episodes are finished and stored; "
+                "the same command goes on from there"
+            )
+            raise typer.Exit(130) from None

@@ -1,0 +1,25 @@
+"""``agentbench install``: fetch a benchmark's data, or take a local copy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def install(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="environment whose data to install")],
+    source: Annotated[
+        str | None, typer.Option("--from", help="archive or folder to take it from, instead of a download")
+    ] = None,
+) -> None:
+    """Install the official data of an environment under $AGENTBENCH_HOME, with digests checked."""
+    from agentbench.commands.options import parse_extra
+    from envs.errors import UserError
+    from envs.registry import find, load
+
+    environment = find(name)
+    if environment.installer is None:
+        raise UserError(f"environment {name!r} needs no data")
+    load(environment.installer)(source, typer.echo, **parse_extra(context.args))

@@ -1,0 +1,42 @@
+"""Options that belong to an environment and not to a command: ``--goals synthetic``, ``--engine textworld``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from envs.errors import UserError
+
+
+def parse_extra(arguments: list[str]) -> dict[str, Any]:
+    """Read ``--some-name value`` and ``--some-name=value`` pairs; a lone ``--some-name`` means true.
+
+    Values that are JSON (numbers, true, false, null, lists) are read as such, all others are strings.
+
+    Raises:
+        UserError: an argument that belongs to no option.
+    """
+    options: dict[str, Any] = {}
+    waiting: str | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            if waiting:
+                options[waiting] = True
+            name, has_value, value = argument[2:].partition("=")
+            waiting = name.replace("-", "_")
+            if has_value:
+                options[waiting], waiting = _value(value), None
+        elif waiting:
+            options[waiting], waiting = _value(argument), None
+        else:
+            raise UserError(f"unexpected argument {argument!r}: options are given as --name value")
+    if waiting:
+        options[waiting] = True
+    return options
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

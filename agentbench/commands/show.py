@@ -1,0 +1,47 @@
+"""``agentbench show``: the table of one or several runs again, and its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from agentbench.store import Run
+
+
+def show(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs")],
+    plot: Annotated[Path | None, typer.Option(help="also draw the success rates to this PNG, SVG or PDF file")] = None,
+) -> None:
+    """Print a run's success rates with intervals, by task type, with errors apart."""
+    from agentbench.store import open_run
+
+    opened = [open_run(folder) for folder in runs]
+    print_runs(opened)
+    if plot:
+        from agentbench.summary import plot_summaries, summarise
+
+        plot_summaries({run.folder.name: summarise(run.episodes) for run in opened}, plot)
+        typer.echo(f"picture: {plot}")
+
+
+def print_runs(runs: list[Run]) -> None:
+    """Print the table of each run, where it lies, and what a reader of the number must know."""
+    from rich.console import Console
+
+    from agentbench.summary import render, summarise
+
+    console = Console()
+    for run in runs:
+        identity = run.config.get("identity", {})
+        what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
+        frame = run.episodes
+        expected = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
+        console.print(render(summarise(frame), title=what))
+        if len(frame) < expected:
+            console.print(f"[yellow]not finished:[/] {len(frame)} of {expected} episodes; the same command goes on")
+        for note in run.config.get("notes", []):
+            console.print(f"[yellow]note:[/] {note}")
+        console.print(f"run: {run.folder}")

@@ -1,0 +1,125 @@
+"""What is installed here, what is missing, and what to type to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from packaging.requirements import Requirement
+
+from envs.home import data_home
+from envs.registry import ENVIRONMENTS
+
+State = Literal["ok", "missing", "optional"]
+EXTRAS = {
+    "alfworld": "the original engine of ALFWorld, as reference back end",
+    "train": "training, and language models with transformers",
+    "vllm": "fast rollouts of language models",
+    "openai": "policies behind an OpenAI-compatible server",
+    "ray": "rollouts on a cluster",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        what: the thing looked at.
+        state: ``ok``; ``missing`` (something will not work); ``optional`` (only needed for what it names).
+        detail: what was found.
+        remedy: what to type, or empty.
+    """
+
+    what: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at the machine, the packages and the data sets."""
+    return [*_machine(), *_packages(), *_data()]
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("Python", "ok", platform.python_version())
+    memory = psutil.virtual_memory()
+    gigabytes = 1024**3
+    yield Finding(
+        "machine",
+        "ok",
+        f"{os.cpu_count()} cores, {memory.available / gigabytes:.1f} of {memory.total / gigabytes:.1f} GB memory free",
+    )
+    home = data_home()
+    exists = next(folder for folder in [home, *home.parents] if folder.exists())
+    free = shutil.disk_usage(exists).free / gigabytes
+    writable = os.access(exists, os.W_OK)
+    yield Finding(
+        "data folder",
+        "ok" if writable else "missing",
+        f"{home} ({free:.0f} GB free)" + ("" if writable else ", not writable"),
+        "" if writable else "export AGENTBENCH_HOME=<a folder you may write to>",
+    )
+    gpu = shutil.which("nvidia-smi") is not None
+    yield Finding(
+        "GPU",
+        "ok" if gpu else "optional",
+        "nvidia-smi found" if gpu else "none found; nothing here needs one",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    requirements = [Requirement(text) for text in importlib.metadata.requires("agentbench") or []]
+    core = [each for each in requirements if each.marker is None]
+    faults = [fault for each in core if (fault := _fault(each))]
+    yield Finding(
+        "core packages",
+        "missing" if faults else "ok",
+        "; ".join(faults) or f"all {len(core)} are there",
+        "pip install agentbench" if faults else "",
+    )
+    for extra, purpose in EXTRAS.items():
+        wanted = [each for each in requirements if each.marker and each.marker.evaluate({"extra": extra})]
+        faults = [fault for each in wanted if (fault := _fault(each))]
+        detail = "; ".join(faults) + f" ({purpose})" if faults else "installed"
+        yield Finding(
+            f"extra [{extra}]",
+            "optional" if faults else "ok",
+            detail,
+            f"pip install 'agentbench[{extra}]'" if faults else "",
+        )
+
+
+def _fault(requirement: Requirement) -> str | None:
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    if not requirement.specifier.contains(version, prereleases=True):
+        return f"{requirement.name} {version} is not {requirement.specifier}"
+    return None
+
+
+def _data() -> Iterator[Finding]:
+    for name, environment in ENVIRONMENTS.items():
+        if environment.installer is None:
+            continue
+        folder: Path = data_home() / name
+        files = sorted(path for path in folder.glob("**/*") if path.is_file()) if folder.is_dir() else []
+        megabytes = sum(path.stat().st_size for path in files) / 1e6
+        yield Finding(
+            f"data of {name}",
+            "ok" if files else "optional",
+            f"{folder}: {len(files)} files, {megabytes:.1f} MB"
+            if files
+            else "official data not installed; generated tasks work",
+            "" if files else f"agentbench install {name}",
+        )

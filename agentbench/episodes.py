@@ -1,0 +1,111 @@
+"""What one finished episode is: a record of its steps, and how it is written as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+MAX_TEXT = 20_000
+"""Longest action or answer, in characters, that is stored whole."""
+
+Outcome = Literal["success", "failure", "error"]
+Key = tuple[str, int]
+"""What names an episode within a run: (task id, trial)."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One observation and the action that answered it.
+
+    Attributes:
+        observation: what the policy saw.
+        anchor: key of the situation before the action; equal keys in a task are the same situation.
+        admissible_actions: the actions that were offered, or None where the environment cannot list them.
+        action: what the policy did.
+        reward: what the environment gave for it.
+        is_valid: whether the environment understood the action.
+        terminated: the episode ended by itself with this step.
+        truncated: the episode was cut after this step.
+        score: progress in [0, 1] after the action.
+        text: a language model's whole answer, where there is more than the action.
+        details: whatever the policy wanted recorded.
+    """
+
+    observation: str
+    anchor: str
+    admissible_actions: list[str] | None
+    action: str
+    reward: float
+    is_valid: bool
+    terminated: bool
+    truncated: bool
+    score: float
+    text: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Episode:
+    """One rollout of one task.
+
+    Attributes:
+        task_id, task_name, task_type: the task (see :class:`envs.Task`).
+        trial: 0, 1, … when a task is played several times.
+        outcome: ``success``, ``failure``, or ``error``: the infrastructure failed, the agent was not judged.
+        won: solved at the end (False for an error).
+        score: the benchmark's score at the end, in [0, 1].
+        steps: the steps, in order.
+        final_observation, final_anchor: what came after the last action.
+        error: what went wrong, for the outcome ``error``.
+        timing: seconds and attempts; never part of what two runs are compared by.
+    """
+
+    task_id: str
+    task_name: str
+    task_type: str
+    trial: int
+    outcome: Outcome
+    won: bool
+    score: float
+    steps: list[Step]
+    final_observation: str = ""
+    final_anchor: str = ""
+    error: str | None = None
+    timing: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """The episode's name within its run."""
+        return (self.task_id, self.trial)
+
+
+def to_line(episode: Episode) -> str:
+    """Write an episode as one line of JSON, with its line end. Only ASCII, so no encoding can harm it."""
+    return json.dumps({"schema": SCHEMA_VERSION, **asdict(episode)}, separators=(",", ":")) + "\n"
+
+
+def from_line(line: str | bytes) -> Episode:
+    """Read what :func:`to_line` wrote.
+
+    Raises:
+        ValueError: the line is not an episode, or of a newer schema than this version knows.
+    """
+    record = json.loads(line)
+    if not isinstance(record, dict) or "schema" not in record:
+        raise ValueError("not an episode")
+    if record.pop("schema") > SCHEMA_VERSION:
+        raise ValueError("written by a newer agentbench: upgrade to read it")
+    try:
+        return Episode(**{**record, "steps": [Step(**step) for step in record["steps"]]})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an episode: {error}") from error
+
+
+def clean_text(text: str) -> str:
+    """Make a policy's text storable: no lone surrogates, at most :data:`MAX_TEXT` characters and a mark of the cut."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}…[cut: {len(text)} characters]"
+    return text

@@ -1,0 +1,187 @@
+"""Evaluate a policy: play every task, store what finishes, resume what was cut short, summarise."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentbench.config import EvaluateConfig, check_config
+from agentbench.episodes import Episode
+from agentbench.provenance import describe, digest
+from agentbench.rollout import Job, PlayOptions, play
+from agentbench.rollout.pool import Recipe
+from agentbench.store import Run, RunWriter, open_run
+from envs.contract import Task, TextEnv
+from envs.errors import UserError
+from envs.registry import find, make
+from policies import Policy, make_policy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from agentbench.summary import Summary
+
+log = logging.getLogger("agentbench")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an evaluation gave.
+
+    Attributes:
+        run: the stored run, with every step.
+        notes: what a reader of the number must know (a part of the data set is missing, say).
+    """
+
+    run: Run
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row an episode."""
+        return self.run.episodes
+
+    @property
+    def summary(self) -> Summary:
+        """Rates with intervals, overall and by task type."""
+        from agentbench.summary import summarise
+
+        return summarise(self.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an evaluation is: handed to ``on_progress`` after every episode."""
+
+    finished: int
+    total: int
+    successes: int
+    errors: int
+
+
+def evaluate(
+    env: str = "alfworld",
+    policy: str | Policy = "random",
+    *,
+    split: str | None = None,
+    out: str | Path | None = None,
+    retry_errors: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
+) -> Result:
+    """Play ``policy`` on the tasks of ``env`` and store the run.
+
+    Calling it again with the same arguments after it was cut short goes on where it stopped, and gives the same
+    tables as an uninterrupted run.
+
+    Args:
+        env: name of an environment (``agentbench envs`` lists them).
+        policy: name of a policy, or any object with ``name``, ``digest`` and ``act``.
+        split: set of tasks; None for the environment's default.
+        out: folder of the run; None for ``results/<env>-<split>-<policy>``.
+        retry_errors: play the episodes again that ended in an error of the infrastructure.
+        on_progress: called after every finished episode.
+        **settings: the other fields of :class:`agentbench.config.EvaluateConfig`.
+
+    Raises:
+        UserError: a setting, the data, the folder or the policy is wrong; finished episodes are kept.
+    """
+    name = policy if isinstance(policy, str) else policy.name
+    config = check_config(env=env, policy=name, split=split, **settings)
+    environment = make_environment(config)
+    actor = make_policy(policy, environment=config.env) if isinstance(policy, str) else policy
+    tasks = choose_tasks(environment, config)
+    folder = Path(out) if out is not None else default_folder(config, environment)
+    identity = run_identity(config, environment, actor, tasks)
+    record = {
+        "kind": "evaluate",
+        "config": config.model_dump(),
+        "notes": list(environment.notes),
+        **describe(),
+    }
+    jobs = [Job(task, trial) for trial in range(config.trials) for task in tasks]
+    with RunWriter(folder, identity, record, retry_errors=retry_errors) as writer:
+        _play_missing(writer, jobs, actor, config, environment, on_progress)
+        writer.close_tables()
+    return Result(open_run(folder), tuple(environment.notes))
+
+
+def _play_missing(
+    writer: RunWriter,
+    jobs: Sequence[Job],
+    policy: Policy,
+    config: EvaluateConfig,
+    environment: TextEnv,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    missing = [job for job in jobs if (job.task.id, job.trial) not in writer.finished]
+    if writer.finished:
+        log.info("resuming: %d of %d episodes are finished", len(jobs) - len(missing), len(jobs))
+
+    def report() -> None:
+        if on_progress:
+            outcomes = list(writer.finished.values())
+            on_progress(Progress(len(outcomes), len(jobs), outcomes.count("success"), outcomes.count("error")))
+
+    def finished(episode: Episode) -> None:
+        writer.add(episode)
+        report()
+
+    report()
+    options = PlayOptions(**config.model_dump(include=set(PlayOptions.__dataclass_fields__)))
+    play(Recipe(find(config.env), environment_options(config)), policy, missing, options, finished)
+
+
+def make_environment(config: EvaluateConfig) -> TextEnv:
+    """Make the environment that a configuration names."""
+    return make(config.env, **environment_options(config))
+
+
+def environment_options(config: EvaluateConfig) -> dict[str, Any]:
+    """Return the keyword arguments of the environment's class."""
+    split = {} if config.split is None else {"split": config.split}
+    return {**split, **config.env_options}
+
+
+def choose_tasks(environment: TextEnv, config: EvaluateConfig) -> list[Task]:
+    """Return the tasks to play, in the environment's order.
+
+    ``limit`` draws without replacement and with the seed: the first tasks of a list are rarely typical of it.
+    """
+    tasks = list(environment.tasks)
+    if config.tasks is not None:
+        wanted = {environment.find_task(key).id for key in config.tasks}
+        tasks = [task for task in tasks if task.id in wanted]
+    if config.limit is not None and config.limit < len(tasks):
+        drawn = set(random.Random(config.seed).sample(range(len(tasks)), config.limit))
+        tasks = [task for index, task in enumerate(tasks) if index in drawn]
+    if not tasks:
+        raise UserError(f"no tasks to play in environment {config.env!r}")
+    return tasks
+
+
+def run_identity(config: EvaluateConfig, environment: TextEnv, policy: Policy, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Return everything that decides the episodes of a run: only a run with an equal one is resumed."""
+    return {
+        "env": config.env,
+        "split": config.split,
+        "env_options": config.env_options,
+        "environment_digest": environment.digest,
+        "policy": policy.name,
+        "policy_digest": policy.digest,
+        "trials": config.trials,
+        "seed": config.seed,
+        "number_of_tasks": len(tasks),
+        "tasks_digest": digest([task.id for task in tasks]),
+    }
+
+
+def default_folder(config: EvaluateConfig, environment: TextEnv) -> Path:
+    """Return ``results/<env>-<split>-<policy>``, made fit for a file name."""
+    split = config.split or getattr(environment, "split", "default")
+    name = f"{config.env}-{split}-{config.policy}"
+    return Path("results") / "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

@@ -1,0 +1,315 @@
+"""Play episodes: whoever is ready acts next, in the largest batch that is ready.
+
+Episodes are independent: a slow environment holds up nobody but itself. An episode whose worker hangs, dies,
+grows too large or raises is played again from its start in a fresh worker; after :attr:`PlayOptions.attempts`
+tries its outcome is ``error``, never ``failure``: the agent was not judged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentbench.episodes import Episode, Step, clean_text
+from agentbench.provenance import stable_seed
+from agentbench.rollout.pool import Recipe, Worker, WorkerFailure, ready
+from envs.contract import Info, Task
+from envs.errors import UserError
+from policies.contract import Policy, Prompt, Response, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One episode to play: a task, and which trial of it."""
+
+    task: Task
+    trial: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayOptions:
+    """Limits of a rollout. Seconds count the environment's work alone, never the policy's thinking.
+
+    Attributes:
+        workers: number of worker processes; at least 1.
+        seed: every random draw of an episode derives from it, the task's id and the trial.
+        step_timeout: seconds that one ``reset`` or ``step`` may take.
+        episode_timeout: seconds that all of an episode's ``reset`` and ``step`` calls may take together.
+        start_timeout: seconds in which a worker must have made its environment.
+        memory_limit: MB of resident memory at which a worker is replaced.
+        attempts: how often an episode is tried before its outcome is ``error``.
+    """
+
+    workers: int = 1
+    seed: int = 0
+    step_timeout: float = 60.0
+    episode_timeout: float = 600.0
+    start_timeout: float = 120.0
+    memory_limit: float = 2048.0
+    attempts: int = 3
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One worker and the episode it is playing, if any."""
+
+    worker: Worker
+    starting: bool = True
+    job: Job | None = None
+    steps: list[Step] = field(default_factory=list)
+    history: list[Turn] = field(default_factory=list)
+    observation: str = ""
+    info: Info = field(default_factory=dict)
+    response: Response | None = None
+    seconds: float = 0.0
+    asked: float = 0.0
+
+
+class _Rollout:
+    """The state of one :func:`play`: seats, waiting jobs, and how often each was tried."""
+
+    def __init__(self, recipe: Recipe, policy: Policy, jobs: Iterable[Job], options: PlayOptions) -> None:
+        self.recipe, self.policy, self.options = recipe, policy, options
+        self.waiting = deque(jobs)
+        self.failures: dict[Job, int] = {}
+        self.failed_starts = 0
+        self.finished: list[Episode] = []
+        self.checked_memory = time.monotonic()
+        self.seats = [self._new_seat() for _ in range(min(options.workers, len(self.waiting)))]
+
+    # -- one turn of the loop ----------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Wait for whoever is ready, let the policy act for all of them, hand out waiting jobs."""
+        now = time.monotonic()
+        nearest = min(seat.worker.deadline for seat in self.seats)
+        by_worker = {seat.worker: seat for seat in self.seats}
+        acting = []
+        for worker in ready(by_worker, min(1.0, max(0.0, nearest - now))):
+            seat = by_worker[worker]
+            try:
+                if self._take_reply(seat):
+                    acting.append(seat)
+            except WorkerFailure as failure:
+                self._replace(seat, str(failure))
+        self._act(acting)
+        self._supervise()
+
+    def _take_reply(self, seat: _Seat) -> bool:
+        """Take in a worker's reply; tell whether its episode now waits for an action."""
+        reply = seat.worker.receive()
+        seat.seconds += time.monotonic() - seat.asked
+        if seat.starting:
+            seat.starting = False
+            self.failed_starts = 0
+            self._next_job(seat)
+            return False
+        observation, reward, terminated, truncated, info = reply
+        assert seat.job is not None
+        if seat.response is None:
+            if info["task_id"] != seat.job.task.id:
+                raise WorkerFailure(f"asked for task {seat.job.task.id}, the worker plays {info['task_id']}")
+        else:
+            self._record(seat, reward, terminated, truncated, info)
+        seat.observation, seat.info = observation, info
+        if not (terminated or truncated):
+            return True
+        self._finish(seat, "success" if info["won"] else "failure")
+        self._next_job(seat)
+        return False
+
+    def _record(self, seat: _Seat, reward: float, terminated: bool, truncated: bool, info: Info) -> None:
+        assert seat.response is not None
+        before, response = seat.info, seat.response
+        admissible = before.get("admissible_actions")
+        seat.steps.append(
+            Step(
+                observation=seat.observation,
+                anchor=str(before["anchor"]),
+                admissible_actions=None if admissible is None else list(admissible),
+                action=clean_text(response.action),
+                reward=reward,
+                is_valid=bool(info["is_valid"]),
+                terminated=terminated,
+                truncated=truncated,
+                score=float(info["score"]),
+                text=None if response.text is None else clean_text(response.text),
+                details=response.details,
+            )
+        )
+        seat.history.append(Turn(seat.observation, response.action))
+
+    def _act(self, seats: list[_Seat]) -> None:
+        if not seats:
+            return
+        for seat, answer in zip(seats, act(self.policy, [self._prompt(seat) for seat in seats]), strict=True):
+            if isinstance(answer, str):
+                self._finish(seat, "error", answer)
+                self._next_job(seat)
+            else:
+                seat.response = answer
+                self._ask(seat, "step", answer.action)
+
+    def _prompt(self, seat: _Seat) -> Prompt:
+        assert seat.job is not None
+        task, trial = seat.job.task, seat.job.trial
+        seed = stable_seed(self.options.seed, task.id, trial, len(seat.steps))
+        # The list only grows, so a policy that kept a prompt would see later turns: give it its own copy.
+        return Prompt(
+            task=task,
+            observation=seat.observation,
+            info=seat.info,
+            history=tuple(seat.history),
+            seed=seed,
+            trial=trial,
+        )
+
+    # -- jobs ----------------------------------------------------------------------------------------
+
+    def _ask(self, seat: _Seat, command: str, arguments: Any) -> None:
+        left = self.options.episode_timeout - seat.seconds
+        seat.asked = time.monotonic()
+        seat.worker.request(command, arguments, max(0.0, min(self.options.step_timeout, left)))
+
+    def _next_job(self, seat: _Seat) -> None:
+        seat.job, seat.response, seat.seconds = None, None, 0.0
+        seat.steps, seat.history = [], []
+        if seat.worker.memory() > self.options.memory_limit:
+            self._renew(seat)
+        elif self.waiting:
+            seat.job = self.waiting.popleft()
+            task, trial = seat.job.task, seat.job.trial
+            self._ask(seat, "reset", (task.name, stable_seed(self.options.seed, task.id, trial)))
+        else:
+            self._leave(seat)
+
+    def _finish(self, seat: _Seat, outcome: str, error: str | None = None) -> None:
+        assert seat.job is not None
+        task, info = seat.job.task, seat.info
+        tries = self.failures.get(seat.job, 0)
+        judged = outcome != "error"
+        self.finished.append(
+            Episode(
+                task_id=task.id,
+                task_name=task.name,
+                task_type=task.type,
+                trial=seat.job.trial,
+                outcome=outcome,  # type: ignore[arg-type]
+                won=outcome == "success",
+                score=float(info["score"]) if judged else 0.0,
+                steps=seat.steps,
+                final_observation=seat.observation if judged else "",
+                final_anchor=str(info["anchor"]) if judged else "",
+                error=error,
+                timing={"environment_seconds": round(seat.seconds, 4), "attempts": tries + judged},
+            )
+        )
+
+    # -- supervision ---------------------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        now = time.monotonic()
+        check_memory = now - self.checked_memory > 1.0
+        if check_memory:
+            self.checked_memory = now
+        for seat in list(self.seats):
+            if now > seat.worker.deadline:
+                self._replace(seat, self._overdue(seat))
+            elif check_memory and seat.job and (used := seat.worker.memory()) > self.options.memory_limit:
+                self._replace(seat, f"the worker grew to {used:.0f} MB (limit {self.options.memory_limit:.0f} MB)")
+
+    def _overdue(self, seat: _Seat) -> str:
+        if seat.starting:
+            return f"the worker did not start within {self.options.start_timeout:g} s"
+        if seat.seconds + time.monotonic() - seat.asked >= self.options.episode_timeout:
+            return f"the episode took more than {self.options.episode_timeout:g} s"
+        return f"a step took more than {self.options.step_timeout:g} s"
+
+    def _replace(self, seat: _Seat, why: str) -> None:
+        """Throw the worker away; play its episode again, or give it up after the last attempt."""
+        job = seat.job
+        if seat.starting:
+            self.failed_starts += 1
+            if self.failed_starts >= self.options.attempts:
+                raise UserError(f"workers cannot start the environment {self.recipe.environment.name!r}: {why}")
+        elif job is not None:
+            self.failures[job] = self.failures.get(job, 0) + 1
+            if self.failures[job] >= self.options.attempts:
+                self._finish(seat, "error", why)
+            else:
+                self.waiting.appendleft(job)
+        if self.waiting:
+            self._renew(seat)
+        else:
+            self._leave(seat)
+
+    def _new_seat(self) -> _Seat:
+        return _Seat(Worker(self.recipe, self.options.start_timeout), asked=time.monotonic())
+
+    def _renew(self, seat: _Seat) -> None:
+        seat.worker.kill()
+        self.seats[self.seats.index(seat)] = self._new_seat()
+
+    def _leave(self, seat: _Seat) -> None:
+        seat.worker.kill()
+        self.seats.remove(seat)
+
+    def close(self) -> None:
+        """End every worker."""
+        for seat in self.seats:
+            seat.worker.kill()
+        self.seats.clear()
+
+
+def act(policy: Policy, prompts: Sequence[Prompt]) -> list[Response | str]:
+    """Ask the policy; where it raises, ask for each prompt alone, so that one bad episode spoils no other.
+
+    Returns:
+        for each prompt the response, or the text of what was raised.
+
+    Raises:
+        UserError: the policy says that it cannot work at all, or breaks its contract.
+    """
+    try:
+        return _checked(policy, policy.act(prompts), len(prompts))
+    except UserError:
+        raise
+    except Exception as error:
+        if len(prompts) == 1:
+            return [f"the policy failed: {type(error).__name__}: {error}"]
+    return [act(policy, [prompt])[0] for prompt in prompts]
+
+
+def _checked(policy: Policy, answers: Any, count: int) -> list[Response | str]:
+    if not isinstance(answers, list) or len(answers) != count:
+        raise UserError(f"policy {policy.name!r}: act() must return a list of {count} responses")
+    for answer in answers:
+        if not isinstance(answer, Response) or not isinstance(answer.action, str):
+            raise UserError(f"policy {policy.name!r}: act() must return Response objects whose action is a string")
+    return answers
+
+
+def play(
+    recipe: Recipe,
+    policy: Policy,
+    jobs: Iterable[Job],
+    options: PlayOptions,
+    on_finished: Callable[[Episode], None],
+) -> None:
+    """Play every job once and hand each finished episode to ``on_finished``, in the order they finish.
+
+    Raises:
+        UserError: the environment cannot be started, or the policy cannot work; what was finished was handed on.
+    """
+    rollout = _Rollout(recipe, policy, jobs, options)
+    try:
+        while rollout.seats:
+            rollout.turn()
+            for episode in rollout.finished:
+                on_finished(episode)
+            rollout.finished.clear()
+    finally:
+        rollout.close()

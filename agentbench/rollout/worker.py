@@ -1,0 +1,73 @@
+"""The worker process: one environment, driven over a pipe, reused from task to task.
+
+Started as ``python -m agentbench.rollout.worker FD PARENT`` with one end of a socket pair. It reads
+``(command, arguments)`` and answers ``("ok", reply)`` or ``("failed", text)``. It is a process of its own and
+not a fork, so that it starts small, and no ``__main__`` guard is needed in the user's script.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+from envs.contract import TextEnv
+from envs.errors import UserError
+from envs.registry import load
+
+
+def serve(connection: Connection) -> None:
+    """Answer commands until the other end is closed."""
+    environment: TextEnv | None = None
+    while True:
+        try:
+            command, arguments = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            if command == "make":
+                path, entry_point, options = arguments
+                sys.path[:] = path
+                environment = load(entry_point)(**options)
+                reply: Any = None
+            else:
+                assert environment is not None
+                reply = _play(environment, command, arguments)
+        except UserError as error:
+            connection.send(("failed", str(error)))
+        except Exception as error:  # whatever an environment raises is the parent's to count and report
+            connection.send(("failed", f"{type(error).__name__}: {error}"))
+        else:
+            connection.send(("ok", reply))
+
+
+def _play(environment: TextEnv, command: str, arguments: Any) -> tuple[Any, ...]:
+    if command == "reset":
+        task, seed = arguments
+        observation, info = environment.reset(seed=seed, options={"task": task})
+        return observation, 0.0, False, False, info
+    return environment.step(arguments)
+
+
+def _die_with(parent: int) -> None:
+    """End this process, even in the middle of a step, soon after its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main() -> None:
+    """Run the worker on the descriptor and for the parent named on the command line."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    # Ctrl-C reaches the whole process group: the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    serve(Connection(descriptor))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""The run store: a folder a run, to which finished episodes are only ever added.
+
+``run.json``         what was asked for, and by which code (written once, at the start)
+``episodes.jsonl``   one finished episode a line, on disk before the next one counts: what makes a run resumable
+``episodes.parquet`` one row an episode, sorted by task id and trial (written at the end)
+``steps.parquet``    one row a step, in the same order
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from agentbench.episodes import SCHEMA_VERSION, Episode, Key, from_line, to_line
+from agentbench.files import replaced, write_text
+from envs.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from credit import Steps
+
+log = logging.getLogger("agentbench")
+
+RUN_FILE, EPISODES_FILE, LOCK_FILE = "run.json", "episodes.jsonl", ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run on disk, for reading.
+
+    Attributes:
+        folder: where it lies.
+        config: what was asked for (``run.json``).
+    """
+
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def episodes(self) -> pd.DataFrame:
+        """One row an episode: see :data:`agentbench.tables.EPISODE_COLUMNS`."""
+        return self._table("episodes")
+
+    @property
+    def step_table(self) -> pd.DataFrame:
+        """One row a step, with text: see :data:`agentbench.tables.STEP_COLUMNS`."""
+        return self._table("steps")
+
+    def steps(self) -> Steps:
+        """Return the step table as the credit schemes take it; a task's rollouts are one group.
+
+        Episodes that ended in an error of the infrastructure are left out: nobody knows what they earned.
+        """
+        from agentbench.tables import step_table_of
+        from credit import Steps
+
+        return Steps.from_frame(step_table_of(self))
+
+    def read_episodes(self) -> list[Episode]:
+        """Return every finished episode, sorted by key."""
+        return list(read_sorted(self.folder / EPISODES_FILE))
+
+    def _table(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        from agentbench.tables import write_tables
+
+        path = self.folder / f"{name}.parquet"
+        lines = self.folder / EPISODES_FILE
+        if not path.exists() or (lines.exists() and lines.stat().st_mtime_ns > path.stat().st_mtime_ns):
+            write_tables(self.folder)
+        return pd.read_parquet(path)
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a run for reading, finished or not.
+
+    Raises:
+        UserError: there is no run in that folder, or its ``run.json`` is damaged.
+    """
+    path = Path(folder)
+    if not (path / RUN_FILE).is_file():
+        raise UserError(f"no run in {path}: it has no {RUN_FILE} (make one with: agentbench eval --out {path})")
+    return Run(path, _read_config(path))
+
+
+load = open_run
+
+
+class RunWriter:
+    """A run being written: holds the folder's lock, knows what is finished, adds what finishes.
+
+    Use it as a context manager. Opening a folder that holds the same run goes on with it.
+
+    Args:
+        folder: made if it does not exist.
+        identity: everything that decides the episodes; a folder with another identity is refused.
+        record: further facts for ``run.json`` (versions, number of workers): not compared.
+        retry_errors: forget the episodes that ended in an error, so that they are played again.
+
+    Raises:
+        UserError: the folder holds another run, or one that is being written now, or cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], record: dict[str, Any], *, retry_errors: bool = False
+    ) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(folder / LOCK_FILE)
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise UserError(
+                f"{folder} is being written by another process: wait for it, or choose another --out"
+            ) from error
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+        try:
+            self._claim(identity, record)
+            self.finished: dict[Key, str] = _repair(folder / EPISODES_FILE)
+            if retry_errors:
+                self.finished = {key: outcome for key, outcome in self.finished.items() if outcome != "error"}
+            self._file = (folder / EPISODES_FILE).open("ab", buffering=0)
+        except OSError as error:
+            self._lock.release()
+            raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def add(self, episode: Episode) -> None:
+        """Store a finished episode; on return it is on disk.
+
+        Raises:
+            UserError: it could not be written (a full disk); everything stored before is kept whole.
+        """
+        line = to_line(episode).encode()
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(start)
+            raise UserError(
+                f"cannot write to {self.folder / EPISODES_FILE}: {error.strerror or error}; "
+                f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
+            ) from error
+        self.finished[episode.key] = episode.outcome
+
+    def close_tables(self) -> None:
+        """Write the two Parquet tables from the finished episodes."""
+        from agentbench.tables import write_tables
+
+        try:
+            write_tables(self.folder)
+        except OSError as error:
+            raise UserError(
+                f"cannot write the tables in {self.folder}: {error.strerror or error}; all "
+                f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
+            ) from error
+
+    def _claim(self, identity: dict[str, Any], record: dict[str, Any]) -> None:
+        path = self.folder / RUN_FILE
+        identity = json.loads(json.dumps(identity, default=str))
+        if not path.exists():
+            if (self.folder / EPISODES_FILE).exists():
+                raise UserError(f"{self.folder} has episodes but no {RUN_FILE}: choose another --out")
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            content = {"schema": SCHEMA_VERSION, "identity": identity, "started": started, **record}
+            write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+            return
+        there = _read_config(self.folder).get("identity", {})
+        if there != identity:
+            changes = [
+                f"{name}: {_short(there.get(name))} → {_short(identity.get(name))}"
+                for name in sorted({*there, *identity})
+                if there.get(name) != identity.get(name)
+            ]
+            raise UserError(
+                f"{self.folder} holds a run of another configuration ({'; '.join(changes)}): "
+                "choose another --out, or repeat that run's settings to resume it"
+            )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / RUN_FILE} cannot be read ({error}): the run's folder is damaged") from error
+    if not isinstance(config, dict) or config.get("schema", 0) > SCHEMA_VERSION:
+        raise UserError(f"{folder / RUN_FILE} was written by a newer agentbench: upgrade to read it")
+    return config
+
+
+def _repair(path: Path) -> dict[Key, str]:
+    """Read the keys of all finished episodes; cut a torn last line, set damaged ones aside, warn of both."""
+    finished: dict[Key, str] = {}
+    if not path.exists():
+        return finished
+    damaged: list[int] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("torn")
+                episode = from_line(line)
+            except ValueError:
+                damaged.append(number)
+            else:
+                finished[episode.key] = episode.outcome
+    if damaged:
+        listed = ", ".join(map(str, damaged[:5])) + (", …" if len(damaged) > 5 else "")
+        log.warning(
+            "%s: %d damaged or torn line(s) (line %s) were cut out; these episodes are played again",
+            path, len(damaged), listed,
+        )  # fmt: skip
+        bad = set(damaged)
+        with replaced(path) as temporary, path.open("rb") as old, temporary.open("wb") as new:
+            new.writelines(line for number, line in enumerate(old, 1) if number not in bad)
+    return finished
+
+
+def read_sorted(path: Path) -> Iterator[Episode]:
+    """Yield the finished episodes sorted by key, the last line of a key winning, one in memory at a time.
+
+    Damaged lines are passed over: they count as not finished.
+    """
+    offsets: dict[Key, int] = {}
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        position = 0
+        for line in file:
+            try:
+                offsets[from_line(line).key] = position
+            except ValueError:
+                log.warning("%s: a damaged line at byte %d is passed over", path, position)
+            position += len(line)
+        for _, offset in sorted(offsets.items()):
+            file.seek(offset)
+            yield from_line(file.readline())

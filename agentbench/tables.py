@@ -1,0 +1,133 @@
+"""The two tables of a run, made from its finished episodes: equal episodes give equal bytes."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agentbench.episodes import SCHEMA_VERSION, Episode
+from agentbench.files import replaced
+from agentbench.store import EPISODES_FILE, Run, read_sorted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_META = {"agentbench_schema": str(SCHEMA_VERSION)}
+_BATCH = 512  # episodes converted at a time, which bounds the memory for any length of run
+
+EPISODE_COLUMNS = pa.schema(
+    [
+        ("episode", pa.int64()),  # number of the row, from 0
+        ("task_id", pa.string()),
+        ("trial", pa.int64()),
+        ("outcome", pa.string()),  # success, failure or error
+        ("won", pa.bool_()),
+        ("score", pa.float64()),  # in [0, 1]
+        ("steps", pa.int64()),
+        ("task_type", pa.string()),
+        ("task_name", pa.string()),
+        ("total_reward", pa.float64()),  # undiscounted sum over the steps
+        ("invalid_actions", pa.int64()),
+        ("terminated", pa.bool_()),
+        ("truncated", pa.bool_()),
+        ("error", pa.string()),
+        ("final_observation", pa.string()),
+    ],
+    metadata=_META,
+)
+STEP_COLUMNS = pa.schema(
+    [
+        ("episode", pa.int64()),  # joins with the column of the same name of the episode table
+        ("task_id", pa.string()),
+        ("trial", pa.int64()),
+        ("step", pa.int64()),
+        ("observation", pa.string()),
+        ("action", pa.string()),
+        ("reward", pa.float64()),
+        ("is_valid", pa.bool_()),
+        ("terminated", pa.bool_()),
+        ("truncated", pa.bool_()),
+        ("score", pa.float64()),  # after the action
+        ("anchor", pa.string()),
+        ("next_anchor", pa.string()),
+        ("admissible_actions", pa.list_(pa.string())),
+        ("text", pa.string()),
+    ],
+    metadata=_META,
+)
+
+
+def write_tables(folder: Path) -> None:
+    """Write ``episodes.parquet`` and ``steps.parquet`` of the run in ``folder``, each all or nothing."""
+    numbered = enumerate(read_sorted(folder / EPISODES_FILE))
+    with (
+        replaced(folder / "episodes.parquet") as episodes_path,
+        replaced(folder / "steps.parquet") as steps_path,
+        pq.ParquetWriter(episodes_path, EPISODE_COLUMNS, compression="zstd") as episodes,
+        pq.ParquetWriter(steps_path, STEP_COLUMNS, compression="zstd") as steps,
+    ):
+        while batch := list(islice(numbered, _BATCH)):
+            episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
+            steps.write_table(_table([row for item in batch for row in _step_rows(*item)], STEP_COLUMNS))
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _episode_row(number: int, episode: Episode) -> dict[str, Any]:
+    last = episode.steps[-1] if episode.steps else None
+    return {
+        "episode": number,
+        "task_id": episode.task_id,
+        "trial": episode.trial,
+        "outcome": episode.outcome,
+        "won": episode.won,
+        "score": episode.score,
+        "steps": len(episode.steps),
+        "task_type": episode.task_type,
+        "task_name": episode.task_name,
+        "total_reward": sum(step.reward for step in episode.steps),
+        "invalid_actions": sum(not step.is_valid for step in episode.steps),
+        "terminated": bool(last and last.terminated),
+        "truncated": bool(last and last.truncated),
+        "error": episode.error,
+        "final_observation": episode.final_observation,
+    }
+
+
+def _step_rows(number: int, episode: Episode) -> list[dict[str, Any]]:
+    anchors = [step.anchor for step in episode.steps] + [episode.final_anchor]
+    return [
+        {
+            "episode": number,
+            "task_id": episode.task_id,
+            "trial": episode.trial,
+            "step": index,
+            "observation": step.observation,
+            "action": step.action,
+            "reward": step.reward,
+            "is_valid": step.is_valid,
+            "terminated": step.terminated,
+            "truncated": step.truncated,
+            "score": step.score,
+            "anchor": step.anchor,
+            "next_anchor": anchors[index + 1],
+            "admissible_actions": step.admissible_actions,
+            "text": step.text,
+        }
+        for index, step in enumerate(episode.steps)
+    ]
+
+
+def step_table_of(run: Run) -> pd.DataFrame:
+    """Return a run's judged steps with the column names of the credit schemes: a task's rollouts are a group."""
+    steps = run.step_table
+    episodes = run.episodes
+    judged = episodes.loc[episodes["outcome"] != "error", "episode"]
+    steps = steps[steps["episode"].isin(judged)]
+    return steps.rename(columns={"task_id": "group", "anchor": "state", "next_anchor": "next_state"})
