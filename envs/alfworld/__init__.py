@@ -1,0 +1,1 @@
+"""ALFWorld: household tasks in text, played by a fast engine or by the original one."""
