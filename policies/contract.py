@@ -29,6 +29,7 @@ class Prompt:
         seed: a number of this step alone, derived from the run's seed, the task, the trial and the step:
             a policy that draws at random draws from it, so that its choice does not depend on which other
             episodes it is batched with, on the number of workers, or on a resume.
+        trial: which time the task is played, from 0.
     """
 
     task: Task
@@ -36,6 +37,7 @@ class Prompt:
     info: Info
     history: Sequence[Turn]
     seed: int
+    trial: int = 0
 
 
 @dataclass(frozen=True, slots=True)

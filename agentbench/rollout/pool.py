@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -65,11 +66,9 @@ class Worker:
     def request(self, command: str, arguments: Any, timeout: float) -> None:
         """Send a command whose reply must come within ``timeout`` seconds."""
         self.deadline = time.monotonic() + timeout
-        try:
+        # A dead worker's closed pipe makes it ready, and receive() says why it died.
+        with contextlib.suppress(OSError):
             self.connection.send((command, arguments))
-        except OSError:
-            # Dead already: the closed pipe makes it ready, and receive() says why it died.
-            pass
 
     def receive(self) -> Any:
         """Take the reply.
