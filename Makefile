@@ -1,0 +1,57 @@
+# One command each. `make demo` on a fresh machine needs Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ROOMS := agentbench envs policies credit
+DEMO_SPLIT := generated:0:120
+
+.PHONY: help demo install test test-slow lint format check bench clean
+
+help:          ## list what can be made
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: $(VENV)/.core  ## install the core, evaluate two agents on embedded games, print and draw the result
+	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy random --workers 2 --out results/demo-random
+	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --workers 2 --out results/demo-expert
+	$(BIN)/agentbench diff results/demo-random results/demo-expert
+	$(BIN)/agentbench show results/demo-random results/demo-expert --plot results/demo.png
+
+install: $(VENV)/.all  ## make .venv with what the tests and every command need
+
+test: $(VENV)/.all  ## run the tests (the slow ones: make test-slow)
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-slow: $(VENV)/.all  ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.all  ## ruff (lint and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.all  ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint test  ## all that CI checks
+
+bench: $(VENV)/.all  ## measure, against the originals where they are installed
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:         ## remove the virtual environment and caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentbench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+# The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works.
+$(VENV)/.all: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[alfworld]' \
+		|| echo "note: the original ALFWorld engine could not be installed; tests that compare with it are skipped"
+	@touch $@ $(VENV)/.core
