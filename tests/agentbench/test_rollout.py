@@ -1,0 +1,132 @@
+"""The rollout pool: episodes finish whatever their workers do, and failures of the machine are never the agent's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from toy_environment import UpPolicy
+
+from agentbench import Response, UserError, evaluate
+
+
+def outcomes(tmp_path: Path, **settings: Any) -> list[str]:
+    """Play the toy and return the outcomes in the order of its tasks."""
+    env_options = {"folder": str(tmp_path), **settings.pop("env_options", {})}
+    result = evaluate(
+        "toy", settings.pop("policy", UpPolicy()), out=tmp_path / "run", env_options=env_options, **settings
+    )
+    frame = result.frame.sort_values("task_name")
+    return list(frame["outcome"])
+
+
+def test_a_policy_that_can_wins_every_task(tmp_path: Path) -> None:
+    result = evaluate("toy", UpPolicy(lazy=[2]), out=tmp_path / "run", workers=2)
+    frame = result.frame.set_index("task_name")
+    assert list(frame["outcome"]).count("success") == 5
+    assert frame.loc["toy:2", "outcome"] == "failure"
+    assert frame.loc["toy:2", "steps"] == 10 and frame.loc["toy:2", "truncated"]
+    assert frame.loc["toy:4", "steps"] == 5 and frame.loc["toy:4", "score"] == 1.0
+
+
+@pytest.mark.parametrize("fault", ["kill", "raise", "sleep"])
+def test_a_fault_that_passes_costs_nothing(tmp_path: Path, fault: str) -> None:
+    """A worker that is killed, raises or hangs once is replaced and its episode played again."""
+    env_options = {"faults": {"3": fault}, "times": 1}
+    assert outcomes(tmp_path, env_options=env_options, workers=2, step_timeout=1.5) == ["success"] * 6
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("kill", "exit code -9"), ("raise", "the toy is broken"), ("sleep", "a step took more than 1.5 s")],
+)
+def test_a_lasting_fault_is_an_error_and_never_a_failure(tmp_path: Path, fault: str, reason: str) -> None:
+    env_options = {"faults": {"1": fault}, "times": None, "tasks": 3}
+    assert outcomes(tmp_path, env_options=env_options, step_timeout=1.5) == ["success", "error", "success"]
+    from agentbench import open_run
+
+    run = open_run(tmp_path / "run")
+    row = run.episodes.set_index("task_name").loc["toy:1"]
+    assert reason in row["error"] and not row["won"] and row["score"] == 0.0
+    assert [episode.timing["attempts"] for episode in run.read_episodes() if episode.error] == [3]
+
+
+def test_a_worker_that_grows_past_its_bound_is_replaced(tmp_path: Path) -> None:
+    env_options = {"faults": {"0": "grow"}, "times": 1, "tasks": 2}
+    assert outcomes(tmp_path, env_options=env_options, memory_limit=300) == ["success", "success"]
+    assert (tmp_path / "fault-0-0").exists()
+
+
+def test_an_episode_has_a_deadline_of_its_own(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, env_options={"delay": 0.5}, episode_timeout=2.25, attempts=1, workers=3)
+    assert found[:3] == ["success"] * 3 and found[5] == "error"
+
+
+class RaisesOnOdd(UpPolicy):
+    name = "raises"
+
+    def act(self, prompts: Any) -> Any:
+        if any(prompt.task.index % 2 for prompt in prompts):
+            raise ConnectionError("no answer")
+        return super().act(prompts)
+
+
+def test_a_policy_that_raises_spoils_only_its_own_episodes(tmp_path: Path) -> None:
+    assert outcomes(tmp_path, policy=RaisesOnOdd(), workers=3) == ["success", "error"] * 3
+
+
+class WrongCount(UpPolicy):
+    def act(self, prompts: Any) -> Any:
+        return []
+
+
+def test_a_policy_that_breaks_its_contract_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must return a list of 1 responses"):
+        outcomes(tmp_path, policy=WrongCount())
+
+
+class Rubbish(UpPolicy):
+    name = "rubbish"
+
+    def act(self, prompts: Any) -> Any:
+        words = ["", "x" * 1_000_000, "\ud800 lone surrogate", "\x00\n\t"]
+        return [Response(words[len(prompt.history) % len(words)]) for prompt in prompts]
+
+
+def test_rubbish_is_an_invalid_action_and_not_a_crash(tmp_path: Path) -> None:
+    assert outcomes(tmp_path, policy=Rubbish(), env_options={"tasks": 2}) == ["failure", "failure"]
+    from agentbench import open_run
+
+    run = open_run(tmp_path / "run")
+    assert list(run.episodes["invalid_actions"]) == [10, 10]
+    actions = run.step_table["action"]
+    assert actions.str.len().max() < 21_000 and actions[1].endswith("[cut: 1000000 characters]")
+
+
+def test_an_environment_that_cannot_start_in_the_workers_ends_the_run(tmp_path: Path, monkeypatch: Any) -> None:
+    import dataclasses
+
+    from envs import ENVIRONMENTS
+
+    broken = dataclasses.replace(ENVIRONMENTS["toy"], entry_point="toy_environment:ToyEnv")
+    monkeypatch.setitem(ENVIRONMENTS, "toy", broken)
+    monkeypatch.setattr("agentbench.rollout.pool.sys.executable", "/bin/false")
+    with pytest.raises(UserError, match="workers cannot start the environment 'toy'"):
+        outcomes(tmp_path)
+
+
+def test_no_worker_outlives_the_evaluation(tmp_path: Path) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    outcomes(tmp_path, workers=3)
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
+    tables = []
+    for workers in (1, 3):
+        out = tmp_path / str(workers)
+        evaluate("toy", "random", out=out, trials=3, workers=workers, seed=5)
+        tables.append([(out / f"{name}.parquet").read_bytes() for name in ("episodes", "steps")])
+    assert tables[0] == tables[1]

@@ -1,0 +1,198 @@
+"""The run store: nothing that finished is lost, whatever stops the run, and nothing is mixed up."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_environment import UpPolicy
+
+from agentbench import UserError, evaluate, open_run
+from agentbench.store import RunWriter
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {support!r})
+from toy_environment import UpPolicy
+from agentbench import evaluate
+evaluate("toy", UpPolicy(), out={out!r}, trials=4, workers=2, env_options={{"delay": {delay}}})
+"""
+
+
+def start(out: Path, delay: float) -> subprocess.Popen[bytes]:
+    """Start the evaluation of the toy in a process of its own."""
+    support = str(Path(__file__).resolve().parent.parent / "support")
+    script = SCRIPT.format(support=support, out=str(out), delay=delay)
+    return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+
+
+def lines(out: Path) -> int:
+    """Count the finished episodes on disk."""
+    path = out / "episodes.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(whole, 0.02).wait(120) == 0
+    for more in (4, 11):
+        process = start(cut, 0.02)
+        wait_for(lambda more=more: lines(cut) >= more)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kept = (cut / "episodes.jsonl").read_bytes()
+    kept = kept[: kept.rfind(b"\n") + 1]
+    assert start(cut, 0.02).wait(120) == 0
+    assert (cut / "episodes.jsonl").read_bytes().startswith(kept), "a finished episode was lost"
+    for name in ("episodes.parquet", "steps.parquet"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_no_worker_outlives_a_killed_run(tmp_path: Path) -> None:
+    import psutil
+
+    process = start(tmp_path / "run", 0.5)
+    wait_for(lambda: lines(tmp_path / "run") >= 1)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
+    process = start(tmp_path / "run", 0.1)
+    wait_for(lambda: lines(tmp_path / "run") >= 2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) != 0
+    assert lines(tmp_path / "run") >= 2
+    assert len(open_run(tmp_path / "run").episodes) == lines(tmp_path / "run")
+
+
+def test_a_torn_last_line_is_repaired_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = tmp_path / "run"
+    evaluate("toy", UpPolicy(), out=out)
+    before = (out / "episodes.parquet").read_bytes()
+    content = (out / "episodes.jsonl").read_bytes()
+    (out / "episodes.jsonl").write_bytes(content[:-40])
+    evaluate("toy", UpPolicy(), out=out)
+    assert "1 damaged or torn line(s) (line 6)" in caplog.text
+    assert (out / "episodes.parquet").read_bytes() == before
+    assert len([json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]) == 6
+
+
+def test_a_damaged_line_in_the_middle_costs_only_its_own_episode(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    evaluate("toy", UpPolicy(), out=out)
+    before = (out / "episodes.parquet").read_bytes()
+    content = (out / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    content[2] = b"\x00\xff garbage\n"
+    (out / "episodes.jsonl").write_bytes(b"".join(content))
+    evaluate("toy", UpPolicy(), out=out)
+    assert (out / "episodes.parquet").read_bytes() == before
+
+
+def test_another_configuration_is_refused_and_the_difference_shown(tmp_path: Path) -> None:
+    evaluate("toy", UpPolicy(), out=tmp_path / "run", seed=1)
+    with pytest.raises(UserError, match=r"seed: 1 → 2; trials: 1 → 3"):
+        evaluate("toy", UpPolicy(), out=tmp_path / "run", seed=2, trials=3)
+    with pytest.raises(UserError, match="policy_digest"):
+        evaluate("toy", UpPolicy(lazy=[1]), out=tmp_path / "run", seed=1)
+
+
+def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with RunWriter(tmp_path, {"a": 1}, {}), pytest.raises(UserError, match="being written by another process"):
+        RunWriter(tmp_path, {"a": 1}, {})
+    with RunWriter(tmp_path, {"a": 1}, {}):
+        pass
+
+
+def test_a_full_disk_is_one_clear_message_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, real_fsync, calls = tmp_path / "run", os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device; 2 finished episodes are safe"):
+        evaluate("toy", UpPolicy(), out=out)
+    assert lines(out) == 2
+    monkeypatch.undo()
+    assert len(evaluate("toy", UpPolicy(), out=out).frame) == 6
+
+
+def test_a_disk_that_takes_only_half_a_line_leaves_no_half_line(tmp_path: Path) -> None:
+    """A real limit on file size, hit in the middle of a line, in a process of its own."""
+    support = str(Path(__file__).resolve().parent.parent / "support")
+    script = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    script += "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+    script += SCRIPT.format(support=support, out=str(tmp_path / "run"), delay=0)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "finished episodes are safe: make room and run the same command again" in done.stderr
+    content = (tmp_path / "run" / "episodes.jsonl").read_bytes()
+    assert content and content.endswith(b"\n") and len(content) <= 3000
+
+
+def test_errors_are_played_again_when_asked(tmp_path: Path) -> None:
+    options = {"faults": {"1": "raise"}, "times": 3, "folder": str(tmp_path), "tasks": 3}
+    out = tmp_path / "run"
+    first = evaluate("toy", UpPolicy(), out=out, env_options=options)
+    assert list(first.frame["outcome"]).count("error") == 1
+    again = evaluate("toy", UpPolicy(), out=out, env_options=options)
+    assert list(again.frame["outcome"]).count("error") == 1
+    retried = evaluate("toy", UpPolicy(), out=out, env_options=options, retry_errors=True)
+    assert list(retried.frame["outcome"]) == ["success"] * 3
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to"):
+        evaluate("toy", UpPolicy(), out=tmp_path / "file" / "run")
+
+
+def test_reading_what_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no run in .*: it has no run.json"):
+        open_run(tmp_path)
+    (tmp_path / "run.json").write_text("{half")
+    with pytest.raises(UserError, match="cannot be read"):
+        open_run(tmp_path)
+
+
+def test_run_json_records_configuration_versions_and_seed(tmp_path: Path) -> None:
+    run = evaluate("toy", UpPolicy(), out=tmp_path / "run", seed=7).run
+    assert run.config["identity"]["seed"] == 7
+    assert {"agentbench", "numpy", "pyarrow"} <= set(run.config["versions"])
+    assert {"git", "python", "host", "config", "started"} <= set(run.config)
+
+
+def test_the_tables_join_and_agree(tmp_path: Path) -> None:
+    run = evaluate("toy", UpPolicy(lazy=[1]), out=tmp_path / "run").run
+    steps, episodes = run.step_table, run.episodes
+    counted = steps.groupby("episode").size()
+    assert list(counted) == list(episodes["steps"])
+    one = steps[steps["episode"] == episodes.set_index("task_name").loc["toy:3", "episode"]]
+    assert list(one["anchor"]) == ["at 0", "at 1", "at 2", "at 3"]
+    assert list(one["next_anchor"]) == ["at 1", "at 2", "at 3", "at 4"]
+    assert list(one["reward"]) == [0, 0, 0, 1]
+    assert list(one["terminated"]) == [False, False, False, True]
+    assert list(one["admissible_actions"].iloc[0]) == ["stay", "up"]
