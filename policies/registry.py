@@ -1,0 +1,107 @@
+"""The policies by name: who each is, and how to make one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envs.errors import UserError, unknown
+from policies.contract import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEntry:
+    """One line of the list of policies.
+
+    Attributes:
+        name: short name, as on the command line.
+        summary: one line for people.
+        factory: makes the policy from what stands after the colon of ``name:argument`` (empty without a
+            colon) and the name of the environment that it will play.
+    """
+
+    name: str
+    summary: str
+    factory: Callable[[str, str], Policy]
+
+
+def make_policy(spec: str, *, environment: str) -> Policy:
+    """Make a policy from ``name`` or ``name:argument``.
+
+    Args:
+        spec: one of :data:`POLICIES`, with its argument where it takes one (``replay:results/my-run``).
+        environment: short name of the environment that it will play (``alfworld``).
+
+    Raises:
+        UserError: unknown name, a missing or needless argument, or no such policy for this environment.
+    """
+    name, _, argument = spec.partition(":")
+    if name not in POLICIES:
+        raise unknown("policy", name, POLICIES)
+    return POLICIES[name].factory(argument, environment)
+
+
+def _random(argument: str, environment: str) -> Policy:
+    from policies.random_policy import RandomPolicy
+
+    _no_argument("random", argument)
+    return RandomPolicy()
+
+
+def _walkthrough(argument: str, environment: str) -> Policy:
+    from policies.walkthrough import WalkthroughPolicy
+
+    _no_argument("walkthrough", argument)
+    return WalkthroughPolicy()
+
+
+def _expert(argument: str, environment: str) -> Policy:
+    _no_argument("expert", argument)
+    if environment not in EXPERTS:
+        raise UserError(f"there is no expert for environment {environment!r}: there is one for {_listed(EXPERTS)}")
+    return EXPERTS[environment]()
+
+
+def _replay(argument: str, environment: str) -> Policy:
+    from policies.replay import ReplayPolicy
+
+    if not argument:
+        raise UserError("policy 'replay' needs the folder of a run: write replay:FOLDER")
+    return ReplayPolicy.from_run(argument)
+
+
+def _human(argument: str, environment: str) -> Policy:
+    from policies.human import HumanPolicy
+
+    _no_argument("human", argument)
+    return HumanPolicy()
+
+
+def _alfworld_expert() -> Policy:
+    from policies.alfworld_expert import AlfworldExpert
+
+    return AlfworldExpert()
+
+
+def _no_argument(name: str, argument: str) -> None:
+    if argument:
+        raise UserError(f"policy {name!r} takes no argument, got {argument!r}: write just {name}")
+
+
+def _listed(names: dict[str, Callable[[], Policy]]) -> str:
+    return ", ".join(sorted(names))
+
+
+EXPERTS: dict[str, Callable[[], Policy]] = {"alfworld": _alfworld_expert}
+"""Environment -> maker of the policy called ``expert`` there."""
+
+POLICIES: dict[str, PolicyEntry] = {
+    entry.name: entry
+    for entry in (
+        PolicyEntry("random", "any admissible action, all equally likely", _random),
+        PolicyEntry("walkthrough", "the task's own solution, where it has one: an upper bound", _walkthrough),
+        PolicyEntry("expert", "a hand-written agent that sees only what any agent sees (alfworld)", _expert),
+        PolicyEntry("replay", "the actions of a recorded run once more: replay:FOLDER", _replay),
+        PolicyEntry("human", "you, in the terminal", _human),
+    )
+}
