@@ -1,0 +1,135 @@
+"""``agentbench diff``: compare runs with a baseline, task by task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from agentbench.compare_runs import Comparison
+
+
+def diff(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs, the baseline first")],
+    measure: Annotated[str, typer.Option(help="what to compare: success or score")] = "success",
+    confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
+    changes: Annotated[int, typer.Option(help="changed tasks to list for each run")] = 20,
+    out: Annotated[Path | None, typer.Option(help="also write the comparisons to this CSV file")] = None,
+    tasks_out: Annotated[Path | None, typer.Option(help="also write every task's difference to this CSV file")] = None,
+    seed: Annotated[int, typer.Option(help="of the random draws, where a test is not exact")] = 0,
+) -> None:
+    """Compare runs on the same tasks with the first one: difference, interval, p-value, and the tasks that flipped."""
+    from rich.console import Console
+
+    from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
+    from agentbench.store import open_run
+    from envs.errors import UserError, unknown
+
+    if measure not in ("success", "score"):
+        raise unknown("measure", measure, ("success", "score"))
+    if len(runs) < 2:
+        raise UserError("diff compares two runs or more: name the baseline's folder first, then the others")
+    names = _names(runs)
+    for path in filter(None, (out, tasks_out)):
+        if not path.parent.is_dir():
+            raise UserError(f"cannot write {path}: there is no folder {path.parent}")
+    frames = {name: open_run(folder).episodes for name, folder in zip(names, runs, strict=True)}
+    baseline, *others = frames.items()
+    comparisons = compare_with_baseline(
+        baseline, dict(others), measure="score" if measure == "score" else "success", confidence=confidence, seed=seed
+    )
+    console = Console(highlight=False)
+    console.print(_results(comparisons))
+    for one in comparisons:
+        _print_details(console, one, changes)
+    for target, table in ((out, comparison_table), (tasks_out, task_table)):
+        if target:
+            table(comparisons).to_csv(target, index=False)
+            console.print(f"written: {target}", markup=False)
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """Name runs by their folders, by whole paths where folders of the same name lie in different places."""
+    from envs.errors import UserError
+
+    resolved = [folder.resolve() for folder in folders]
+    for folder in resolved:
+        if resolved.count(folder) > 1:
+            raise UserError(f"{folder} is named twice: name each run once")
+    names = [folder.name for folder in resolved]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _results(comparisons: list[Comparison]) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    first = comparisons[0]
+    several = len(comparisons) > 1
+    table = Table(
+        title=escape(f"{first.measure}, compared with {first.baseline}"),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("run", overflow="fold")
+    interval = f"{first.confidence * 100:g} % interval"
+    headings = ["tasks", "baseline", "run", "points", interval, "better", "worse", "p"]
+    for heading in headings + (["p (Holm)"] if several else []):
+        table.add_column(heading, justify="right")
+    for one in comparisons:
+        cells = [
+            escape(one.other), str(len(one.tasks)), f"{one.baseline_mean:.1%}", f"{one.other_mean:.1%}",
+            f"{100 * one.difference:+.1f}", f"{100 * one.low:+.1f} – {100 * one.high:+.1f}",
+            str(one.better), str(one.worse), _p(one.p_value),
+        ]  # fmt: skip
+        table.add_row(*cells, *([_p(one.p_adjusted)] if several else []))
+    return table
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
+def _print_details(console: Console, one: Comparison, limit: int) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print(f"[bold]{escape(one.other)}[/]: test: {one.test}, on {len(one.tasks)} tasks")
+    if one.dropped:
+        listed = ", ".join(one.dropped[:5]) + (", …" if len(one.dropped) > 5 else "")
+        console.print(
+            f"left out: {len(one.dropped)} tasks with an error of the infrastructure in one of the runs ({listed}); "
+            "agentbench eval --retry-errors plays them again",
+            style="yellow",
+            markup=False,
+        )
+    flips = one.flips
+    if flips.empty or limit < 1:
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("changed task", "task type"):
+        table.add_column(heading, overflow="fold")
+    for heading in (one.baseline, one.other):
+        table.add_column(escape(heading), justify="right", overflow="fold")
+    for row in flips.head(limit).to_dict("records"):
+        name = str(row.get("task_name") or row["task_id"])
+        values = [_outcome(one, row["baseline"]), _outcome(one, row["other"])]
+        table.add_row(escape(name), escape(str(row["task_type"])), *values)
+    console.print(table)
+    if len(flips) > limit:
+        console.print(f"and {len(flips) - limit} more: --changes {len(flips)}, or --tasks-out FILE.csv for all")
+
+
+def _outcome(one: Comparison, value: float) -> str:
+    single = bool((one.tasks[["baseline_trials", "other_trials"]] == 1).all(axis=None))
+    if single and one.measure == "success":
+        return "success" if value == 1 else "failure"
+    return f"{value:.2f}"

@@ -1,0 +1,100 @@
+"""``agentbench plan``: how small a difference can be seen, or how many tasks it takes to see one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_Rate = Annotated[float, typer.Option(help="success rate that both agents have, about")]
+_Within = Annotated[
+    float | None,
+    typer.Option(
+        help="variance of a trial about its task's own rate, 0 (a task always ends alike) to rate·(1-rate) "
+        "(all tasks are equally hard)  [default: two thirds of that]"
+    ),
+]
+
+
+def plan(
+    tasks: Annotated[int | None, typer.Option(help="tasks each agent is evaluated on")] = None,
+    trials: Annotated[int, typer.Option(help="times each task is played")] = 1,
+    difference: Annotated[float | None, typer.Option(help="difference of success rates to see (0.03)")] = None,
+    rate: _Rate = 0.5,
+    within_variance: _Within = None,
+    correlation: Annotated[
+        float, typer.Option(help="of the two agents' success rates over tasks, when both play the same tasks")
+    ] = 0.5,
+    power: Annotated[float, typer.Option(help="chance to see a difference that is there")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="chance to see one that is not there (two-sided)")] = 0.05,
+) -> None:
+    """Say how small a difference of two agents can be seen with some tasks, or how many tasks a difference needs.
+
+    With --tasks, the smallest difference; with --difference, the number of tasks; with both, also the power.
+    """
+    import math
+
+    from rich.console import Console
+
+    from agentbench.statistics import variance_of_difference
+    from envs.errors import UserError
+
+    if tasks is None and difference is None:
+        raise UserError("nothing to plan: give --tasks NUMBER, or --difference SIZE (0.03 is three points)")
+    pairings = {"same tasks (paired)": correlation, "unpaired": 0.0}
+    variances = [
+        [
+            variance_of_difference(rate=rate, within_variance=within_variance, correlation=rho, trials=number)
+            for rho in pairings.values()
+        ]
+        for number in (trials, math.inf)
+    ]
+    console = Console(highlight=False)
+    console.print(_table(list(pairings), variances, tasks, trials, difference, power, alpha))
+    within = 2 / 3 * rate * (1 - rate) if within_variance is None else within_variance
+    between = rate * (1 - rate) - within
+    console.print(
+        f"Assumed: both agents succeed in about {rate:.3g} of the trials; a trial varies about its task's own rate "
+        f"with variance {within:.4g} (--within-variance), the rates vary over tasks with {between:.4g}; "
+        f"on the same tasks the two agents' rates correlate by {correlation:.3g} (--correlation). Two-sided test at "
+        f"{alpha:.3g} with power {power:.3g}. Normal approximation, Miller 2024 (arXiv 2411.00640)."
+    )
+
+
+def _table(
+    pairings: list[str],
+    variances: list[list[float]],
+    tasks: int | None,
+    trials: int,
+    difference: float | None,
+    power: float,
+    alpha: float,
+) -> Table:
+    """Make the table: a column a pairing; ``variances`` with the given trials first, then without their noise."""
+    from rich import box
+    from rich.table import Table
+
+    from agentbench.statistics import power_to_see, smallest_difference, tasks_needed
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("two agents, compared on")
+    for pairing in pairings:
+        table.add_column(pairing, justify="right")
+    budget = f"{trials} trial{'s' * (trials != 1)} each"
+    if tasks is not None:
+        for label, row in zip((f"{tasks} tasks, {budget}", "however many trials"), variances, strict=True):
+            sizes = [smallest_difference(tasks, variance, power=power, alpha=alpha) for variance in row]
+            table.add_row(f"smallest difference, {label}", *(f"{size:.1%}" if size <= 1 else "none" for size in sizes))
+    if difference is not None:
+        for label, row in zip((budget, "however many trials"), variances, strict=True):
+            needed = [tasks_needed(difference, variance, power=power, alpha=alpha) for variance in row]
+            table.add_row(f"tasks to see {difference:.3g}, {label}", *map(str, needed))
+    if tasks is not None and difference is not None:
+        chances = [power_to_see(difference, tasks, variance, alpha=alpha) for variance in variances[0]]
+        table.add_row(
+            f"power to see {difference:.3g}, {tasks} tasks, {budget}", *(f"{chance:.0%}" for chance in chances)
+        )
+    return table

@@ -1,0 +1,208 @@
+"""Compare runs on the same tasks: the difference task by task, its interval, a test, and which tasks flipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from agentbench.statistics import check_episodes, clustered_standard_error, holm, paired_interval, sign_flip_test
+from envs.errors import UserError
+
+Measure = Literal["success", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One run against the baseline, on the tasks that neither lost to an error.
+
+    Attributes:
+        baseline: name of the run that is compared with.
+        other: name of the run that is compared.
+        measure: what is compared: successes or scores.
+        baseline_mean: mean over tasks of the baseline's per-task means, 0 to 1.
+        other_mean: the same of the other run.
+        difference: other minus baseline, -1 to 1.
+        standard_error: of the difference, paired by task; NaN for a single task.
+        low: lower end of the difference's confidence interval.
+        high: upper end.
+        confidence: of the interval.
+        p_value: of the test that the runs do not differ, in (0, 1].
+        p_adjusted: the same, corrected by Holm's method for all runs compared at once.
+        test: how the p-value was computed.
+        dropped: tasks left out because an episode ended in an error in one of the runs, sorted.
+        tasks: one row a compared task: ``task_id, task_type, baseline_trials, other_trials, baseline, other,
+            difference``, largest change first (and ``task_name`` where the episodes have it).
+    """
+
+    baseline: str
+    other: str
+    measure: Measure
+    baseline_mean: float
+    other_mean: float
+    difference: float
+    standard_error: float
+    low: float
+    high: float
+    confidence: float
+    p_value: float
+    p_adjusted: float
+    test: str
+    dropped: list[str]
+    tasks: pd.DataFrame
+
+    @property
+    def flips(self) -> pd.DataFrame:
+        """The rows of ``tasks`` that differ: at one trial a task, success against failure."""
+        return self.tasks[self.tasks["difference"] != 0]
+
+    @property
+    def better(self) -> int:
+        """Number of tasks where the other run did better than the baseline."""
+        return int((self.tasks["difference"] > 0).sum())
+
+    @property
+    def worse(self) -> int:
+        """Number of tasks where the other run did worse than the baseline."""
+        return int((self.tasks["difference"] < 0).sum())
+
+
+def compare(
+    frame_a: pd.DataFrame,
+    frame_b: pd.DataFrame,
+    *,
+    names: tuple[str, str] = ("a", "b"),
+    measure: Measure = "success",
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Compare run B with run A, the baseline, on the same tasks.
+
+    A task's trials are averaged first, so that the runs may have different numbers of them. Tasks with an episode
+    that ended in an error in either run are left out and listed.
+
+    Args:
+        frame_a: episodes of the baseline, see :func:`agentbench.statistics.check_episodes`.
+        frame_b: episodes of the other run.
+        names: of the two runs.
+        measure: "success" or "score".
+        confidence: of the interval.
+        seed: of the random draws, where the test is not exact.
+
+    Raises:
+        UserError: the runs were played on different tasks, or no task is left.
+    """
+    if measure not in ("success", "score"):
+        raise UserError(f"runs cannot be compared by {measure!r}: success or score")
+    a, b = (check_episodes(frame, f"run {name}") for frame, name in zip((frame_a, frame_b), names, strict=True))
+    _check_panels(set(a["task_id"]), set(b["task_id"]), names)
+    failed = pd.concat([frame.loc[frame["outcome"] == "error", "task_id"] for frame in (a, b)])
+    dropped = sorted(set(failed))
+    if len(dropped) == a["task_id"].nunique():
+        raise UserError(f"no task is left to compare {names[0]} and {names[1]}: each has an error in one of them")
+    tasks, whole = _per_task(a[~a["task_id"].isin(dropped)], b[~b["task_id"].isin(dropped)], measure)
+    trials = float(1.0 / (0.5 / tasks["baseline_trials"] + 0.5 / tasks["other_trials"]).mean())
+    differences = tasks["difference"].to_numpy()
+    interval = paired_interval(differences, trials=trials if measure == "success" else None, confidence=confidence)
+    test = sign_flip_test(differences if whole is None else whole, seed=seed)
+    order = np.argsort(-np.abs(differences), kind="stable")
+    return Comparison(
+        baseline=names[0],
+        other=names[1],
+        measure=measure,
+        baseline_mean=float(tasks["baseline"].mean()),
+        other_mean=float(tasks["other"].mean()),
+        difference=interval.estimate,
+        standard_error=clustered_standard_error(differences),
+        low=interval.low,
+        high=interval.high,
+        confidence=confidence,
+        p_value=test.p_value,
+        p_adjusted=test.p_value,
+        test=test.method,
+        dropped=dropped,
+        tasks=tasks.iloc[order].reset_index(drop=True),
+    )
+
+
+def compare_with_baseline(
+    baseline: tuple[str, pd.DataFrame],
+    others: Mapping[str, pd.DataFrame],
+    *,
+    measure: Measure = "success",
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare several runs with one baseline; ``p_adjusted`` is corrected by Holm's method for their number.
+
+    Args:
+        baseline: name and episodes of the run to compare with.
+        others: the other runs' episodes by name; compared in this order.
+        measure: as for :func:`compare`.
+        confidence: of each interval by itself.
+        seed: as for :func:`compare`.
+    """
+    name, frame = baseline
+    results = [
+        compare(frame, other, names=(name, label), measure=measure, confidence=confidence, seed=seed)
+        for label, other in others.items()
+    ]
+    adjusted = holm([result.p_value for result in results])
+    return [replace(result, p_adjusted=float(p)) for result, p in zip(results, adjusted, strict=True)]
+
+
+def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
+    """Return one row a comparison, to be written to a file: rates, difference, interval, p-values, counts."""
+    columns = (
+        "baseline", "other", "measure", "baseline_mean", "other_mean", "difference", "standard_error",
+        "low", "high", "confidence", "p_value", "p_adjusted", "test", "better", "worse",
+    )  # fmt: skip
+    rows = [
+        {column: getattr(one, column) for column in columns}
+        | {"tasks": len(one.tasks), "tasks_dropped": len(one.dropped)}
+        for one in comparisons
+    ]
+    return pd.DataFrame(rows)
+
+
+def task_table(comparisons: list[Comparison]) -> pd.DataFrame:
+    """Return one row a task and comparison, with the names of the two runs."""
+    parts = [one.tasks.assign(baseline_run=one.baseline, other_run=one.other) for one in comparisons]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _check_panels(a: set[str], b: set[str], names: tuple[str, str]) -> None:
+    if a == b:
+        return
+    parts = []
+    for name, only in ((names[0], sorted(a - b)), (names[1], sorted(b - a))):
+        examples = ", ".join(only[:3]) + (", …" if len(only) > 3 else "")
+        parts.append(f"{len(only)} only in {name}" + (f" ({examples})" if only else ""))
+    raise UserError(
+        f"{names[0]} and {names[1]} were played on different tasks: {', '.join(parts)}, {len(a & b)} in both; "
+        "compare runs of the same split and tasks"
+    )
+
+
+def _per_task(a: pd.DataFrame, b: pd.DataFrame, measure: Measure) -> tuple[pd.DataFrame, npt.NDArray[np.int64] | None]:
+    """Return the table of tasks, and for successes their differences as whole numbers in a common unit."""
+    described = ["task_id", *(["task_name"] if "task_name" in a.columns else []), "task_type"]
+    tasks = a.drop_duplicates("task_id")[described].reset_index(drop=True)
+    totals = []
+    for label, frame in (("baseline", a), ("other", b)):
+        value = (frame["outcome"] == "success").astype(int) if measure == "success" else frame["score"]
+        grouped = value.groupby(frame["task_id"].to_numpy(), sort=True)
+        trials, total = grouped.size().to_numpy(), grouped.sum().to_numpy()
+        tasks[f"{label}_trials"] = trials
+        totals.append((trials, total))
+    (n_a, sum_a), (n_b, sum_b) = totals
+    tasks["baseline"], tasks["other"] = sum_a / n_a, sum_b / n_b
+    tasks["difference"] = tasks["other"] - tasks["baseline"]
+    if measure == "score":
+        return tasks, None
+    unit = np.lcm.reduce(np.concatenate([n_a, n_b]))
+    return tasks, (sum_b * (unit // n_b) - sum_a * (unit // n_a)).astype(np.int64)

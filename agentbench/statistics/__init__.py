@@ -1,0 +1,40 @@
+"""The statistics of evaluations: intervals, pass@k and pass^k, power, paired comparison.
+
+Pure functions on arrays; :mod:`agentbench.summary` and :mod:`agentbench.compare_runs` apply them to runs.
+"""
+
+from agentbench.statistics.frame import check_episodes
+from agentbench.statistics.intervals import (
+    Interval,
+    clustered_standard_error,
+    mean_interval,
+    rate_interval,
+    wilson,
+)
+from agentbench.statistics.paired import PairedTest, holm, paired_interval, sign_flip_test
+from agentbench.statistics.passes import pass_at_k, pass_hat_k
+from agentbench.statistics.power import (
+    power_to_see,
+    smallest_difference,
+    tasks_needed,
+    variance_of_difference,
+)
+
+__all__ = [
+    "Interval",
+    "PairedTest",
+    "check_episodes",
+    "clustered_standard_error",
+    "holm",
+    "mean_interval",
+    "paired_interval",
+    "pass_at_k",
+    "pass_hat_k",
+    "power_to_see",
+    "rate_interval",
+    "sign_flip_test",
+    "smallest_difference",
+    "tasks_needed",
+    "variance_of_difference",
+    "wilson",
+]
