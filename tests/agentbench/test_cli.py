@@ -1,0 +1,151 @@
+"""The command line: every command does its job, and every mistake is one clear line with exit code 2."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from agentbench.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the program in this process, in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["agentbench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+            raise SystemExit(0)
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+def evaluate(run: Run, policy: str, out: str, *more: object) -> tuple[int, str, str]:
+    """Play twelve generated games, two of each type."""
+    return run("eval", "--env", "alfworld", "--split", "generated:3:12", "--policy", policy, "--out", out, *more)
+
+
+def test_help_names_every_command(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("eval", "show", "replay", "diff", "plan", "install", "verify", "envs", "policies", "doctor"):
+        assert re.search(rf"^\W*{command}\b", out, re.MULTILINE), command
+
+
+def test_the_main_job_from_evaluation_to_replay(run: Run) -> None:
+    code, out, _ = evaluate(run, "expert", "expert", "--workers", 2)
+    assert code == 0 and "Pick2" in out
+    episodes = pd.read_parquet("expert/episodes.parquet")
+    assert {"task_id", "trial", "outcome", "won", "score", "steps"} <= set(episodes.columns)
+    assert len(episodes) == 12 and episodes["won"].all()
+    assert set(episodes["task_type"]) == {"Pick", "Look", "Clean", "Heat", "Cool", "Pick2"}
+    code, again, _ = run("show", "expert", "--plot", "picture.png")
+    assert code == 0 and Path("picture.png").read_bytes().startswith(b"\x89PNG")
+    assert again.splitlines()[:8] == out.splitlines()[:8]
+    code, text, _ = run("replay", "expert", "--episode", 3)
+    assert code == 0 and "Your task is to" in text and text.count("> ") >= episodes["steps"][3]
+    code, by_task, _ = run("replay", "expert", "--task", episodes["task_id"][3])
+    assert by_task == text
+
+
+def test_comparing_two_runs(run: Run) -> None:
+    evaluate(run, "expert", "expert")
+    evaluate(run, "random", "random")
+    code, out, _ = run("diff", "random", "expert")
+    assert code == 0 and "McNemar" in out
+    run("eval", "--split", "generated:4:6", "--policy", "random", "--out", "other")
+    code, _, err = run("diff", "random", "other")
+    assert code == 2 and "task" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eval", "--env", "alfwrld"], r"unknown environment 'alfwrld': did you mean alfworld\?"),
+        (["eval", "--policy", "expret"], r"unknown policy 'expret': did you mean expert\?"),
+        (["eval", "--split", "valid_unseen"], "agentbench install alfworld"),
+        (["eval", "--split", "valid_unsen"], "did you mean valid_unseen"),
+        (["eval", "--split", "generated:x:3"], "generated:<seed>:<n>"),
+        (["eval", "--trials", "0"], "trials: input should be greater than or equal to 1"),
+        (["eval", "--workers", "0"], "workers: input should be greater than or equal to 1"),
+        (["eval", "--limit", "0"], "limit: input should be greater than or equal to 1"),
+        (["eval", "--trails", "3"], "unknown option of environment 'alfworld' 'trails'"),
+        (["eval", "--engine", "unity"], "engine"),
+        (["eval", "--max-steps", "0"], "max_steps must be at least 1"),
+        (["eval", "--task", "nothing-like-it"], "unknown task 'nothing-like-it'"),
+        (["show", "nowhere"], "no run in nowhere"),
+        (["replay", "nowhere", "--episode", "0"], "no run in nowhere"),
+        (["install", "alfword"], r"did you mean alfworld\?"),
+        (["install", "alfworld", "--from", "nowhere.zip"], "nowhere.zip"),
+        (["verify", "alfworld", "--reference", "nowhere"], "no folder nowhere"),
+        (["verify", "alfwrld", "--reference", "."], r"did you mean alfworld\?"),
+        (["plan", "--tasks", "0"], "task"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(run: Run, arguments: list[str], message: str) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert re.search(message, err), err
+    assert len(err.strip().splitlines()) == 1 and err.startswith("agentbench: ")
+
+
+def test_a_missing_option_value_is_explained(run: Run) -> None:
+    code, _, err = run("eval", "--trials", "many")
+    assert code == 2 and "many" in err
+
+
+def test_replay_names_the_range_of_episodes(run: Run) -> None:
+    evaluate(run, "random", "random", "--max-steps", 2)
+    assert run("replay", "random", "--episode", 12)[0] == 2
+    assert "episodes 0 to 11" in run("replay", "random", "--episode", 12)[2]
+    assert "name one episode" in run("replay", "random")[2]
+
+
+def test_lists_and_doctor(run: Run) -> None:
+    assert "alfworld" in run("envs")[1]
+    listed = run("policies")[1]
+    assert "expert" in listed and "random" in listed
+    code, out, _ = run("doctor")
+    assert code == 0 and "agentbench install alfworld" in out and "core packages" in out
+
+
+def test_plan_answers_both_ways(run: Run) -> None:
+    code, out, _ = run("plan", "--tasks", 134, "--trials", 4)
+    assert code == 0 and "80" in out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What keeps ``agentbench --help`` quick, without a clock."""
+    script = (
+        "import sys; sys.argv = ['agentbench', '--help']\n"
+        "from agentbench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'pandas', 'gymnasium', 'torch', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_python_of_the_readme_runs(number: int, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    script = tmp_path / "example.py"
+    script.write_text(blocks[number])
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
