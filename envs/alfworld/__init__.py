@@ -1,1 +1,7 @@
 """ALFWorld: household tasks in text, played by a fast engine or by the original one."""
+
+from envs.alfworld.env import ALFWorldEnv
+from envs.alfworld.games import Damaged, Game
+from envs.alfworld.install import install
+
+__all__ = ["ALFWorldEnv", "Damaged", "Game", "install"]

@@ -83,7 +83,7 @@ class Engine:
             "heat": (house.heatable, house.receptacles_of_type("microwave")),
             "cool": (house.coolable, house.receptacles_of_type("fridge")),
         }
-        self._constant = [self._constant_commands(place) for place in range(len(house.receptacles_at))]
+        self._constant = self._constant_commands()
 
     def won(self, state: State) -> bool:
         """Tell whether the goal is reached in ``state``."""
@@ -100,15 +100,20 @@ class Engine:
             commands.update(self._commands_in_hand(state))
         return commands
 
-    def _constant_commands(self, place: int) -> dict[str, Action]:
-        """The commands that are always admissible at a location."""
-        commands = {verb: Action(verb) for verb in ("look", "inventory", "help")}
-        for receptacle, name in enumerate(self.house.receptacles):
-            if self.house.location_of[receptacle] == place:
+    def _constant_commands(self) -> list[dict[str, Action]]:
+        """For each location, the commands that are always admissible there."""
+        house = self.house
+        always = {verb: Action(verb) for verb in ("look", "inventory", "help")}
+        go = {f"go to {name}": Action("go", receptacle=r) for r, name in enumerate(house.receptacles)}
+        tables = []
+        for here in house.receptacles_at:
+            commands = always | go
+            for receptacle in here:
+                name = house.receptacles[receptacle]
+                del commands[f"go to {name}"]
                 commands[f"examine {name}"] = Action("examine", receptacle=receptacle)
-            else:
-                commands[f"go to {name}"] = Action("go", receptacle=receptacle)
-        return commands
+            tables.append(commands)
+        return tables
 
     def _commands_at(self, state: State, receptacle: int) -> Iterator[tuple[str, Action]]:
         house, held = self.house, state.held

@@ -1,0 +1,114 @@
+"""ALFWorld as a Gymnasium text environment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from envs.alfworld.players import FastPlayer, Player, Turn
+from envs.alfworld.tasks import open_games
+from envs.contract import Info, Task, TextEnv
+from envs.errors import unknown
+
+ENGINES = ("fast", "textworld")
+ANCHORS = ("observation", "state")
+
+
+class ALFWorldEnv(TextEnv):
+    """Household tasks in text: find things, clean, heat, cool or look at them, and put them somewhere.
+
+    The reward is 1.0 on the step that solves the task, else 0.0; the episode ends there or after
+    ``max_steps``. A command that is not admissible changes nothing and gives ``Nothing happens.``. The first
+    ``info`` of an episode also has ``walkthrough``, a tuple of commands that solves it.
+
+    Args:
+        split: ``train`` (3,553 games), ``valid_seen`` (140), ``valid_unseen`` (134), ``valid_train`` (200), or
+            ``generated:<seed>:<number>``: games made on the spot, without any download.
+        engine: ``fast``, or ``textworld`` for the original packages (slow; for comparison).
+        anchor: what counts as the same situation: equal ``observation`` texts, as in the published GiGPO code,
+            or equal ``state`` of the game (a hash; finer where a text does not show everything).
+        max_steps: the episode is truncated after this many steps; the literature uses 50.
+        data: folder or archive with games to play without installing them.
+
+    Attributes:
+        notes: what a report should say of the task list, such as that an official split is incomplete.
+
+    Raises:
+        UserError: unknown split, engine or anchor; games or packages that are not installed.
+    """
+
+    name: ClassVar[str] = "alfworld"
+
+    def __init__(
+        self,
+        split: str = "generated:0:100",
+        engine: str = "fast",
+        anchor: str = "observation",
+        max_steps: int = 50,
+        data: str | Path | None = None,
+    ) -> None:
+        super().__init__(max_steps)
+        if engine not in ENGINES:
+            raise unknown("ALFWorld engine", engine, ENGINES)
+        if anchor not in ANCHORS:
+            raise unknown("ALFWorld anchor", anchor, ANCHORS)
+        self._games = open_games(split, Path(data).expanduser() if data is not None else None)
+        self.notes: tuple[str, ...] = self._games.notes
+        self._anchor = anchor
+        self._player = _make_player(engine)
+        self._is_valid = True
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """All games of the split, in the order of their names (generated ones: of their numbers)."""
+        return self._games.tasks
+
+    @property
+    def digest(self) -> str:
+        """Short hash of engine and rules version, anchor and step limit."""
+        parts = ("alfworld", self._player.version, self._anchor, self.max_steps)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def find_task(self, key: str) -> Task:
+        """Return the task whose id or name is ``key``."""
+        return self._games.find(key)
+
+    def close(self) -> None:
+        """Release the engine; the environment is not used afterwards."""
+        self._player.close()
+
+    def _start(self, task: Task) -> tuple[str, Info]:
+        game = self._games.load(task)
+        turn = self._player.start(task.id, game)
+        return turn.observation, {**self._info(turn, turn.observation), "walkthrough": game.walkthrough}
+
+    def _act(self, action: str) -> tuple[str, float, bool, Info]:
+        turn = self._player.act(action)
+        return turn.observation, float(turn.won), turn.won, self._info(turn, turn.observation)
+
+    def _save(self) -> Any:
+        return (self._player.save(), self._is_valid)
+
+    def _load(self, state: Any) -> Info:
+        saved, is_valid = state
+        return self._info(self._player.load(saved)._replace(is_valid=is_valid), self._observation)
+
+    def _info(self, turn: Turn, observation: str) -> Info:
+        self._is_valid = turn.is_valid
+        return {
+            "anchor": observation if self._anchor == "observation" else self._player.fingerprint(),
+            "admissible_actions": turn.commands,
+            "is_valid": turn.is_valid,
+            "won": turn.won,
+            "score": float(turn.won),
+        }
+
+
+def _make_player(engine: str) -> Player:
+    if engine == "fast":
+        return FastPlayer()
+    from envs.alfworld.original import OriginalPlayer
+
+    return OriginalPlayer()

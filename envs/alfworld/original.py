@@ -1,0 +1,144 @@
+"""The original engine as reference back end: alfworld's text game on TextWorld's planning library."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from envs.alfworld.engine import NOTHING_HAPPENS
+from envs.alfworld.games import Game
+from envs.alfworld.players import Turn
+from envs.errors import UserError
+
+_GOAL_IN_GRAMMAR = "UNKNOWN GOAL."
+_FACTS_THAT_MATTER = {
+    *("atlocation", "holds", "inreceptacle", "not_inreceptacle", "objectatlocation", "opened"),
+    *("isclean", "ishot", "iscool", "issliced", "istoggled"),
+}
+
+# Every new environment loads a copy of a 34 MB library that the process never gives back: they are used again.
+_idle: list[Any] = []
+
+
+def original_version() -> str:
+    """Return names and versions of the packages of the original engine.
+
+    Raises:
+        UserError: they are not installed.
+    """
+    try:
+        return f"alfworld {version('alfworld')}, textworld {version('textworld')}"
+    except PackageNotFoundError as error:
+        raise UserError(
+            f"engine='textworld' needs the package {error.name}: type `pip install 'agentbench[alfworld]'`"
+        ) from error
+
+
+def game_file(game: Game) -> dict[str, Any]:
+    """Assemble the content of an official ``game.tw-pddl`` file from the package's own rules and texts."""
+    domain, grammar = _rules()
+    return {
+        "pddl_domain": domain,
+        "grammar": grammar.replace(_GOAL_IN_GRAMMAR, game.sentence),
+        "pddl_problem": game.problem,
+        "solvable": True,
+        "walkthrough": list(game.walkthrough),
+    }
+
+
+@cache
+def _rules() -> tuple[str, str]:
+    from alfworld.info import ALFRED_PDDL_PATH, ALFRED_TWL2_PATH
+
+    grammar = Path(ALFRED_TWL2_PATH).read_text()
+    if _GOAL_IN_GRAMMAR not in grammar:
+        raise UserError(f"{ALFRED_TWL2_PATH} has no place for the task sentence: install alfworld 0.4.2")
+    return Path(ALFRED_PDDL_PATH).read_text(), grammar
+
+
+class OriginalPlayer:
+    """Plays games with the original packages, unchanged; slow, and used for comparison.
+
+    A saved point is the list of commands so far: going back plays them again.
+
+    Raises:
+        UserError: the packages are not installed.
+    """
+
+    def __init__(self) -> None:
+        self.version = original_version()
+        self._env: Any = None
+        self._state: Any = None
+        self._commands: tuple[str, ...] = ()
+
+    def start(self, key: str, game: Game) -> Turn:
+        """Begin a game."""
+        if self._env is None:
+            self._env = _idle.pop() if _idle else _new_environment()
+        with _arguments_kept():
+            self._env.load(game_file(game))
+            self._state = self._env.reset()
+        self._commands = ()
+        return self._turn(is_valid=True)
+
+    def act(self, command: str) -> Turn:
+        """Carry out any string as a command."""
+        self._state, _, _ = self._env.step(command)
+        self._commands += (command,)
+        return self._turn(is_valid=self._state["feedback"] != NOTHING_HAPPENS)
+
+    def _turn(self, is_valid: bool) -> Turn:
+        state = self._state
+        return Turn(state["feedback"], list(state["admissible_commands"]), bool(state["won"]), is_valid)
+
+    def save(self) -> tuple[str, ...]:
+        """Return the commands so far."""
+        return self._commands
+
+    def load(self, saved: tuple[str, ...]) -> Turn:
+        """Play the commands again from the start."""
+        with _arguments_kept():
+            self._state = self._env.reset()
+        self._commands = ()
+        for command in saved:
+            self.act(command)
+        return self._turn(is_valid=True)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the facts that decide texts, commands and success."""
+        facts = sorted(str(fact) for fact in self._state["_facts"] if fact.name in _FACTS_THAT_MATTER)
+        return hashlib.blake2b("\n".join(facts).encode(), digest_size=8).hexdigest()
+
+    def close(self) -> None:
+        """Leave the environment to the next player in this process."""
+        if self._env is not None:
+            _idle.append(self._env)
+            self._env = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _new_environment() -> Any:
+    import textworld
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+    from textworld.envs.pddl import PddlEnv
+
+    # A plan of the planner is never asked for: it can take minutes and is not part of the game.
+    return AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
+
+
+@contextmanager
+def _arguments_kept() -> Iterator[None]:
+    """Undo what the translation of a problem does to the program's arguments."""
+    arguments = sys.argv
+    try:
+        yield
+    finally:
+        sys.argv = arguments

@@ -1,0 +1,109 @@
+"""What the environment asks of an engine, and the fast engine behind it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import Any, NamedTuple, Protocol
+
+from envs.alfworld.engine import NOTHING_HAPPENS, Action, Engine
+from envs.alfworld.games import BadGameError, Game
+from envs.alfworld.problem import State
+from envs.errors import UserError
+
+RULES_VERSION = 1
+"""Raised whenever the fast engine changes how any game goes."""
+
+
+class Turn(NamedTuple):
+    """What an engine shows after the start or a command.
+
+    Attributes:
+        observation: the game's answer.
+        commands: the admissible commands, sorted.
+        won: whether the goal is reached.
+        is_valid: whether the command was admissible (``True`` at the start).
+    """
+
+    observation: str
+    commands: list[str]
+    won: bool
+    is_valid: bool
+
+
+class Player(Protocol):
+    """An engine that plays one episode at a time."""
+
+    version: str
+    """Name and version of everything that decides how a game goes."""
+
+    def start(self, key: str, game: Game) -> Turn:
+        """Begin a game; ``key`` is its task id."""
+
+    def act(self, command: str) -> Turn:
+        """Carry out any string as a command."""
+
+    def save(self) -> Any:
+        """Return the present point of the episode: picklable and never changed later."""
+
+    def load(self, saved: Any) -> Turn:
+        """Go back to a value of ``save`` of the same game; the observation is left empty."""
+
+    def fingerprint(self) -> str:
+        """Return a short hash of everything that decides how the episode goes on."""
+
+    def close(self) -> None:
+        """Release what is held outside of Python."""
+
+
+class FastPlayer:
+    """The fast engine, with the engines of the games played last."""
+
+    version = f"fast {RULES_VERSION}"
+    _KEPT = 16
+
+    def __init__(self) -> None:
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._engine: Engine
+        self._state: State
+        self._commands: dict[str, Action]
+
+    def start(self, key: str, game: Game) -> Turn:
+        """Begin a game."""
+        if key not in self._engines:
+            try:
+                self._engines[key] = Engine(game)
+            except BadGameError as error:
+                raise UserError(f"game {game.name} cannot be played: {error}") from error
+            if len(self._engines) > self._KEPT:
+                self._engines.popitem(last=False)
+        self._engines.move_to_end(key)
+        self._engine = self._engines[key]
+        return self._turn(self._engine.start, self._engine.introduction)
+
+    def act(self, command: str) -> Turn:
+        """Carry out any string as a command."""
+        action = self._commands.get(command.strip())
+        if action is None:
+            return Turn(NOTHING_HAPPENS, sorted(self._commands), self._engine.won(self._state), is_valid=False)
+        return self._turn(*self._engine.act(self._state, action))
+
+    def _turn(self, state: State, observation: str) -> Turn:
+        self._state = state
+        self._commands = self._engine.commands(state)
+        return Turn(observation, sorted(self._commands), self._engine.won(state), is_valid=True)
+
+    def save(self) -> State:
+        """Return the state, which is immutable."""
+        return self._state
+
+    def load(self, saved: State) -> Turn:
+        """Go back to a state."""
+        return self._turn(State(*saved), "")
+
+    def fingerprint(self) -> str:
+        """Return a hash of the state."""
+        return hashlib.blake2b(repr(tuple(self._state)).encode(), digest_size=8).hexdigest()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing outside of Python."""
