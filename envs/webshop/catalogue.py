@@ -1,0 +1,318 @@
+"""The catalogue: products read from WebShop's own files, checked one by one, and their prices.
+
+Three files make a catalogue: the products (``items_shuffle_1000.json`` or ``items_shuffle.json``), their
+attributes with the synthetic instructions (``items_ins_v2…json``), and the human instructions
+(``items_human_ins.json``). Products become :class:`Product` as the original's loader makes them: lower-case
+option names and values, ``/`` spelt `` | ``, a default price of $100.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from envs.errors import UserError
+
+FILES: dict[str, tuple[str, str]] = {
+    "1000": ("items_shuffle_1000.json", "items_ins_v2_1000.json"),
+    "full": ("items_shuffle.json", "items_ins_v2.json"),
+}
+HUMAN_FILE = "items_human_ins.json"
+
+OnBad = Literal["stop", "skip"]
+
+_DEFAULT_PRICE = 100.0
+_NO_ATTRIBUTES = ("DUMMY_ATTR",)  # what the original gives to a product without an entry; it can match fuzzily
+_LONGEST_ID = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product, as the pages and the reward see it.
+
+    Attributes:
+        asin: the product's id, in capitals.
+        title: name of the product.
+        description: full text; may be empty.
+        bullets: the points of the Features page.
+        price_tag: price as shown, ``$7.5`` or ``$7.5 to $9.0``.
+        prices: one price in dollars, or the ends of the range that a price is drawn from.
+        options: values by option name, both in lower case, in the order shown.
+        category: one of the shop's departments (``garden``).
+        query: the search term under which the product was collected, lower case.
+        product_category: path of the product's category, parts separated by ``›``.
+        attributes: what the product is known to be (``easy clean``).
+        instruction: the synthetic instruction without options and price, if there is one.
+        instruction_attributes: the attributes that the synthetic instruction asks for.
+    """
+
+    asin: str
+    title: str
+    description: str
+    bullets: tuple[str, ...]
+    price_tag: str
+    prices: tuple[float, ...]
+    options: Mapping[str, tuple[str, ...]]
+    category: str
+    query: str
+    product_category: str
+    attributes: tuple[str, ...]
+    instruction: str | None = None
+    instruction_attributes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HumanInstruction:
+    """An instruction that a person wrote for a product: text, and the attributes and option values it asks for."""
+
+    text: str
+    attributes: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products in their fixed order, with the human instructions by product id.
+
+    Attributes:
+        name: where the catalogue comes from, for people.
+        products: all products; ids are distinct.
+        human: human instructions by product id.
+        digest: short hash of the content.
+        notes: what was left out while loading, one line each.
+    """
+
+    name: str
+    products: Sequence[Product]
+    human: Mapping[str, tuple[HumanInstruction, ...]]
+    digest: str
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Place of each product in ``products``, by id."""
+        return {product.asin: place for place, product in enumerate(self.products)}
+
+    @cached_property
+    def by_query(self) -> dict[str, list[int]]:
+        """Places of the products of each query field, in catalogue order."""
+        return _places(product.query for product in self.products)
+
+    @cached_property
+    def by_category(self) -> dict[str, list[int]]:
+        """Places of the products of each department, in catalogue order."""
+        return _places(product.category for product in self.products)
+
+
+def _places(keys: Iterable[str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        found.setdefault(key, []).append(place)
+    return found
+
+
+class BadProduct(ValueError):  # noqa: N818  (it is caught and turned into a UserError or a note)
+    """A product record that cannot be used; the text says why."""
+
+
+def load_catalogue(folder: Path, size: str = "1000", *, on_bad: OnBad = "stop") -> Catalogue:
+    """Read the catalogue of ``size`` from a folder that holds WebShop's files under their official names.
+
+    Ids that are ``nan`` or longer than 10 characters are left out, as the original does.
+
+    Args:
+        folder: where the files lie; the human instructions may be absent.
+        size: ``"1000"`` or ``"full"``.
+        on_bad: what a bad product or a repeated id does: ``stop`` raises, ``skip`` leaves it out and notes it.
+
+    Raises:
+        UserError: a file is missing or not whole, or a product is bad; names the file and the product.
+    """
+    items_path, attributes_path = (folder / name for name in FILES[size])
+    digest = hashlib.sha256()
+    items = _read_json(items_path, list, digest)
+    attributes = _read_json(attributes_path, dict, digest)
+    human_path = folder / HUMAN_FILE
+    human = _read_json(human_path, dict, digest) if human_path.exists() else {}
+    products, notes = parse_products(items, attributes, where=str(items_path), on_bad=on_bad)
+    return Catalogue(
+        name=size,
+        products=products,
+        human=_human_instructions(human, products, human_path),
+        digest=digest.hexdigest()[:16],
+        notes=tuple(notes),
+    )
+
+
+def parse_products(
+    items: Iterable[Any], attributes: Mapping[str, Any], *, where: str, on_bad: OnBad = "stop"
+) -> tuple[list[Product], list[str]]:
+    """Turn raw records into products; return them with a note for each record left out.
+
+    Args:
+        items: raw product records in catalogue order.
+        attributes: attribute records by product id.
+        where: name of the source, for messages.
+        on_bad: see :func:`load_catalogue`.
+    """
+    products: list[Product] = []
+    notes: list[str] = []
+    seen: dict[str, int] = {}
+    for number, raw in enumerate(items):
+        try:
+            asin = _text(raw, "asin") if isinstance(raw, dict) else _fail("the record is not an object")
+            if asin == "nan" or len(asin) > _LONGEST_ID:
+                notes.append(f"product {number} left out: its id {asin!r} is not a product id")
+                continue
+            if asin in seen:
+                _fail(f"its id is also that of product {seen[asin]}")
+            products.append(parse_product(raw, attributes.get(asin)))
+            seen[asin] = number
+        except BadProduct as problem:
+            asin = str(raw.get("asin", "no id")) if isinstance(raw, dict) else "no id"
+            message = f"product {number} ({asin}): {problem}"
+            if on_bad == "stop":
+                raise UserError(f"{where}: {message}; on_bad='skip' leaves such products out") from None
+            notes.append(f"left out {message}")
+    return products, notes
+
+
+def parse_product(raw: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Product:
+    """Turn one raw record, and its attribute record if there is one, into a product.
+
+    Raises:
+        BadProduct: a field is missing or of the wrong kind.
+    """
+    bullets = raw.get("small_description", "")
+    if isinstance(bullets, str):
+        bullets = [bullets]
+    prices, price_tag = parse_price(raw.get("pricing"))
+    extra = {} if extra is None else extra
+    wanted = _texts(extra.get("instruction_attributes") or [], "instruction_attributes")
+    instruction = extra.get("instruction")
+    if instruction is not None and not (isinstance(instruction, str) and wanted):
+        _fail("its instruction has no instruction_attributes")
+    return Product(
+        asin=_text(raw, "asin"),
+        title=_text(raw, "name"),
+        description=_text(raw, "full_description"),
+        bullets=_texts(bullets, "small_description"),
+        price_tag=price_tag,
+        prices=prices,
+        options=parse_options(raw.get("customization_options")),
+        category=_text(raw, "category"),
+        query=_text(raw, "query").lower().strip(),
+        product_category=_text(raw, "product_category"),
+        attributes=_texts(extra["attributes"], "attributes") if "attributes" in extra else _NO_ATTRIBUTES,
+        instruction=instruction,
+        instruction_attributes=wanted,
+    )
+
+
+def parse_price(pricing: Any) -> tuple[tuple[float, ...], str]:
+    """Read ``$7.50`` or ``$7.50 - $9.00``; return one or two prices in dollars, and the price as shown.
+
+    No price at all gives $100. Prices after the second are ignored.
+    """
+    if not pricing:
+        return (_DEFAULT_PRICE,), f"${_DEFAULT_PRICE}"
+    if not isinstance(pricing, str):
+        _fail(f"pricing {pricing!r} is not a text")
+    parts = pricing.split("$")[1:]
+    if not parts:
+        _fail(f"pricing {pricing!r} has no $ sign")
+    try:
+        prices = tuple(float(Decimal(re.sub(r"[^\d.]", "", part))) for part in parts)
+    except InvalidOperation:
+        raise BadProduct(f"pricing {pricing!r} is not a price") from None
+    if len(prices) == 1:
+        return prices, f"${prices[0]}"
+    return prices[:2], f"${prices[0]} to ${prices[1]}"
+
+
+def parse_options(raw: Any) -> dict[str, tuple[str, ...]]:
+    """Read the options of a record: values by name, lower case, ``/`` spelt `` | ``."""
+    if not raw:
+        return {}
+    if not isinstance(raw, dict):
+        _fail("customization_options is not an object")
+    options: dict[str, tuple[str, ...]] = {}
+    for name, contents in raw.items():
+        if contents is None:
+            continue
+        if not isinstance(contents, list) or not all(isinstance(content, dict) for content in contents):
+            _fail(f"option {name!r} is not a list of objects")
+        values = (_text(content, "value") for content in contents)
+        options[name.lower()] = tuple(value.strip().replace("/", " | ").lower() for value in values)
+    return options
+
+
+def draw_prices(products: Iterable[Product], draws: random.Random) -> list[float]:
+    """Give each product its price in dollars: the one it has, or a uniform draw from its range.
+
+    One draw for each product with a range, in catalogue order, as the original does.
+    """
+    return [product.prices[0] if len(product.prices) == 1 else draws.uniform(*product.prices) for product in products]
+
+
+def _human_instructions(
+    raw: Mapping[str, Any], products: Sequence[Product], path: Path
+) -> dict[str, tuple[HumanInstruction, ...]]:
+    ids = {product.asin for product in products}
+    found: dict[str, tuple[HumanInstruction, ...]] = {}
+    for asin, entries in raw.items():
+        if asin not in ids:
+            continue
+        try:
+            found[asin] = tuple(
+                HumanInstruction(
+                    _text(entry, "instruction"),
+                    _texts(entry.get("instruction_attributes"), "instruction_attributes"),
+                    _texts(entry.get("instruction_options"), "instruction_options"),
+                )
+                for entry in entries
+            )
+        except (BadProduct, AttributeError, TypeError) as problem:
+            raise UserError(f"{path}: the human instructions of {asin} cannot be read: {problem}") from None
+    return found
+
+
+def _read_json(path: Path, kind: type, digest: Any) -> Any:
+    if not path.is_file():
+        raise UserError(
+            f"{path} is not there: run `agentbench install webshop`, or name the folder of the files with data="
+        )
+    content = path.read_bytes()
+    digest.update(content)
+    try:
+        value = json.loads(content)
+    except ValueError as problem:  # also undecodable bytes
+        raise UserError(f"{path} is not whole JSON ({problem}): install it again") from None
+    if not isinstance(value, kind):
+        raise UserError(f"{path} holds a {type(value).__name__}, and a {kind.__name__} is needed")
+    return value
+
+
+def _fail(message: str) -> Any:
+    raise BadProduct(message)
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str):
+        _fail(f"{key} is {'missing' if key not in raw else repr(value)[:40] + ', not a text'}")
+    return str(value)
+
+
+def _texts(values: Any, key: str) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        _fail(f"{key} is not a list of texts")
+    return tuple(values)

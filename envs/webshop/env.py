@@ -1,0 +1,190 @@
+"""WebShop as an environment: a shopper looks for a product, chooses its options and buys it.
+
+Yao et al. 2022, "WebShop: Towards Scalable Real-World Web Interaction with Grounded Language Agents".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from envs.contract import Info, Task, TextEnv
+from envs.errors import UserError, unknown
+from envs.webshop import pages
+from envs.webshop.catalogue import OnBad
+from envs.webshop.goals import Goal, pick_goals
+from envs.webshop.session import Visit
+from envs.webshop.walkthrough import Walkthroughs
+from envs.webshop.world import open_world
+
+MODES = ("text", "text_rich")
+ANCHORS = ("observation", "state")
+SEARCH_FORM = "search[<query>]"
+
+
+class WebShopEnv(TextEnv):
+    """The shop, page for page as the original answers.
+
+    Besides the keys of every environment, ``info`` has ``clickables`` and ``has_search_bar`` as the original
+    lists them, ``instruction``, ``goal_index``, ``reward_info`` (the parts of the reward, after a purchase) and
+    ``walkthrough``: actions that find and buy the target, for the ``walkthrough`` policy.
+
+    Args:
+        mode: ``text`` or ``text_rich``, the original's two observation modes.
+        goals: ``generated`` (no download), ``synthetic`` or ``human`` (WebShop's own; install them first).
+        split: ``train``, ``dev``, ``test`` or ``all``.
+        catalogue: ``generated:SEED:PRODUCTS``, ``1000`` or ``full``; by default what ``goals`` needs.
+        protocol: how the split is made; ``disjoint`` (by product, default but for human goals) or ``original``
+            (by index: official for human goals; leaks products between the splits of the others).
+        anchor: what ``info["anchor"]`` is: ``observation`` (the text seen, as public training code does) or
+            ``state`` (page, query, page number, product and chosen options: equal means the same situation).
+        max_steps: steps after which an episode is truncated; the original has no limit, 15 is usual in training.
+        data: folder of WebShop's files; by default the installed ones.
+        price_seed: seed of the drawn prices and price limits.
+        noun_table: JSON file of title nouns; by default ``nouns.json`` beside the files, else a rule.
+        compat: keep the original's confusions between what the shopper typed and the address of the page.
+        on_bad: what a bad product of the catalogue does: ``stop`` or ``skip``.
+
+    Raises:
+        UserError: unknown names, options that do not go together, missing or bad data, a split without goals.
+    """
+
+    name = "webshop"
+
+    def __init__(
+        self,
+        mode: str = "text",
+        goals: str = "generated",
+        split: str = "train",
+        *,
+        catalogue: str | None = None,
+        protocol: str | None = None,
+        anchor: str = "observation",
+        max_steps: int = 15,
+        data: str | Path | None = None,
+        price_seed: int = 101,
+        noun_table: str | Path | None = None,
+        compat: bool = True,
+        on_bad: OnBad = "stop",
+    ) -> None:
+        super().__init__(max_steps)
+        if mode not in MODES:
+            raise unknown("observation mode", mode, MODES)
+        if anchor not in ANCHORS:
+            raise unknown("anchor", anchor, ANCHORS)
+        self._world = open_world(
+            goals, catalogue, data, price_seed=price_seed, noun_table=noun_table, compat=compat, on_bad=on_bad
+        )
+        self._mode, self._anchor = mode, anchor
+        protocol = protocol or ("original" if goals == "human" else "disjoint")
+        picked = pick_goals(self._world.goals, split, protocol)
+        if not picked:
+            raise UserError(
+                f"split {split!r} has no goals: the catalogue has {len(self._world.goals)} {goals} goals, "
+                f"split by protocol {protocol!r}; try split='all'"
+            )
+        self._goal_indices = picked
+        self._tasks = self._make_tasks()
+        self._by_key = {key: task for task in self._tasks for key in (task.id, task.name)}
+        self._walkthroughs = Walkthroughs(self._world.shop)
+        self._goal: Goal = self._world.goals[picked[0]]
+        self._visit = Visit()
+        self._nodes: list[pages.Node] = []
+        self._clickables: list[str] = []
+        self._solution: list[str] = []
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The goals of the split, ordered by goal index; a task's type is its department."""
+        return self._tasks
+
+    @property
+    def digest(self) -> str:
+        """Short hash of catalogue, prices, goals, nouns, mode, anchor and limit."""
+        parts = (self._world.digest, self._mode, self._anchor, self.max_steps)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results should know (where the nouns come from, products left out), a line each."""
+        return self._world.notes
+
+    def find_task(self, key: str) -> Task:
+        """Return the task whose id or name is ``key``."""
+        return self._by_key.get(key) or super().find_task(key)
+
+    def _make_tasks(self) -> list[Task]:
+        world = self._world
+        generated = world.catalogue.name.startswith("generated")
+        prefix = world.catalogue.name if generated else world.goal_set
+        seen: dict[str, int] = {}
+        tasks = []
+        for place, index in enumerate(self._goal_indices):
+            goal = world.goals[index]
+            copies = seen[goal.key] = seen.get(goal.key, 0) + 1  # an option listed twice makes equal goals
+            key = goal.key if copies == 1 else f"{goal.key}-{copies}"
+            tasks.append(Task(f"webshop-{key}", f"{prefix}:{index}", goal.category, place))
+        return tasks
+
+    # -- playing ---------------------------------------------------------------------------------------
+
+    def _start(self, task: Task) -> tuple[str, Info]:
+        self._goal = self._world.goals[self._goal_indices[task.index]]
+        self._solution = self._walkthroughs.of(self._goal)
+        self._show(Visit())
+        observation = self._observe()
+        return observation, self._info(observation, is_valid=True)
+
+    def _act(self, action: str) -> tuple[str, float, bool, Info]:
+        after = self._world.shop.act(self._visit, action, self._goal, self._clickables)
+        if after is None:
+            return self._observation, 0.0, False, self._info(self._observation, is_valid=False)
+        self._show(after)
+        bought = after.bought if after.page == "done" else None
+        observation = self._observe()
+        info = self._info(observation, is_valid=True)
+        return observation, bought.reward if bought else 0.0, bought is not None, info
+
+    def _save(self) -> tuple[Visit, bool]:
+        return self._visit, self._is_valid
+
+    def _load(self, state: tuple[Visit, bool]) -> Info:
+        visit, is_valid = state
+        self._show(visit)
+        return self._info(self._observation, is_valid=is_valid)
+
+    def _show(self, visit: Visit) -> None:
+        self._visit = visit
+        self._nodes = self._world.shop.nodes(visit, self._goal)
+        self._clickables = pages.clickables(self._nodes)
+
+    def _observe(self) -> str:
+        return self._world.shop.observe(self._visit, self._nodes, self._mode)
+
+    def _info(self, observation: str, *, is_valid: bool) -> Info:
+        self._is_valid = is_valid
+        visit = self._visit
+        has_search_bar = visit.page == "search"
+        admissible = [f"click[{name}]" for name in self._clickables if name != "search"]
+        score = visit.bought.reward if visit.bought else 0.0
+        return {
+            "anchor": observation if self._anchor == "observation" else state_key(visit),
+            "admissible_actions": [SEARCH_FORM, *admissible] if has_search_bar else admissible,
+            "is_valid": is_valid,
+            "won": score == 1.0,
+            "score": score,
+            "clickables": list(self._clickables),
+            "has_search_bar": has_search_bar,
+            "instruction": self._goal.instruction,
+            "reward_info": visit.bought,
+            "walkthrough": self._solution,
+        }
+
+
+def state_key(visit: Visit) -> str:
+    """Return the sound anchor of a visit: equal keys mean the same page, query, product and chosen options."""
+    query = " ".join(visit.keywords)
+    return json.dumps([visit.page, query, visit.number, visit.product, sorted(visit.options)])

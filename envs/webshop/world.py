@@ -1,0 +1,122 @@
+"""What all episodes of one configuration share: catalogue, prices, goals, search index, nouns.
+
+A world is read or made once a process and configuration, and kept: environments with the same options share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from envs.errors import UserError, unknown
+from envs.home import data_home
+from envs.webshop import nouns
+from envs.webshop.catalogue import FILES, Catalogue, OnBad, load_catalogue
+from envs.webshop.generator import generate_catalogue
+from envs.webshop.goals import Goal, draw_goals
+from envs.webshop.search import SearchIndex, document_text
+from envs.webshop.session import Shop
+
+GENERATED = "generated:0:1000"
+INDEX_FOLDER = "index"
+
+
+@dataclass(frozen=True)
+class World:
+    """A shop with its goals.
+
+    Attributes:
+        shop: the shop.
+        goals: all goals of the goal set, in their order.
+        goal_set: ``synthetic`` or ``human``.
+        digest: short hash of everything that decides pages, search, prices, goals and rewards.
+        notes: what a reader of results should know, one line each.
+    """
+
+    shop: Shop
+    goals: Sequence[Goal]
+    goal_set: str
+    digest: str
+    notes: tuple[str, ...]
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The products."""
+        return self.shop.catalogue
+
+
+def open_world(
+    goals: str,
+    catalogue: str | None,
+    data: str | Path | None,
+    *,
+    price_seed: int,
+    noun_table: str | Path | None = None,
+    compat: bool = True,
+    on_bad: OnBad = "stop",
+) -> World:
+    """Return the world of a configuration.
+
+    Args:
+        goals: ``generated``, ``synthetic`` or ``human``.
+        catalogue: ``1000``, ``full``, ``generated:SEED:PRODUCTS``, or ``None`` for the usual one of ``goals``.
+        data: folder of WebShop's files; ``None`` for the installed ones.
+        price_seed: seed of prices and price limits.
+        noun_table: a table of title nouns; ``None`` for the one beside the files, or else the rule.
+        compat: see :class:`Shop`.
+        on_bad: see :func:`load_catalogue`.
+
+    Raises:
+        UserError: an unknown name, options that do not go together, or data that is not there or bad.
+    """
+    if goals not in ("generated", "synthetic", "human"):
+        raise unknown("goal set", goals, ("generated", "synthetic", "human"))
+    if on_bad not in ("stop", "skip"):
+        raise unknown("value of on_bad", on_bad, ("stop", "skip"))
+    name = catalogue or (GENERATED if goals == "generated" and data is None else "1000")
+    if not name.startswith("generated") and name not in FILES:
+        raise unknown("catalogue", name, (*FILES, "generated:SEED:PRODUCTS"))
+    if name.startswith("generated"):
+        if goals == "human":
+            raise UserError("a generated catalogue has no human goals: use goals='synthetic', or catalogue='1000'")
+        folder = None
+    elif goals == "generated":
+        raise UserError(f"goals='generated' does not go with catalogue {name}: use goals='synthetic' or 'human'")
+    else:
+        folder = Path(data) if data is not None else data_home() / "webshop" / name
+    goal_set = "human" if goals == "human" else "synthetic"
+    table = None if noun_table is None else Path(noun_table)
+    return _open(name, folder, goal_set, price_seed, table, compat, on_bad)
+
+
+@lru_cache(maxsize=4)
+def _open(
+    name: str, folder: Path | None, goal_set: str, price_seed: int, table: Path | None, compat: bool, on_bad: OnBad
+) -> World:
+    catalogue = _generated(name) if folder is None else load_catalogue(folder, name, on_bad=on_bad)
+    prices, goals = draw_goals(catalogue, goal_set, price_seed)
+    if table is None and folder is not None and (folder / nouns.TABLE_FILE).exists():
+        table = folder / nouns.TABLE_FILE
+    source = nouns.by_rule() if table is None else nouns.from_table(table, catalogue.products)
+    products = catalogue.products
+    shop = Shop(catalogue, prices, _search(catalogue, folder), lambda place: source.of(products[place]), compat=compat)
+    parts = ("webshop-1", catalogue.digest, goal_set, price_seed, source.digest, compat)
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return World(shop, goals, goal_set, digest, (source.note, *catalogue.notes))
+
+
+def _generated(name: str) -> Catalogue:
+    parts = name.split(":")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts[1:]):
+        raise UserError(f"catalogue {name!r}: a generated one is written generated:SEED:PRODUCTS, {GENERATED}")
+    return generate_catalogue(int(parts[1]), int(parts[2]))
+
+
+def _search(catalogue: Catalogue, folder: Path | None) -> Callable[[str], Sequence[int]]:
+    index = folder / INDEX_FOLDER / catalogue.digest if folder is not None else None
+    if index is not None and index.is_dir():
+        return SearchIndex.open(index).search
+    return SearchIndex.build(document_text(product) for product in catalogue.products).search
