@@ -1,0 +1,93 @@
+"""Groups of rows with equal keys: exact integer codes, and sums and means over the members of each group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from credit.steps import FloatArray, IntArray
+
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """A partition of rows into groups.
+
+    Attributes:
+        code: group of each row, int64 in ``[0, count)``, shape ``(n,)``.
+        count: number of groups.
+    """
+
+    code: IntArray
+    count: int
+
+    @classmethod
+    def by(cls, *columns: NDArray[Any]) -> Groups:
+        """Put rows together that are equal in every one of the integer columns."""
+        code, values = pd.factorize(combine(*columns))
+        return cls(code.astype(np.int64, copy=False), len(values))
+
+    @cached_property
+    def size(self) -> IntArray:
+        """Number of rows in each group, shape ``(count,)``."""
+        return np.bincount(self.code, minlength=self.count).astype(np.int64, copy=False)
+
+    def sum(self, values: NDArray[Any]) -> FloatArray:
+        """Sum of the values of each group, shape ``(count,)``."""
+        return np.bincount(self.code, weights=values, minlength=self.count).astype(np.float64, copy=False)
+
+    def mean(self, values: NDArray[Any]) -> FloatArray:
+        """Mean of the values of each group, shape ``(count,)``, 0 for a group without rows.
+
+        The rounding of the plain sum is taken out again by a second pass over the deviations, so that the
+        mean of equal values is that value to the last digits however many they are.
+        """
+        size = np.maximum(self.size, 1)
+        mean = self.sum(values) / size
+        return mean + self.sum(values - mean[self.code]) / size
+
+    def largest(self, values: NDArray[Any]) -> FloatArray:
+        """Largest of the values of each group, shape ``(count,)``, at least 0."""
+        largest = np.zeros(self.count)
+        np.maximum.at(largest, self.code, values)
+        return largest
+
+    def rows(self, index: IntArray) -> Groups:
+        """Return the same groups, of some of the rows only; a group may be left without rows."""
+        return Groups(self.code[index], self.count)
+
+
+def combine(*columns: NDArray[Any]) -> IntArray:
+    """Make one int64 key of several integer columns: keys are equal exactly where all columns are.
+
+    Columns are read as the digits of one number. Where that would overflow they are first replaced by dense
+    codes, of which there are no more than rows.
+    """
+    key, span = _digits(columns[0])
+    for column in columns[1:]:
+        digit, base = _digits(column)
+        if span * base > _LARGEST:
+            (key, span), (digit, base) = _dense(key), _dense(digit)
+        key, span = key * base + digit, span * base
+    return key
+
+
+def _digits(column: NDArray[Any]) -> tuple[IntArray, int]:
+    """Shift a column to start at 0; return it and one more than its largest value."""
+    if not len(column):
+        return column.astype(np.int64), 1
+    low, high = int(column.min()), int(column.max())
+    if high - low >= _LARGEST:
+        return _dense(column)
+    return (column - low if low else column).astype(np.int64, copy=False), high - low + 1
+
+
+def _dense(column: NDArray[Any]) -> tuple[IntArray, int]:
+    code, values = pd.factorize(column)
+    return code.astype(np.int64, copy=False), len(values)

@@ -1,0 +1,85 @@
+"""Normalising within groups: deviation from the group's mean, divided by its standard deviation or not.
+
+    A = (x - mean) / (std + epsilon)      normalize="std"
+    A =  x - mean                         normalize="mean"
+
+Three conventions on which papers and code disagree are arguments here and options of the schemes:
+
+``weighting``      which rows are a group's samples: the first of each episode (``trajectories``), or all
+                   (``rows``: an episode counts as often as it has steps)
+``singleton``      a group of one sample gives 0 (``zero``), or its own value with mean 0 and std 1 (``raw``)
+``zero_variance``  a row that differs from samples that are all equal gives 0 (``zero``), or its deviation
+                   divided by epsilon (``epsilon``: what released code does, values near -100,000)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from credit.grouping import Groups
+from credit.steps import FloatArray, IntArray, Steps
+
+Weighting = Literal["trajectories", "rows"]
+Normalize = Literal["std", "mean"]
+Singleton = Literal["zero", "raw"]
+ZeroVariance = Literal["zero", "epsilon"]
+
+SNAP = 1e-12
+"""A deviation of at most SNAP * max(1, largest |x| of the group) is rounding, and becomes exactly 0."""
+
+
+def normalize_within(
+    values: FloatArray,
+    groups: Groups,
+    *,
+    samples: IntArray | None = None,
+    normalize: Normalize = "std",
+    ddof: int = 1,
+    epsilon: float = 1e-6,
+    singleton: Singleton = "zero",
+    zero_variance: ZeroVariance = "zero",
+) -> FloatArray:
+    """Normalise every row by the mean and standard deviation of its group's samples.
+
+    Args:
+        values: shape ``(n,)``.
+        groups: the groups of the n rows.
+        samples: rows whose values make up the statistics; every row by default.
+        normalize: divide by the standard deviation, or only subtract the mean.
+        ddof: the variance divides by the number of samples minus this.
+        epsilon: added to the standard deviation.
+        singleton, zero_variance: see the module's text.
+
+    Returns:
+        float64 of shape ``(n,)``.
+    """
+    sampled, of_samples = (values, groups) if samples is None else (values[samples], groups.rows(samples))
+    alone = of_samples.size <= max(1, ddof)
+    mean = of_samples.mean(sampled)
+    if singleton == "raw":
+        mean[alone] = 0.0
+    tolerance = SNAP * np.maximum(1.0, groups.largest(np.abs(values)))
+    deviation = _deviation(values, mean, tolerance, groups)
+    scale = np.ones(groups.count)
+    if normalize == "std":
+        spread = deviation if samples is None else _deviation(sampled, mean, tolerance, of_samples)
+        std = np.sqrt(of_samples.sum(np.square(spread)) / np.where(alone, 1, of_samples.size - ddof))
+        scale = 1.0 / (np.where(alone, 1.0, std) + epsilon)
+        if zero_variance == "zero":
+            scale[(std == 0.0) & ~alone] = 0.0
+    if singleton == "zero":
+        scale[alone] = 0.0
+    return deviation * scale[groups.code] + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def samples_of(steps: Steps, weighting: Weighting) -> IntArray | None:
+    """Rows that are the samples of a group's statistics under a weighting; for rows in order."""
+    return steps.starts if weighting == "trajectories" else None
+
+
+def _deviation(values: FloatArray, mean: FloatArray, tolerance: FloatArray, groups: Groups) -> FloatArray:
+    deviation = values - mean[groups.code]
+    deviation[np.abs(deviation) <= tolerance[groups.code]] = 0.0
+    return deviation

@@ -1,0 +1,191 @@
+"""What a credit scheme is, and the decorator that makes one of a plain function.
+
+How to add a scheme: write ``credit/NAME.py`` that opens with a docstring like this one's pattern ::
+
+    '''NAME: one line that says what it does.
+
+    Equation: A = …
+    Symbols: r reward, …
+    Source: paper (arXiv number, section), code where it was read.
+    Evidence: code+run | code | paper | second-hand
+    '''
+
+    @scheme(needs=("state",), claims=("zero_when_equal",), compat={"verl-agent": {"weighting": "rows"}})
+    def NAME(steps: Steps, *, gamma: float = 0.95, compat: Compat = None) -> FloatArray:
+        '''Advantage of every step.  (Args, Returns, Raises)'''
+
+and add it to the list in ``credit/registry.py``. The body gets rows sorted by group, episode and step, at least
+one of them, with the columns in ``needs`` present, and options that were checked against their annotations
+(``Literal`` choices, finite numbers). It returns float64 of shape ``(n,)`` for those rows. The decorator takes
+care of the rest: the caller's row order, the empty table, ``compat`` presets, clear errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import math
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Concatenate, Literal, ParamSpec
+
+import numpy as np
+
+from credit.steps import CreditError, FloatArray, MissingColumnError, Steps
+
+P = ParamSpec("P")
+Compat = Literal["verl-agent"] | None
+Claim = Literal[
+    "zero_when_equal",  # a group whose rewards are all equal step for step, or all 0, gets 0
+    "zero_when_alone",  # a group of one episode gets 0
+    "local",  # adding an unrelated group changes nothing
+    "shift",  # adding a constant to every episode's outcome (on its last step) changes nothing
+    "scale",  # with normalize="mean", scaling all rewards scales the result
+    "scale_free",  # with normalize="std" and epsilon=0, scaling all rewards by a positive number changes nothing
+    "centred",  # the advantages of a group sum to 0 (one sample a trajectory)
+]
+"""Properties that a scheme's strict mode may claim. Every scheme is independent of row order and of names."""
+
+SECTIONS = ("Equation", "Symbols", "Source", "Evidence")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A credit scheme as the registry lists it.
+
+    Attributes:
+        name: as in ``advantages(name, steps)``.
+        function: ``function(steps, **options) -> advantage per step``.
+        needs: columns it cannot do without, beyond group, episode, step and reward.
+        claims: properties of its strict mode, which the tests hold it to.
+        presets: option values of each ``compat`` preset.
+        summary, equation, symbols, source, evidence: the parts of its module's docstring.
+    """
+
+    name: str
+    function: Callable[..., FloatArray]
+    needs: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    presets: Mapping[str, Mapping[str, Any]]
+    summary: str
+    equation: str
+    symbols: str
+    source: str
+    evidence: str
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Name and default of every option."""
+        parameters = list(inspect.signature(self.function).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+
+def scheme(
+    *,
+    needs: tuple[str, ...] = (),
+    claims: tuple[Claim, ...] = (),
+    compat: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Callable[[Callable[Concatenate[Steps, P], FloatArray]], Callable[Concatenate[Steps, P], FloatArray]]:
+    """Make a credit scheme of a function (see the module's text).
+
+    Args:
+        needs: columns that it always reads, beyond group, episode, step and reward.
+        claims: properties of its strict mode.
+        compat: for each preset, the options it sets; options that the caller gives win.
+    """
+    presets = compat or {}
+
+    def decorate(
+        function: Callable[Concatenate[Steps, P], FloatArray],
+    ) -> Callable[Concatenate[Steps, P], FloatArray]:
+        name = getattr(function, "__name__", "scheme")
+
+        @functools.wraps(function)
+        def call(steps: Steps, /, *args: P.args, **kwargs: P.kwargs) -> FloatArray:
+            if not isinstance(steps, Steps):
+                raise CreditError(
+                    f"{name} takes a Steps, got {type(steps).__name__}: make one with Steps.from_frame(table)"
+                )
+            options = _resolved(name, hints(), presets, dict(kwargs))
+            try:
+                for column in needs:
+                    steps.column(column)
+                if not len(steps):
+                    return np.zeros(0)
+                values = function(steps.in_order(), *args, **options)
+            except MissingColumnError as error:
+                raise MissingColumnError(error.column, name) from None
+            return steps.given_order(values)
+
+        @functools.cache
+        def hints() -> Mapping[str, Any]:
+            found = typing.get_type_hints(function)
+            return {option: found[option] for option in list(inspect.signature(function).parameters)[1:]}
+
+        call.scheme_facts = (needs, claims, presets)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def describe(function: Callable[..., FloatArray]) -> Scheme:
+    """Gather what is known of a scheme: its declared facts, and the parts of its module's docstring."""
+    needs, claims, presets = function.scheme_facts  # type: ignore[attr-defined]
+    parts = sections(sys.modules[function.__module__].__doc__ or "")
+    return Scheme(function.__name__, function, needs, claims, presets, **parts)
+
+
+def sections(docstring: str) -> dict[str, str]:
+    """Split a scheme module's docstring into its summary line and its sections, by lower-case name."""
+    lines = inspect.cleandoc(docstring).splitlines()
+    parts: dict[str, list[str]] = {"summary": lines[:1], **{name.lower(): [] for name in SECTIONS}}
+    current: list[str] = []
+    for line in lines[1:]:
+        head, colon, rest = line.partition(":")
+        starts_section = colon and head in SECTIONS
+        if starts_section:
+            current = parts[head.lower()]
+        current.append(rest if starts_section else line)
+    return {name: inspect.cleandoc("\n".join(text)).strip() for name, text in parts.items()}
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> CreditError:
+    """Make the error for a name that does not exist, with the nearest names that do."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there is {', '.join(names) or 'none'}"
+    return CreditError(f"unknown {kind} {name!r}: {hint}")
+
+
+def _resolved(
+    name: str, hints: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Check the options against the annotations, and fill in what a preset sets."""
+    for option, value in options.items():
+        if option not in hints:
+            raise unknown(f"option of {name}", option, hints)
+        _check_option(f"{name}: option {option!r}", hints[option], value)
+    preset = options.pop("compat", None)
+    return {**presets.get(preset, {}), **options}
+
+
+def _check_option(what: str, hint: Any, value: Any) -> None:
+    choices = [
+        choice
+        for part in (hint, *typing.get_args(hint))
+        if typing.get_origin(part) is Literal
+        for choice in typing.get_args(part)
+    ]
+    if choices and isinstance(value, str) and value not in choices:
+        raise CreditError(f"{what} is one of {', '.join(map(repr, choices))}, got {value!r}")
+    if hint is bool and not isinstance(value, (bool, np.bool_)):
+        raise CreditError(f"{what} is True or False, got {value!r}")
+    if hint in (int, float) and (
+        isinstance(value, bool)
+        or not isinstance(value, (int, np.integer) if hint is int else (int, float, np.integer, np.floating))
+        or not math.isfinite(value)
+    ):
+        raise CreditError(f"{what} is a finite {'whole ' if hint is int else ''}number, got {value!r}")

@@ -1,0 +1,330 @@
+"""The step table: one row a step, checked once, held as arrays; all that a credit scheme ever sees.
+
+``Steps.from_frame(table)`` takes any pandas table with the columns below, rows in any order, ids as integers
+or strings. Every array of a :class:`Steps`, and every advantage made from it, has the table's own row order.
+
+===================  ========  =========================================================================
+``group``            id        the rollouts of one task that are compared with each other
+``episode``          id        one rollout; belongs to exactly one group
+``step``             integer   0, 1, 2, … within the episode, none missing, none twice
+``reward``           float     what the environment gave for the step
+``state``            id        anchor state before the action: equal id, same situation
+``action``           id        what the agent did
+``next_state``       id        state after the action, from the same set of ids as ``state``
+``is_valid``         bool      the environment understood the action
+``terminated``       bool      the episode ended by itself with this step (only on its last step)
+``truncated``        bool      the episode was cut after this step (only on its last step)
+===================  ========  =========================================================================
+
+The first four are always needed, the others by some schemes only. :data:`OPTIONAL` lists the further columns
+that are read where present; any other numeric column is taken in when its name is passed as ``extra``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("group", "episode", "step", "state", "action", "next_state"), int),
+    "reward": float,
+    **dict.fromkeys(("is_valid", "terminated", "truncated"), bool),
+}
+"""The documented columns and what each holds."""
+
+OPTIONAL: Mapping[str, type] = {
+    "score": float,  # progress or a judge's mark for the step (MAPO)
+    "value": float,  # a critic's value of the state before the action (GAE, turn-level PPO)
+    "entropy": float,  # mean token entropy of the response (EMPG)
+    "surprise": float,  # of the observation, under the policy (OCAR)
+    "surprise_ref": float,  # the same under the reference policy (OCAR)
+    "info_gain": float,  # rise in the probability of the gold answer (IGPO)
+    "value_low": float,  # HiPER's three value heads
+    "value_high": float,
+    "value_term": float,
+    "tokens": int,  # number of sampled tokens of the response
+    "agent": int,  # id of the agent that acted (Dr.MAS, MARS, M-GRPO)
+    "subgoal": int,  # id of the sub-goal's text; -1 for none (HiPER)
+    "switch": bool,  # a new sub-goal begins here (HiPER)
+}
+"""Further columns that schemes read, taken in where the table has them (a column of nulls counts as absent)."""
+
+_REQUIRED = ("group", "episode", "step", "reward")
+_IDS = ("group", "episode", "action", "agent", "subgoal")
+
+
+class CreditError(ValueError):
+    """Something about the table or the options is wrong; the text says what, and what to do."""
+
+
+class MissingColumnError(CreditError):
+    """A scheme needs a column that the table lacks."""
+
+    def __init__(self, column: str, scheme: str = "this scheme") -> None:
+        super().__init__(f"{scheme} needs the column {column!r}, which this table does not have")
+        self.column = column
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Steps:
+    """The step table as arrays of shape ``(n,)``, in the row order they were given in.
+
+    Columns as in the module's text; those that were not given are ``None``. Ids are int64 codes. The arrays
+    are read-only.
+
+    Attributes:
+        extra: further columns by name.
+        labels: what the codes mean, for ids that were not integers: ``labels["state"][code]`` is the state.
+            ``state`` and ``next_state`` share the entry ``"state"``.
+
+    Raises:
+        CreditError: columns of unequal length, a number that is not finite, an episode whose steps are not
+            exactly 0 … T-1 or that lies in two groups, an end of episode before its last step.
+    """
+
+    group: IntArray
+    episode: IntArray
+    step: IntArray
+    reward: FloatArray
+    state: IntArray | None = None
+    action: IntArray | None = None
+    next_state: IntArray | None = None
+    is_valid: BoolArray | None = None
+    terminated: BoolArray | None = None
+    truncated: BoolArray | None = None
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = len(np.asarray(self.reward))
+        for name, kind in KINDS.items():
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _checked(name, given, kind, rows))
+        checked = {name: _checked(name, x, OPTIONAL.get(name, float), rows) for name, x in self.extra.items()}
+        object.__setattr__(self, "extra", MappingProxyType(checked))
+        object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
+        self._check_ends()
+
+    def __len__(self) -> int:
+        return len(self.reward)
+
+    @classmethod
+    def from_frame(cls, table: pd.DataFrame, *, extra: Iterable[str] = ()) -> Steps:
+        """Take in a pandas table (see the module's text); columns that no scheme knows are left alone.
+
+        Args:
+            table: one row a step, in any order; ids are integers, strings or any other hashable values.
+            extra: names of further numeric columns to take in.
+
+        Raises:
+            CreditError: a needed column is missing, or the content is wrong (see the class).
+        """
+        extra = tuple(extra)
+        for name in (*_REQUIRED, *extra):
+            if name not in table.columns:
+                raise CreditError(f"the table has no column {name!r}; it has: {', '.join(map(str, table.columns))}")
+        columns: dict[str, Any] = {}
+        labels: dict[str, NDArray[Any]] = {}
+        known = (*KINDS, *OPTIONAL, *extra)
+        present = [name for name in dict.fromkeys(known) if name in table.columns]
+        present = [name for name in present if name in _REQUIRED or not len(table) or table[name].notna().any()]
+        for ids in (*((name,) for name in _IDS), ("state", "next_state")):
+            taken = [name for name in ids if name in present]
+            codes, book = _encode([table[name] for name in taken], in_order=ids[0] in ("group", "episode"))
+            columns.update(zip(taken, codes, strict=True))
+            if book is not None:
+                labels[ids[0]] = book
+        for name in present:
+            if name not in columns:
+                columns[name] = _numeric(table[name])
+        named = {name: columns.pop(name) for name in list(columns) if name in KINDS}
+        return cls(**named, extra=columns, labels=labels)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table again: same rows, same order, same ids as it was made from."""
+        columns = {name: getattr(self, name) for name in KINDS} | dict(self.extra)
+        columns = {name: column for name, column in columns.items() if column is not None}
+        for name in columns:
+            book = self.labels.get("state" if name == "next_state" else name)
+            if book is not None:
+                columns[name] = book[columns[name]]
+        return pd.DataFrame(columns)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column that the caller cannot do without.
+
+        Raises:
+            MissingColumnError: the table does not have it.
+        """
+        column = getattr(self, name) if name in KINDS else self.extra.get(name)
+        if column is None:
+            raise MissingColumnError(name)
+        return np.asarray(column)
+
+    # -- order: rows sorted by group, episode and step ------------------------------------------------
+
+    @cached_property
+    def _layout(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Place of each row in sorted order, and the start and length of each episode there.
+
+        Steps of an episode are 0 … T-1, so a row's place is its episode's start plus its step: no sorting.
+        """
+        code, episodes = pd.factorize(self.episode)
+        lengths = np.bincount(code, minlength=len(episodes))
+        group_of = np.zeros(len(episodes), dtype=np.int64)
+        group_of[code] = self.group
+        if (wrong := self.group != group_of[code]).any():
+            row = int(np.argmax(wrong))
+            name, groups = self._name("episode", row), sorted({self._name("group", row), self._group_of(code, row)})
+            raise CreditError(
+                f"episode {name} is in two groups ({' and '.join(groups)}): an episode belongs to one "
+                "group, and episode ids must differ between groups"
+            )
+        rank = np.lexsort((episodes, group_of))
+        starts = np.empty(len(episodes), dtype=np.int64)
+        starts[rank] = np.cumsum(lengths[rank]) - lengths[rank]
+        place = starts[code] + self.step
+        wrong = (self.step < 0) | (self.step >= lengths[code])
+        if not wrong.any():
+            wrong = np.bincount(place, minlength=len(self))[place] != 1
+        if wrong.any():
+            raise CreditError(self._step_fault(np.flatnonzero(code == code[np.argmax(wrong)])))
+        return place, starts[rank], lengths[rank]
+
+    @cached_property
+    def is_in_order(self) -> bool:
+        """Whether the rows are sorted by group, episode and step."""
+        return bool((self._layout[0] == np.arange(len(self))).all())
+
+    def in_order(self) -> Steps:
+        """Return these steps sorted by group, episode and step: episodes are contiguous, time runs forward."""
+        return self if self.is_in_order else self._sorted
+
+    def given_order(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Bring values made for :meth:`in_order`'s rows back to this table's own row order."""
+        return values if self.is_in_order else values[self._layout[0]]
+
+    @cached_property
+    def _sorted(self) -> Steps:
+        order = np.empty(len(self), dtype=np.int64)
+        order[self._layout[0]] = np.arange(len(self))
+        columns = {name: column[order] for name in KINDS if (column := getattr(self, name)) is not None}
+        return replace(self, **columns, extra={name: column[order] for name, column in self.extra.items()})
+
+    # -- episodes: these need rows in order ----------------------------------------------------------
+
+    @property
+    def starts(self) -> IntArray:
+        """Row of the first step of each episode, shape ``(episodes,)``; for rows in order."""
+        assert self.is_in_order
+        return self._layout[1]
+
+    @property
+    def lengths(self) -> IntArray:
+        """Number of steps of each episode, shape ``(episodes,)``; for rows in order."""
+        assert self.is_in_order
+        return self._layout[2]
+
+    @cached_property
+    def is_last(self) -> BoolArray:
+        """Whether a row is the last step of its episode, shape ``(n,)``; for rows in order."""
+        last = np.zeros(len(self), dtype=np.bool_)
+        last[self.starts + self.lengths - 1] = True
+        return last
+
+    def per_step(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Spread one value an episode over the episode's steps; for rows in order."""
+        return np.repeat(values, self.lengths)
+
+    # -- checks ----------------------------------------------------------------------------------------
+
+    def _check_ends(self) -> None:
+        place, starts, lengths = self._layout
+        for name in ("terminated", "truncated"):
+            ends = getattr(self, name)
+            if ends is None or not ends.any():
+                continue
+            last = np.zeros(len(self), dtype=np.bool_)
+            last[starts + lengths - 1] = True
+            if (early := ends & ~last[place]).any():
+                row = int(np.argmax(early))
+                raise CreditError(
+                    f"episode {self._name('episode', row)} is {name} at step {self.step[row]}, which is not its last"
+                )
+
+    def _name(self, column: str, row: int) -> str:
+        code = int(getattr(self, column)[row])
+        return repr(self.labels[column][code]) if column in self.labels else str(code)
+
+    def _group_of(self, code: IntArray, row: int) -> str:
+        others = np.flatnonzero((code == code[row]) & (self.group != self.group[row]))
+        return self._name("group", int(others[0]))
+
+    def _step_fault(self, rows: IntArray) -> str:
+        """Say what is wrong with the steps of one episode, given its rows."""
+        found, name = np.sort(self.step[rows]), self._name("episode", int(rows[0]))
+        if (twice := found[1:][found[1:] == found[:-1]]).size:
+            return f"episode {name} has step {twice[0]} twice: an episode's steps are one row each"
+        missing = np.setdiff1d(np.arange(len(rows)), found)
+        return f"episode {name} has no step {missing[0]}: steps count from 0 without gaps"
+
+
+def _checked(name: str, given: Any, kind: type, rows: int) -> NDArray[Any]:
+    """Return a read-only array of the column's dtype, or raise :class:`CreditError`."""
+    array = np.asarray(given)
+    if array.shape != (rows,):
+        raise CreditError(f"column {name!r} has shape {array.shape}, expected ({rows},)")
+    if array.dtype.kind not in {int: "iu", float: "iuf", bool: "b"}[kind] and array.size:
+        raise CreditError(f"column {name!r} holds {array.dtype}, expected {kind.__name__}")
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        row = int(np.argmin(finite))
+        raise CreditError(f"column {name!r} is not finite in row {row}: {array[row]}")
+    array = array.astype({int: np.int64, float: np.float64, bool: np.bool_}[kind], copy=False).view()
+    array.flags.writeable = False
+    return array
+
+
+def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntArray], NDArray[Any] | None]:
+    """Turn ids into int64 codes with one code book for all columns; integers stay as they are.
+
+    Args:
+        columns: columns that share their set of ids.
+        in_order: number the ids by their sorted order, so that codes do not depend on the rows' order;
+            otherwise by first appearance.
+    """
+    for column in columns:
+        if (null := column.isna().to_numpy()).any():
+            raise CreditError(f"column {column.name!r} has no value in row {int(np.argmax(null))}")
+    if all(pd.api.types.is_integer_dtype(column) for column in columns):
+        return [column.to_numpy(dtype=np.int64) for column in columns], None
+    values = np.concatenate([column.to_numpy(dtype=object) for column in columns])
+    try:
+        codes, book = pd.factorize(values)
+    except TypeError as error:
+        raise CreditError(f"column {columns[0].name!r} has ids that cannot be compared ({error})") from error
+    if in_order:
+        order = np.array(sorted(range(len(book)), key=lambda i: (type(book[i]).__name__, book[i])), dtype=np.int64)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        codes, book = rank[codes], book[order]
+    return np.split(codes.astype(np.int64), np.cumsum([len(column) for column in columns])[:-1]), book
+
+
+def _numeric(column: pd.Series[Any]) -> NDArray[Any]:
+    """Return a numeric or boolean column as a numpy array; nulls become NaN, which the checks then find."""
+    if column.isna().any():
+        return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if column.dtype == object:
+        column = column.infer_objects()
+    return column.to_numpy(dtype=np.bool_) if pd.api.types.is_bool_dtype(column) else column.to_numpy()
