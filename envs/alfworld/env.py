@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from gymnasium.envs.registration import EnvSpec
+
 from envs.alfworld.players import FastPlayer, Player, Turn
 from envs.alfworld.tasks import open_games
 from envs.contract import Info, Task, TextEnv
@@ -31,6 +33,7 @@ class ALFWorldEnv(TextEnv):
             or equal ``state`` of the game (a hash; finer where a text does not show everything).
         max_steps: the episode is truncated after this many steps; the literature uses 50.
         data: folder or archive with games to play without installing them.
+        render_mode: ``None`` or ``ansi``; :meth:`render` returns the present observation either way.
 
     Attributes:
         notes: what a report should say of the task list, such as that an official split is incomplete.
@@ -48,12 +51,18 @@ class ALFWorldEnv(TextEnv):
         anchor: str = "observation",
         max_steps: int = 50,
         data: str | Path | None = None,
+        render_mode: str | None = None,
     ) -> None:
         super().__init__(max_steps)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown("render mode", str(render_mode), self.metadata["render_modes"])
         if engine not in ENGINES:
             raise unknown("ALFWorld engine", engine, ENGINES)
         if anchor not in ANCHORS:
             raise unknown("ALFWorld anchor", anchor, ANCHORS)
+        self.render_mode = render_mode
+        options = {"split": split, "engine": engine, "anchor": anchor, "max_steps": max_steps, "data": data}
+        self.spec = EnvSpec("agentbench/ALFWorld-v0", "envs.alfworld:ALFWorldEnv", kwargs=options)
         self._games = open_games(split, Path(data).expanduser() if data is not None else None)
         self.notes: tuple[str, ...] = self._games.notes
         self._anchor = anchor
