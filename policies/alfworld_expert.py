@@ -133,7 +133,7 @@ class _Situation:
         places = [name for name in self.memory.receptacles if kind_of(name) == self.goal.place]
         places.sort(key=lambda name: (-len(self._alike(name) - {held}), self._cost(name)))
         for place in places:
-            if (action := f"move {held} to {place}") in self.admissible or (action := self._approach(place) or ""):
+            if action := self._first((f"move {held} to {place}", f"go to {place}", f"open {place}")):
                 return action
         return None
 

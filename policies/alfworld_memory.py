@@ -19,13 +19,15 @@ _ARRIVED = re.compile(rf"You arrive at ({_NAME})\.")
 
 _SENTENCE = re.compile(r"Your task is to: (.+?)\s*$", re.DOTALL)
 _CONDITION = {"clean": "clean", "hot": "heat", "heat": "heat", "cool": "cool"}
+_A, _IN = "(?:some|the|an?)", "(?:in|on|in/on)"
+_OBJECT, _PLACE = r"(?P<object>\w+)", r"(?:(?:the|an?) )?(?P<place>\w+)"
 _FORMS = [
     re.compile(form)
     for form in (
-        r"(?:look at|examine)(?: the| an?| some)? (?P<object>\w+) (?:under|with|by|in)(?: the| an?)? (?P<lamp>\w*lamp)",
-        r"(?:put|find) (?P<two>two) (?P<object>\w+) (?:and put them )?(?:in|on|in/on)(?: the| an?)? (?P<place>\w+)",
-        r"(?P<condition>clean|heat|cool) (?:some|the|an?) (?P<object>\w+) and put it (?:in|on|in/on)(?: the| an?)? (?P<place>\w+)",
-        r"put (?:some|the|an?) (?:(?P<condition>clean|hot|cool) )?(?P<object>\w+) (?:in|on|in/on)(?: the| an?)? (?P<place>\w+)",
+        rf"(?:look at|examine) (?:{_A} )?{_OBJECT} (?:under|with) (?:{_A} )?(?P<lamp>\w*lamp)",
+        rf"(?:put|find) (?P<two>two) {_OBJECT} (?:and put them )?{_IN} {_PLACE}",
+        rf"(?P<condition>clean|heat|cool) {_A} {_OBJECT} and put it {_IN} {_PLACE}",
+        rf"put {_A} (?:(?P<condition>clean|hot|cool) )?{_OBJECT} {_IN} {_PLACE}",
     )
 ]
 
