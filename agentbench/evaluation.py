@@ -13,7 +13,7 @@ from agentbench.config import EvaluateConfig, check_config
 from agentbench.episodes import Episode
 from agentbench.provenance import describe, digest
 from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.pool import Recipe
+from agentbench.rollout.pool import Recipe, Workers
 from agentbench.store import Run, RunWriter, open_run
 from envs.contract import Task, TextEnv
 from envs.errors import UserError
@@ -133,7 +133,9 @@ def _play_missing(
 
     report()
     options = PlayOptions(**config.model_dump(include=set(PlayOptions.__dataclass_fields__)))
-    play(Recipe(find(config.env), environment_options(config)), policy, missing, options, finished)
+    recipe = Recipe(find(config.env), environment_options(config))
+    with Workers(recipe, start_timeout=config.start_timeout) as workers:
+        play(workers, policy, missing, options, finished)
 
 
 def make_environment(config: EvaluateConfig) -> TextEnv:

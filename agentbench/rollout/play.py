@@ -15,7 +15,7 @@ from typing import Any
 
 from agentbench.episodes import Episode, Step, clean_text
 from agentbench.provenance import stable_seed
-from agentbench.rollout.pool import Recipe, Worker, WorkerFailure, ready
+from agentbench.rollout.pool import Worker, WorkerFailure, Workers, ready
 from envs.contract import Info, Task
 from envs.errors import UserError
 from policies.contract import Policy, Prompt, Response, Turn
@@ -38,7 +38,6 @@ class PlayOptions:
         seed: every random draw of an episode derives from it, the task's id and the trial.
         step_timeout: seconds that one ``reset`` or ``step`` may take.
         episode_timeout: seconds that all of an episode's ``reset`` and ``step`` calls may take together.
-        start_timeout: seconds in which a worker must have made its environment.
         memory_limit: MB of resident memory at which a worker is replaced.
         attempts: how often an episode is tried before its outcome is ``error``.
     """
@@ -47,7 +46,6 @@ class PlayOptions:
     seed: int = 0
     step_timeout: float = 60.0
     episode_timeout: float = 600.0
-    start_timeout: float = 120.0
     memory_limit: float = 2048.0
     attempts: int = 3
 
@@ -71,14 +69,16 @@ class _Seat:
 class _Rollout:
     """The state of one :func:`play`: seats, waiting jobs, and how often each was tried."""
 
-    def __init__(self, recipe: Recipe, policy: Policy, jobs: Iterable[Job], options: PlayOptions) -> None:
-        self.recipe, self.policy, self.options = recipe, policy, options
+    def __init__(self, workers: Workers, policy: Policy, jobs: Iterable[Job], options: PlayOptions) -> None:
+        self.workers, self.policy, self.options = workers, policy, options
         self.waiting = deque(jobs)
         self.failures: dict[Job, int] = {}
         self.failed_starts = 0
         self.finished: list[Episode] = []
         self.checked_memory = time.monotonic()
-        self.seats = [self._new_seat() for _ in range(min(options.workers, len(self.waiting)))]
+        self.seats: list[_Seat] = []
+        for _ in range(min(options.workers, len(self.waiting))):
+            self._take_seat()
 
     # -- one turn of the loop ----------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class _Rollout:
         seat.job, seat.response, seat.seconds = None, None, 0.0
         seat.steps, seat.history = [], []
         if seat.worker.memory() > self.options.memory_limit:
-            self._renew(seat)
+            self._replace(seat, "")
         elif self.waiting:
             seat.job = self.waiting.popleft()
             task, trial = seat.job.task, seat.job.trial
@@ -223,7 +223,7 @@ class _Rollout:
 
     def _overdue(self, seat: _Seat) -> str:
         if seat.starting:
-            return f"the worker did not start within {self.options.start_timeout:g} s"
+            return f"the worker did not start within {self.workers.start_timeout:g} s"
         if seat.seconds + time.monotonic() - seat.asked >= self.options.episode_timeout:
             return f"the episode took more than {self.options.episode_timeout:g} s"
         return f"a step took more than {self.options.step_timeout:g} s"
@@ -234,7 +234,7 @@ class _Rollout:
         if seat.starting:
             self.failed_starts += 1
             if self.failed_starts >= self.options.attempts:
-                raise UserError(f"workers cannot start the environment {self.recipe.environment.name!r}: {why}")
+                raise UserError(f"workers cannot start the environment {self.workers.recipe.environment.name!r}: {why}")
         elif job is not None:
             self.failures[job] = self.failures.get(job, 0) + 1
             if self.failures[job] >= self.options.attempts:
@@ -244,24 +244,31 @@ class _Rollout:
         if self.waiting:
             self._renew(seat)
         else:
-            self._leave(seat)
+            self._remove(seat)
 
-    def _new_seat(self) -> _Seat:
-        return _Seat(Worker(self.recipe, self.options.start_timeout), asked=time.monotonic())
+    def _take_seat(self) -> None:
+        worker, starting = self.workers.take()
+        seat = _Seat(worker, starting, asked=time.monotonic())
+        self.seats.append(seat)
+        if not starting:
+            self._next_job(seat)
 
     def _renew(self, seat: _Seat) -> None:
-        seat.worker.kill()
-        self.seats[self.seats.index(seat)] = self._new_seat()
+        self._remove(seat)
+        self._take_seat()
 
     def _leave(self, seat: _Seat) -> None:
+        self.seats.remove(seat)
+        self.workers.give_back(seat.worker)
+
+    def _remove(self, seat: _Seat) -> None:
         seat.worker.kill()
         self.seats.remove(seat)
 
     def close(self) -> None:
-        """End every worker."""
-        for seat in self.seats:
-            seat.worker.kill()
-        self.seats.clear()
+        """End every worker that is still at work."""
+        for seat in list(self.seats):
+            self._remove(seat)
 
 
 def act(policy: Policy, prompts: Sequence[Prompt]) -> list[Response | str]:
@@ -293,7 +300,7 @@ def _checked(policy: Policy, answers: Any, count: int) -> list[Response | str]:
 
 
 def play(
-    recipe: Recipe,
+    workers: Workers,
     policy: Policy,
     jobs: Iterable[Job],
     options: PlayOptions,
@@ -301,10 +308,12 @@ def play(
 ) -> None:
     """Play every job once and hand each finished episode to ``on_finished``, in the order they finish.
 
+    ``workers`` keeps those that are idle at the end; all others are ended, also when this raises.
+
     Raises:
         UserError: the environment cannot be started, or the policy cannot work; what was finished was handed on.
     """
-    rollout = _Rollout(recipe, policy, jobs, options)
+    rollout = _Rollout(workers, policy, jobs, options)
     try:
         while rollout.seats:
             rollout.turn()

@@ -1,4 +1,7 @@
-"""Supervised worker processes: each has a deadline and a memory bound, and is replaced when it breaks one."""
+"""Workers: processes with a deadline and a memory bound, or environments in this process where speed is all.
+
+Both kinds take one request at a time and answer it: ``make``, ``reset`` or ``step``.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
+from agentbench.rollout.worker import play_command
 from envs.registry import Environment
 
 MEGABYTE = 1024 * 1024
@@ -38,12 +42,67 @@ class WorkerFailure(Exception):  # noqa: N818  (a failure of the infrastructure,
     """A worker died, hung, grew too large, or its environment raised; the text says which."""
 
 
-class Worker:
-    """One worker process with one environment.
+class Worker(Protocol):
+    """One environment that is asked and answers.
 
     A request is sent with :meth:`request`; its reply is taken with :meth:`receive` once the worker is among
     those that :func:`ready` returns.
+
+    Attributes:
+        deadline: ``time.monotonic()`` by which the reply must be there.
     """
+
+    deadline: float
+
+    def request(self, command: str, arguments: Any, timeout: float) -> None:
+        """Send a command whose reply must come within ``timeout`` seconds."""
+
+    def receive(self) -> Any:
+        """Take the reply.
+
+        Raises:
+            WorkerFailure: there is none, or the environment raised; the worker must be replaced.
+        """
+
+    def memory(self) -> float:
+        """Return the MB of resident memory that are this worker's own."""
+
+    def kill(self) -> None:
+        """End it at once and free what it held."""
+
+
+class LocalWorker:
+    """An environment in this process: no copying, no supervision. For environments of ours that cannot hang."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.deadline = float("inf")
+        self._environment = recipe.environment.load()(**recipe.options)
+        self._reply: Any = None
+
+    def request(self, command: str, arguments: Any, timeout: float) -> None:
+        """Carry the command out; ``timeout`` cannot be enforced here."""
+        try:
+            self._reply = play_command(self._environment, command, arguments)
+        except Exception as error:  # told in receive(), as a process would
+            self._reply = WorkerFailure(f"the environment failed: {type(error).__name__}: {error}")
+
+    def receive(self) -> Any:
+        """Return the reply of the last request."""
+        if isinstance(self._reply, WorkerFailure):
+            raise self._reply
+        return self._reply
+
+    def memory(self) -> float:
+        """Return 0: it has no memory of its own."""
+        return 0.0
+
+    def kill(self) -> None:
+        """Close the environment."""
+        self._environment.close()
+
+
+class ProcessWorker:
+    """One supervised process with one environment."""
 
     def __init__(self, recipe: Recipe, start_timeout: float) -> None:
         ours, theirs = socket.socketpair()
@@ -59,32 +118,25 @@ class Worker:
             )
         self.connection = Connection(ours.detach())
         self.deadline = float("inf")
-        self.broken = False
         environment = recipe.environment
         self.request("make", (sys.path, environment.entry_point, recipe.options), start_timeout)
 
     def request(self, command: str, arguments: Any, timeout: float) -> None:
-        """Send a command whose reply must come within ``timeout`` seconds."""
+        """Send a command; :meth:`receive` says so if the process is dead."""
         self.deadline = time.monotonic() + timeout
         # A dead worker's closed pipe makes it ready, and receive() says why it died.
         with contextlib.suppress(OSError):
             self.connection.send((command, arguments))
 
     def receive(self) -> Any:
-        """Take the reply.
-
-        Raises:
-            WorkerFailure: there is none (the worker must be replaced), or the environment raised.
-        """
+        """Take the reply, or say why there is none."""
         self.deadline = float("inf")
         try:
             status, reply = self.connection.recv()
         except (EOFError, OSError) as error:
-            self.broken = True
             raise WorkerFailure(f"the worker process died ({self._cause()})") from error
         if status != "ok":
             # Nobody knows what state the environment was left in: a fresh one is the only safe way on.
-            self.broken = True
             raise WorkerFailure(f"the environment failed: {reply}")
         return reply
 
@@ -94,11 +146,6 @@ class Worker:
             return float(psutil.Process(self._process.pid).memory_info().rss) / MEGABYTE
         except psutil.Error:
             return 0.0
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
 
     def kill(self) -> None:
         """End the process at once and free what it held."""
@@ -117,7 +164,48 @@ class Worker:
         return f"exit code {code}" + (f": {lines[-1]}" if lines else "")
 
 
+class Workers:
+    """The workers of one recipe, kept from one rollout to the next. Use it as a context manager.
+
+    Args:
+        recipe: how each makes its environment.
+        inline: environments in this process instead of processes of their own.
+        start_timeout: seconds in which a process must have made its environment.
+    """
+
+    def __init__(self, recipe: Recipe, *, inline: bool = False, start_timeout: float = 120.0) -> None:
+        self.recipe, self.inline, self.start_timeout = recipe, inline, start_timeout
+        self._idle: list[Worker] = []
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._idle:
+            worker.kill()
+        self._idle.clear()
+
+    def take(self) -> tuple[Worker, bool]:
+        """Return a worker, and whether it still has to answer that it has started."""
+        if self._idle:
+            return self._idle.pop(), False
+        if self.inline:
+            return LocalWorker(self.recipe), False
+        return ProcessWorker(self.recipe, self.start_timeout), True
+
+    def give_back(self, worker: Worker) -> None:
+        """Keep an idle worker for the next rollout."""
+        self._idle.append(worker)
+
+
 def ready(workers: Iterable[Worker], timeout: float) -> list[Worker]:
     """Wait until a worker has a reply or has died, at most ``timeout`` seconds; return all such."""
-    by_connection = {worker.connection: worker for worker in workers}
-    return [by_connection[found] for found in wait(list(by_connection), timeout)]  # type: ignore[index]
+    local, processes = [], {}
+    for worker in workers:
+        if isinstance(worker, ProcessWorker):
+            processes[worker.connection] = worker
+        else:
+            local.append(worker)
+    if local:
+        timeout = 0.0
+    return [*local, *(processes[found] for found in wait(list(processes), timeout))]  # type: ignore[index]

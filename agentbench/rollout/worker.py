@@ -36,7 +36,7 @@ def serve(connection: Connection) -> None:
                 reply: Any = None
             else:
                 assert environment is not None
-                reply = _play(environment, command, arguments)
+                reply = play_command(environment, command, arguments)
         except UserError as error:
             connection.send(("failed", str(error)))
         except Exception as error:  # whatever an environment raises is the parent's to count and report
@@ -45,7 +45,8 @@ def serve(connection: Connection) -> None:
             connection.send(("ok", reply))
 
 
-def _play(environment: TextEnv, command: str, arguments: Any) -> tuple[Any, ...]:
+def play_command(environment: TextEnv, command: str, arguments: Any) -> tuple[Any, ...]:
+    """Carry out ``reset`` (arguments: task, seed) or ``step`` (the action) as a step's five values."""
     if command == "reset":
         task, seed = arguments
         observation, info = environment.reset(seed=seed, options={"task": task})
