@@ -14,9 +14,10 @@ Three conventions on which papers and code disagree are arguments here and optio
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from credit.grouping import Groups
 from credit.steps import FloatArray, IntArray, Steps
@@ -72,6 +73,30 @@ def normalize_within(
     if singleton == "zero":
         scale[alone] = 0.0
     return deviation * scale[groups.code] + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def whiten(values: FloatArray, weights: NDArray[Any], *, ddof: int = 1, epsilon: float = 1e-8) -> FloatArray:
+    """Bring values to mean 0 and variance 1 over the whole batch: (x - mean) / sqrt(var + epsilon).
+
+    Args:
+        values: any shape.
+        weights: how often each value counts, same shape: a mask, or a number of tokens.
+        ddof: the variance divides by the total weight minus this.
+        epsilon: added to the variance, inside the root.
+
+    Returns:
+        float64 of the same shape; all 0 where the total weight is no more than ``ddof``.
+    """
+    weights = weights.astype(np.float64)
+    total = weights.sum()
+    if total <= max(1, ddof):
+        return np.zeros_like(values)
+    mean = (values * weights).sum() / total
+    deviation = values - mean
+    deviation -= (deviation * weights).sum() / total  # takes the rounding of the first sum out again
+    deviation[np.abs(deviation) <= SNAP * max(1.0, float(np.abs(values * (weights > 0)).max()))] = 0.0
+    variance = (weights * np.square(deviation)).sum() / (total - ddof)
+    return np.asarray(deviation / np.sqrt(variance + epsilon) + 0.0)
 
 
 def samples_of(steps: Steps, weighting: Weighting) -> IntArray | None:

@@ -1,0 +1,74 @@
+"""Checks against exact values of tabular processes: the solution itself, its rows, and how good the schemes are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from credit.exact import Process, Solution, group_gradient, group_steps, quality, solve
+from credit.registry import advantages
+from credit.steps import CreditError, FloatArray, Steps
+
+SCORED: Mapping[str, Callable[[Steps], FloatArray]] = {
+    "grpo": partial(advantages, "grpo"),
+}
+"""The schemes whose quality is recorded, as they were set."""
+
+
+def process_deviations(record: Mapping[str, Any], solution: Solution) -> dict[str, float]:
+    """Largest deviation of each part of the solution from the recorded one."""
+    return {
+        part: float(np.abs(np.asarray(found) - np.array(record[name])).max())
+        for part, name, found in (
+            ("V", "V", solution.V),
+            ("Q", "Q", solution.Q),
+            ("A", "A", solution.A),
+            ("objective", "objective", solution.objective),
+            ("gradient", "exact_gradient", solution.gradient),
+        )
+    }
+
+
+def row_deviation(group: Mapping[str, Any], solution: Solution) -> float:
+    """Largest deviation of the exact advantage of a group's rows from the recorded one."""
+    return float(np.abs(_exact(group, solution) - np.array(group["advantage"])).max())
+
+
+def quality_deviations(
+    record: Mapping[str, Any], groups: list[dict[str, Any]], solution: Solution
+) -> dict[str, float | CreditError]:
+    """Largest deviation of each method's recorded quality, by method; an error where the method is not known."""
+    process = Process.read(record)
+    exact = [_exact(group, solution) for group in groups]
+    deviations: dict[str, float | CreditError] = {}
+    for method, recorded in record.get("metrics", {}).get("methods", {}).items():
+        if method != "exact" and method not in SCORED:
+            deviations[method] = CreditError("this method is not known")
+            continue
+        estimates = exact if method == "exact" else [SCORED[method](group_steps(group["rows"])) for group in groups]
+        gradients = [
+            group_gradient(
+                estimate,
+                np.array(group["rows"]["observation"]),
+                np.array(group["rows"]["action"]),
+                process.policy,
+                len(set(group["rows"]["trajectory"])),
+            )
+            for estimate, group in zip(estimates, groups, strict=True)
+        ]
+        found = quality(estimates, exact, gradients, solution.gradient)
+        deviations[method] = max(abs(found[name] - value) for name, value in recorded.items())
+    return deviations
+
+
+def solved(record: Mapping[str, Any]) -> Solution:
+    """Solve a recorded process."""
+    return solve(Process.read(record))
+
+
+def _exact(group: Mapping[str, Any], solution: Solution) -> FloatArray:
+    rows = group["rows"]
+    return np.asarray(solution.A[rows["step"], rows["state"], rows["action"]])
