@@ -16,6 +16,10 @@ from envs.errors import UserError
 __all__ = ["OVERALL", "Summary", "plot_summaries", "render", "summarise"]
 
 OVERALL = "overall"
+_PASS_COLUMNS = (
+    "task_type", "k", "tasks", "pass_at_k", "pass_at_k_low", "pass_at_k_high",
+    "pass_hat_k", "pass_hat_k_low", "pass_hat_k_high",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ def summarise(frame: pd.DataFrame, *, confidence: float = 0.95, cluster: str = "
     parts = list(_parts(episodes))
     return Summary(
         rates=pd.DataFrame([_rates(label, part, confidence) for label, part in parts]),
-        passes=pd.DataFrame([row for label, part in parts for row in _passes(label, part, confidence)]),
+        passes=pd.DataFrame(
+            [row for label, part in parts for row in _passes(label, part, confidence)], columns=list(_PASS_COLUMNS)
+        ),
         confidence=confidence,
     )
 

@@ -79,14 +79,13 @@ def _results(comparisons: list[Comparison]) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("run", overflow="fold")
-    interval = f"{first.confidence * 100:g} % interval"
-    headings = ["tasks", "baseline", "run", "points", interval, "better", "worse", "p"]
+    headings = ["tasks", "baseline", "run", "points", f"[{first.confidence * 100:g} %]", "better", "worse", "p"]
     for heading in headings + (["p (Holm)"] if several else []):
-        table.add_column(heading, justify="right")
+        table.add_column(escape(heading), justify="right", no_wrap=True)
     for one in comparisons:
         cells = [
             escape(one.other), str(len(one.tasks)), f"{one.baseline_mean:.1%}", f"{one.other_mean:.1%}",
-            f"{100 * one.difference:+.1f}", f"{100 * one.low:+.1f} – {100 * one.high:+.1f}",
+            f"{100 * one.difference:+.1f}", f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]",
             str(one.better), str(one.worse), _p(one.p_value),
         ]  # fmt: skip
         table.add_row(*cells, *([_p(one.p_adjusted)] if several else []))
@@ -104,9 +103,10 @@ def _print_details(console: Console, one: Comparison, limit: int) -> None:
 
     console.print(f"[bold]{escape(one.other)}[/]: test: {one.test}, on {len(one.tasks)} tasks")
     if one.dropped:
+        count = f"{len(one.dropped)} task{'s' * (len(one.dropped) != 1)}"
         listed = ", ".join(one.dropped[:5]) + (", …" if len(one.dropped) > 5 else "")
         console.print(
-            f"left out: {len(one.dropped)} tasks with an error of the infrastructure in one of the runs ({listed}); "
+            f"left out: {count} with an error of the infrastructure in one of the runs ({listed}); "
             "agentbench eval --retry-errors plays them again",
             style="yellow",
             markup=False,

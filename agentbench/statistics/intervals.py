@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from agentbench.statistics.frame import check_confidence
 
@@ -45,7 +45,7 @@ def wilson(rate: float, size: float, confidence: float = 0.95) -> tuple[float, f
         confidence: share of such intervals that hold the true rate.
     """
     check_confidence(confidence)
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = float(ndtri(0.5 + confidence / 2))
     shrink = 1.0 + z * z / size
     centre = (rate + z * z / (2 * size)) / shrink
     half = z / shrink * math.sqrt(rate * (1.0 - rate) / size + z * z / (4 * size * size))
@@ -114,7 +114,7 @@ def _interval(values: Floats, most: float, clusters: npt.ArrayLike | None, confi
     size = float(groups)
     error = clustered_standard_error(values, clusters)
     if error > 1e-12:  # not NaN, and not zero but for rounding
-        z = float(stats.norm.ppf(0.5 + confidence / 2))
-        t = float(stats.t.ppf(0.5 + confidence / 2, groups - 1))
+        z = float(ndtri(0.5 + confidence / 2))
+        t = float(stdtrit(groups - 1, 0.5 + confidence / 2))
         size = max(min(mean * (1.0 - mean) / error**2, most) * (z / t) ** 2, size)
     return Interval(mean, *wilson(mean, size, confidence))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from agentbench.statistics.frame import check_confidence
 from agentbench.statistics.intervals import Interval
@@ -63,7 +63,7 @@ def paired_interval(differences: npt.ArrayLike, *, trials: float | None, confide
     spread = max((float(np.sum(d**2)) + squares) / size - centre**2, 0.0)
     if trials is None:
         spread *= size / max(size - 1, 1)
-    t = float(stats.t.ppf(0.5 + confidence / 2, max(len(d) - 1, 1)))
+    t = float(stdtrit(max(len(d) - 1, 1), 0.5 + confidence / 2))
     half = t * math.sqrt(spread / size)
     return Interval(estimate, max(-1.0, min(centre - half, estimate)), min(1.0, max(centre + half, estimate)))
 

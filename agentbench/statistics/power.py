@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from envs.errors import UserError
 
@@ -91,7 +91,7 @@ def power_to_see(difference: float, tasks: int, variance: float, *, alpha: float
     _check_difference(difference)
     z = _quantiles(0.5, alpha)
     shift = abs(difference) / math.sqrt(variance / tasks) if variance > 0 else math.inf
-    return float(stats.norm.cdf(shift - z) + stats.norm.cdf(-shift - z))
+    return float(ndtr(shift - z) + ndtr(-shift - z))
 
 
 def _quantiles(power: float, alpha: float) -> float:
@@ -100,7 +100,7 @@ def _quantiles(power: float, alpha: float) -> float:
         raise UserError(f"an alpha of {alpha:g} makes no test: give one between 0 and 1 (say 0.05)")
     if not alpha < power < 1.0:
         raise UserError(f"a power of {power:g} cannot be had: give one between alpha ({alpha:g}) and 1 (say 0.8)")
-    return float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+    return float(ndtri(power) - ndtri(alpha / 2))
 
 
 def _check_tasks(tasks: int) -> None:
