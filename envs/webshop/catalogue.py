@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -20,12 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from envs.errors import UserError
-
-FILES: dict[str, tuple[str, str]] = {
-    "1000": ("items_shuffle_1000.json", "items_ins_v2_1000.json"),
-    "full": ("items_shuffle.json", "items_ins_v2.json"),
-}
-HUMAN_FILE = "items_human_ins.json"
+from envs.webshop.official import OFFICIAL, OfficialFile
 
 OnBad = Literal["stop", "skip"]
 
@@ -136,19 +131,20 @@ def load_catalogue(folder: Path, size: str = "1000", *, on_bad: OnBad = "stop") 
     Raises:
         UserError: a file is missing or not whole, or a product is bad; names the file and the product.
     """
-    items_path, attributes_path = (folder / name for name in FILES[size])
-    digest = hashlib.sha256()
-    items = _read_json(items_path, list, digest)
-    attributes = _read_json(attributes_path, dict, digest)
-    human_path = folder / HUMAN_FILE
-    human = _read_json(human_path, dict, digest) if human_path.exists() else {}
-    products, notes = parse_products(items, attributes, where=str(items_path), on_bad=on_bad)
+    files = OFFICIAL[size]
+    digests: list[str] = []
+    notes: list[str] = []
+    items = _read_json(folder, files.items, list, digests, notes)
+    attributes = _read_json(folder, files.attributes, dict, digests, notes)
+    human_path = folder / files.human.name
+    human = _read_json(folder, files.human, dict, digests, notes) if human_path.exists() else {}
+    products, left_out = parse_products(items, attributes, where=str(folder / files.items.name), on_bad=on_bad)
     return Catalogue(
         name=size,
         products=products,
-        human=_human_instructions(human, products, human_path),
-        digest=digest.hexdigest()[:16],
-        notes=tuple(notes),
+        human=human_instructions(human, {product.asin for product in products}, human_path),
+        digest=hashlib.sha256(repr((digests, left_out)).encode()).hexdigest()[:16],
+        notes=(*notes, *left_out),
     )
 
 
@@ -263,10 +259,10 @@ def draw_prices(products: Iterable[Product], draws: random.Random) -> list[float
     return [product.prices[0] if len(product.prices) == 1 else draws.uniform(*product.prices) for product in products]
 
 
-def _human_instructions(
-    raw: Mapping[str, Any], products: Sequence[Product], path: Path
+def human_instructions(
+    raw: Mapping[str, Any], ids: Collection[str], path: Path
 ) -> dict[str, tuple[HumanInstruction, ...]]:
-    ids = {product.asin for product in products}
+    """Read the human instructions of the products with these ids; ``path`` is named in errors."""
     found: dict[str, tuple[HumanInstruction, ...]] = {}
     for asin, entries in raw.items():
         if asin not in ids:
@@ -285,13 +281,17 @@ def _human_instructions(
     return found
 
 
-def _read_json(path: Path, kind: type, digest: Any) -> Any:
+def _read_json(folder: Path, file: OfficialFile, kind: type, digests: list[str], notes: list[str]) -> Any:
+    path = folder / file.name
     if not path.is_file():
         raise UserError(
-            f"{path} is not there: run `agentbench install webshop`, or name the folder of the files with data="
+            f"{path} is not there: type `agentbench install webshop`, or name the folder of the files with data="
         )
     content = path.read_bytes()
-    digest.update(content)
+    digest = hashlib.sha256(content).hexdigest()
+    digests.append(digest)
+    if not file.is_official(len(content), digest):
+        notes.append(f"{file.name} is not the official file (sha256 {digest[:12]}…)")
     try:
         value = json.loads(content)
     except ValueError as problem:  # also undecodable bytes

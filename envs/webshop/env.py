@@ -9,14 +9,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from envs.contract import Info, Task, TextEnv
 from envs.errors import UserError, unknown
 from envs.webshop import pages
 from envs.webshop.catalogue import OnBad
 from envs.webshop.goals import Goal, pick_goals
-from envs.webshop.session import Visit
+from envs.webshop.reward import breakdown
+from envs.webshop.session import Shop, Visit
 from envs.webshop.walkthrough import Walkthroughs
 from envs.webshop.world import open_world
 
@@ -60,7 +60,7 @@ class WebShopEnv(TextEnv):
         goals: str = "generated",
         split: str = "train",
         *,
-        catalogue: str | None = None,
+        catalogue: str | int | None = None,
         protocol: str | None = None,
         anchor: str = "observation",
         max_steps: int = 15,
@@ -78,6 +78,7 @@ class WebShopEnv(TextEnv):
         self._world = open_world(
             goals, catalogue, data, price_seed=price_seed, noun_table=noun_table, compat=compat, on_bad=on_bad
         )
+        self.notes = self._world.notes
         self._mode, self._anchor = mode, anchor
         protocol = protocol or ("original" if goals == "human" else "disjoint")
         picked = pick_goals(self._world.goals, split, protocol)
@@ -94,7 +95,7 @@ class WebShopEnv(TextEnv):
         self._visit = Visit()
         self._nodes: list[pages.Node] = []
         self._clickables: list[str] = []
-        self._solution: list[str] = []
+        self._solution: list[str] | None = None
 
     @property
     def tasks(self) -> Sequence[Task]:
@@ -102,15 +103,20 @@ class WebShopEnv(TextEnv):
         return self._tasks
 
     @property
+    def shop(self) -> Shop:
+        """The shop that all episodes visit."""
+        return self._world.shop
+
+    @property
+    def goals(self) -> list[Goal]:
+        """The goals of the split, one a task, in the order of :attr:`tasks`."""
+        return [self._world.goals[index] for index in self._goal_indices]
+
+    @property
     def digest(self) -> str:
         """Short hash of catalogue, prices, goals, nouns, mode, anchor and limit."""
         parts = (self._world.digest, self._mode, self._anchor, self.max_steps)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of results should know (where the nouns come from, products left out), a line each."""
-        return self._world.notes
 
     def find_task(self, key: str) -> Task:
         """Return the task whose id or name is ``key``."""
@@ -179,7 +185,7 @@ class WebShopEnv(TextEnv):
             "clickables": list(self._clickables),
             "has_search_bar": has_search_bar,
             "instruction": self._goal.instruction,
-            "reward_info": visit.bought,
+            "reward_info": breakdown(visit.bought, self._goal) if visit.bought else None,
             "walkthrough": self._solution,
         }
 

@@ -96,7 +96,7 @@ _ATTRIBUTES = {
 }
 
 _USES = "home, travel, gifts, work, outdoor days, small rooms, busy mornings, weekends, guests, school"
-_SYLLABLES = "ba bo da del fa gan hal jo ka lor lu ma mi nor pa ri so ta ven vi wes yo za zen".split()
+_SYLLABLES = "ba bo da del fa gan hal jo ka lor lu ma mi nor pa ri so ta ven vi wes yo za zen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +144,15 @@ def _product(seed: int, number: int, kinds: Sequence[_Kind]) -> Product:
     draws = random.Random(f"webshop product {VERSION} {seed} {number}")
     kind = kinds[number % len(kinds)] if number < len(kinds) else draws.choice(kinds)
     attributes = draws.sample(_ATTRIBUTES[kind.department].split(", "), draws.randint(3, 5))
-    brand = "".join(draws.sample(_SYLLABLES, draws.randint(2, 3))).capitalize()
+    brand = "".join(draws.sample(_SYLLABLES.split(), draws.randint(2, 3))).capitalize()
     uses = draws.sample(_USES.split(", "), 2)
-    in_title = attributes[: draws.randint(1, 2)]
+    in_title = attributes[: draws.randint(0, 2)]
     prices, price_tag = _prices(kind, draws)
     wanted = tuple(draws.sample(attributes, draws.randint(1, min(3, len(attributes)))))
     return Product(
         asin=f"G{seed % 1000:03d}{number:06d}",
-        title=f"{brand} {' '.join(in_title).title()} {kind.noun.title()} for {uses[0].title()}",
-        description=_description(kind, attributes, uses),
+        title=" ".join((brand, *in_title, kind.noun, "for", uses[0])).title(),
+        description=_description(kind, uses),
         bullets=tuple(
             f"{attribute.upper()}: this {kind.noun} for {use}."
             for attribute, use in zip(attributes, (*uses, *uses, *uses), strict=False)
@@ -190,8 +190,8 @@ def _instruction(kind: _Kind, wanted: Sequence[str]) -> str:
     return f"Find me {', '.join(first)}{' ' if first else ''}{kind.query} with {last}"
 
 
-def _description(kind: _Kind, attributes: Sequence[str], uses: Sequence[str]) -> str:
+def _description(kind: _Kind, uses: Sequence[str]) -> str:
     return (
-        f"Made for {uses[0]} and {uses[1]}. It is known for being {attributes[0]} and {attributes[-1]}. "
-        f"Please check the options before you order; returns are accepted for thirty days."
+        f"Made for {uses[0]} and {uses[1]}. See the features for what sets this {kind.noun} apart, "
+        f"and check the options before you order; returns are accepted for thirty days."
     )

@@ -24,23 +24,23 @@ from functools import lru_cache
 from pathlib import Path
 
 from envs.errors import UserError
-from envs.webshop.catalogue import FILES, Product, load_catalogue
+from envs.webshop.catalogue import Product, load_catalogue
+from envs.webshop.official import OFFICIAL
 
 TABLE_FILE = "nouns.json"
 DEFAULT_MODEL = "en_core_web_sm"
 
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_][^\W_]*")  # begins with a letter, and begins there
 _POSSESSIVE = re.compile(r"['’]s\b")
-_FUNCTION_WORDS = frozenset(
-    """
+_CLOSED_CLASSES = """
     a about above across after all along also am an and any are as at be been before below between both but by
     can could do does during each either etc every few for from had has have her his how i if in included
     including into is it its just made make makes many me more most my no nor not of off on one only onto or other
     our out over own per plus she should so some such than that the their them then these they this those three
     through to two under until up upon us very via was we were what when where which while who will with within
     without would you your four five six seven eight nine ten
-    """.split()
-)
+"""
+_FUNCTION_WORDS = frozenset(_CLOSED_CLASSES.split())
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def from_table(path: Path, products: Iterable[Product]) -> Nouns:
     if missing := [product.asin for product in products if product.asin not in table]:
         raise UserError(f"noun table {path} has no entry for {missing[0]} and {len(missing) - 1} others")
     return Nouns(
-        of=lambda product: table[product.asin],  # type: ignore[no-any-return]
+        of=lambda product: table[product.asin],
         digest=hashlib.sha256(content).hexdigest()[:16],
         note=f"title nouns from {path.name}",
     )
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m envs.webshop.nouns FOLDER [MODEL]", file=sys.stderr)
         return 2
     folder = Path(arguments[0])
-    size = next((size for size, names in FILES.items() if (folder / names[0]).exists()), "1000")
+    size = next((size for size, files in OFFICIAL.items() if (folder / files.items.name).exists()), "1000")
     try:
         table = make_table(load_catalogue(folder, size, on_bad="skip").products, *arguments[1:])
     except UserError as problem:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from rapidfuzz import fuzz
 from rapidfuzz.utils import default_process
@@ -23,8 +24,7 @@ from envs.webshop.catalogue import Product
 from envs.webshop.goals import Goal, Option
 
 # The colour words of the original, in its order: the first one found in a value stands for the value.
-COLORS = tuple(
-    """
+_COLOR_WORDS = """
     alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown burgundy camel
     camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee cognac copper coral cranberry
     cream crystal dark denim eggplant elephant espresso fuchsia gold granite grape graphite grass gray green
@@ -32,8 +32,8 @@ COLORS = tuple(
     midnight mint mocha multicolor mushroom mustard natural navy nude olive orange peach pewter pink plum purple
     rainbow red rose royal rust sand sapphire seashell silver skull slate steel stone stonewash sunflower tan
     taupe teal tiger turquoise violet walnut wheat white wine yellow
-    """.split()
-)
+"""
+COLORS = tuple(_COLOR_WORDS.split())
 
 _THRESHOLD = 85
 _LATIN_1 = dict.fromkeys(range(128, 256))
@@ -100,6 +100,22 @@ def reward(
         query_match=query_match,
         category_match=category_match,
     )
+
+
+def breakdown(scored: Reward, goal: Goal) -> dict[str, Any]:
+    """Return the parts of a reward with their weights, under the names that the original gives them."""
+    parts = len(goal.attributes) + len(goal.options) + 1
+    info: dict[str, Any] = {
+        "r_type": scored.r_type,
+        "r_att": scored.r_att,
+        "w_att": len(goal.attributes) / parts,
+        "query_match": scored.query_match,
+        "category_match": scored.category_match,
+        "title_score": scored.title_score,
+    }
+    if scored.r_option is not None:
+        info |= {"r_option": scored.r_option, "w_option": len(goal.options) / parts}
+    return info | {"r_price": scored.r_price, "w_price": 1 / parts}
 
 
 def token_set_ratio(first: Option, second: Option) -> int:

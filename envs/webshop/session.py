@@ -32,6 +32,8 @@ _CACHED_SEARCHES = 2048
 _ADDRESS_KINDS = ("search_results", "item_page", "item_sub_page", "done")
 
 PageKind = Literal["search", "results", "item", "Description", "Features", "Reviews", "done"]
+_SUB_PAGES: dict[str, PageKind] = {"description": "Description", "features": "Features", "reviews": "Reviews"}
+
 Search = Callable[[str], Sequence[int]]
 Nouns = Callable[[int], Sequence[str]]
 
@@ -131,9 +133,8 @@ class Shop:
             if kind == "item_page":
                 return self._to_results(visit, visit.keywords, visit.number)
             return replace(visit, page="item")
-        for sub_page in pages.SUB_PAGES:
-            if name == sub_page.lower():
-                return replace(visit, page=sub_page)
+        if name in _SUB_PAGES:
+            return replace(visit, page=_SUB_PAGES[name])
         if visit.page == "results":
             asin = name.upper()
             return replace(visit, page="item", product=self.catalogue.position[asin], visited=visit.visited | {asin})

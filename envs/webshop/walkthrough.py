@@ -22,13 +22,13 @@ class Walkthroughs:
         self._shop = shop
         self._ways: dict[str, list[str]] = {}
 
-    def of(self, goal: Goal) -> list[str]:
-        """Return the actions from the first page to the purchase; empty if no search finds the target."""
+    def of(self, goal: Goal) -> list[str] | None:
+        """Return the actions from the first page to the purchase; ``None`` if no search finds the target."""
         way = self._ways.get(goal.asin)
         if way is None:
             way = self._ways[goal.asin] = self._way_to(goal)
         if not way:
-            return []
+            return None
         product = self._shop.catalogue.products[self._shop.catalogue.position[goal.asin]]
         choices = [f"click[{value}]" for _, value in choose_options(product, goal)]
         return [*way, *choices, f"click[{pages.BUY.lower()}]"]

@@ -14,9 +14,10 @@ from pathlib import Path
 from envs.errors import UserError, unknown
 from envs.home import data_home
 from envs.webshop import nouns
-from envs.webshop.catalogue import FILES, Catalogue, OnBad, load_catalogue
+from envs.webshop.catalogue import Catalogue, OnBad, load_catalogue
 from envs.webshop.generator import generate_catalogue
 from envs.webshop.goals import Goal, draw_goals
+from envs.webshop.official import OFFICIAL
 from envs.webshop.search import SearchIndex, document_text
 from envs.webshop.session import Shop
 
@@ -50,7 +51,7 @@ class World:
 
 def open_world(
     goals: str,
-    catalogue: str | None,
+    catalogue: str | int | None,
     data: str | Path | None,
     *,
     price_seed: int,
@@ -76,9 +77,9 @@ def open_world(
         raise unknown("goal set", goals, ("generated", "synthetic", "human"))
     if on_bad not in ("stop", "skip"):
         raise unknown("value of on_bad", on_bad, ("stop", "skip"))
-    name = catalogue or (GENERATED if goals == "generated" and data is None else "1000")
-    if not name.startswith("generated") and name not in FILES:
-        raise unknown("catalogue", name, (*FILES, "generated:SEED:PRODUCTS"))
+    name = str(catalogue or "") or (GENERATED if goals == "generated" and data is None else "1000")
+    if not name.startswith("generated") and name not in OFFICIAL:
+        raise unknown("catalogue", name, (*OFFICIAL, "generated:SEED:PRODUCTS"))
     if name.startswith("generated"):
         if goals == "human":
             raise UserError("a generated catalogue has no human goals: use goals='synthetic', or catalogue='1000'")
@@ -86,10 +87,15 @@ def open_world(
     elif goals == "generated":
         raise UserError(f"goals='generated' does not go with catalogue {name}: use goals='synthetic' or 'human'")
     else:
-        folder = Path(data) if data is not None else data_home() / "webshop" / name
+        folder = Path(data) if data is not None else installed_folder(name, data_home())
     goal_set = "human" if goals == "human" else "synthetic"
     table = None if noun_table is None else Path(noun_table)
     return _open(name, folder, goal_set, price_seed, table, compat, on_bad)
+
+
+def installed_folder(size: str, home: Path) -> Path:
+    """Return where the installed files of a catalogue lie under a data folder."""
+    return home / "webshop" / size
 
 
 @lru_cache(maxsize=4)
@@ -102,7 +108,9 @@ def _open(
         table = folder / nouns.TABLE_FILE
     source = nouns.by_rule() if table is None else nouns.from_table(table, catalogue.products)
     products = catalogue.products
-    shop = Shop(catalogue, prices, _search(catalogue, folder), lambda place: source.of(products[place]), compat=compat)
+    shop = Shop(
+        catalogue, prices, open_search(catalogue, folder), lambda place: source.of(products[place]), compat=compat
+    )
     parts = ("webshop-1", catalogue.digest, goal_set, price_seed, source.digest, compat)
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     return World(shop, goals, goal_set, digest, (source.note, *catalogue.notes))
@@ -115,7 +123,8 @@ def _generated(name: str) -> Catalogue:
     return generate_catalogue(int(parts[1]), int(parts[2]))
 
 
-def _search(catalogue: Catalogue, folder: Path | None) -> Callable[[str], Sequence[int]]:
+def open_search(catalogue: Catalogue, folder: Path | None) -> Callable[[str], Sequence[int]]:
+    """Return the search of a catalogue: the index that was installed beside its files, or one made now."""
     index = folder / INDEX_FOLDER / catalogue.digest if folder is not None else None
     if index is not None and index.is_dir():
         return SearchIndex.open(index).search

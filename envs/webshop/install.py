@@ -1,0 +1,124 @@
+"""Installing WebShop's files: ``agentbench install webshop [--size 1000|full] [--from FOLDER]``.
+
+Everything is put together in a folder beside the final one, checked there, and moved into place at the end: an
+installed catalogue is always whole, and an interrupted download goes on where it broke off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from envs.errors import UserError, unknown
+from envs.home import data_home
+from envs.webshop.catalogue import Catalogue, load_catalogue
+from envs.webshop.nouns import TABLE_FILE
+from envs.webshop.official import OFFICIAL, OfficialFile
+from envs.webshop.search import SearchIndex, document_text
+from envs.webshop.world import INDEX_FOLDER, installed_folder
+
+_BLOCK = 1 << 20
+
+
+def install(
+    source: str | None, write: Callable[[str], None], size: str | int = "1000", home: Path | None = None
+) -> None:
+    """Install a catalogue from the authors' addresses or from a folder at hand, with its search index.
+
+    A downloaded file must have the official digest. A file from a folder need not (a rebuilt catalogue has
+    another one): it is used if every product in it is good, and every result says that it is not official. The
+    human instructions and a noun table (``nouns.json``) are optional in a folder.
+
+    Args:
+        source: folder that holds the files under their official names; ``None`` downloads them.
+        write: takes lines for the user.
+        size: ``1000`` or ``full``.
+        home: data folder, by default :func:`envs.home.data_home`.
+
+    Raises:
+        UserError: unknown size, no network, a file that is missing, damaged or not official, a bad product.
+    """
+    size = str(size)
+    if size not in OFFICIAL:
+        raise unknown("size", size, OFFICIAL)
+    target = installed_folder(size, home or data_home())
+    staging = target.with_name(f".{size}.part")
+    staging.mkdir(parents=True, exist_ok=True)
+    if source is None:
+        _download(size, staging, write)
+    else:
+        _copy(size, Path(source).expanduser(), staging, write)
+    catalogue = load_catalogue(staging, size)
+    _build_index(catalogue, staging, write)
+    _replace(staging, target)
+    people = sum(len(entries) for entries in catalogue.human.values())
+    write(f"{len(catalogue.products)} products and {people} human instructions installed at {target}")
+    for note in catalogue.notes:
+        write(f"note: {note}")
+
+
+def _download(size: str, staging: Path, write: Callable[[str], None]) -> None:
+    from envs.alfworld.download import download
+
+    for file in _files(size):
+        path = staging / file.name
+        instead = "fetch the files of WebShop on another machine and type `agentbench install webshop --from FOLDER`"
+        download(file.url, path, instead, write)
+        found = path.stat().st_size, _sha256(path)
+        if not file.is_official(*found):
+            path.unlink()
+            raise UserError(
+                f"{file.name} came with {found[0]} bytes and sha256 {found[1]}, "
+                f"not those of the official file: {instead}"
+            )
+        if file.sha256 is None:
+            write(f"{file.name}: {found[0]} bytes as published; sha256 {found[1]} (the official one is not known)")
+
+
+def _copy(size: str, source: Path, staging: Path, write: Callable[[str], None]) -> None:
+    if not source.is_dir():
+        raise UserError(f"{source} is not a folder: --from takes the folder that holds {OFFICIAL[size].items.name}")
+    needed = [file.name for file in (OFFICIAL[size].items, OFFICIAL[size].attributes)]
+    for name in needed:
+        if not (source / name).is_file():
+            raise UserError(f"{source} has no {name}: --from takes the folder that holds {' and '.join(needed)}")
+    for name in (*needed, OFFICIAL[size].human.name, TABLE_FILE):
+        (staging / name).unlink(missing_ok=True)
+        if (source / name).is_file():
+            shutil.copyfile(source / name, staging / name)
+            write(f"{name}: {(staging / name).stat().st_size} bytes from {source}")
+        elif name == OFFICIAL[size].human.name:
+            write(f"{name} is not in {source}: there will be no human goals")
+
+
+def _build_index(catalogue: Catalogue, staging: Path, write: Callable[[str], None]) -> None:
+    write(f"indexing {len(catalogue.products)} products for search")
+    shutil.rmtree(staging / INDEX_FOLDER, ignore_errors=True)
+    folder = staging / INDEX_FOLDER / catalogue.digest
+    folder.parent.mkdir()
+    SearchIndex.build((document_text(product) for product in catalogue.products), folder)
+
+
+def _replace(staging: Path, target: Path) -> None:
+    """Put the new folder where the old one is, if there is one."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.replace(old)
+    staging.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _files(size: str) -> tuple[OfficialFile, ...]:
+    files = OFFICIAL[size]
+    return files.items, files.attributes, files.human
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
