@@ -98,13 +98,8 @@ def compare(
     """
     if measure not in ("success", "score"):
         raise UserError(f"runs cannot be compared by {measure!r}: success or score")
-    a, b = (check_episodes(frame, f"run {name}") for frame, name in zip((frame_a, frame_b), names, strict=True))
-    _check_panels(set(a["task_id"]), set(b["task_id"]), names)
-    failed = pd.concat([frame.loc[frame["outcome"] == "error", "task_id"] for frame in (a, b)])
-    dropped = sorted(set(failed))
-    if len(dropped) == a["task_id"].nunique():
-        raise UserError(f"no task is left to compare {names[0]} and {names[1]}: each has an error in one of them")
-    tasks, whole = _per_task(a[~a["task_id"].isin(dropped)], b[~b["task_id"].isin(dropped)], measure)
+    a, b, dropped = _on_the_same_tasks(frame_a, frame_b, names)
+    tasks, whole = _per_task(a, b, measure)
     trials = float(1.0 / (0.5 / tasks["baseline_trials"] + 0.5 / tasks["other_trials"]).mean())
     differences = tasks["difference"].to_numpy()
     interval = paired_interval(differences, trials=trials if measure == "success" else None, confidence=confidence)
@@ -173,6 +168,19 @@ def task_table(comparisons: list[Comparison]) -> pd.DataFrame:
     """Return one row a task and comparison, with the names of the two runs."""
     parts = [one.tasks.assign(baseline_run=one.baseline, other_run=one.other) for one in comparisons]
     return pd.concat(parts, ignore_index=True)
+
+
+def _on_the_same_tasks(
+    frame_a: pd.DataFrame, frame_b: pd.DataFrame, names: tuple[str, str]
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return both runs without the tasks that either lost to an error, and these tasks."""
+    a, b = check_episodes(frame_a, f"run {names[0]}"), check_episodes(frame_b, f"run {names[1]}")
+    _check_panels(set(a["task_id"]), set(b["task_id"]), names)
+    failed = pd.concat([frame.loc[frame["outcome"] == "error", "task_id"] for frame in (a, b)])
+    dropped = sorted(set(failed))
+    if len(dropped) == a["task_id"].nunique():
+        raise UserError(f"no task is left to compare {names[0]} and {names[1]}: each has an error in one of them")
+    return a[~a["task_id"].isin(dropped)], b[~b["task_id"].isin(dropped)], dropped
 
 
 def _check_panels(a: set[str], b: set[str], names: tuple[str, str]) -> None:

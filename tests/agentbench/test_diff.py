@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from agentbench.commands.diff import diff
 from agentbench.compare_runs import compare, compare_with_baseline, comparison_table, task_table
+from agentbench.episodes import Episode
 from agentbench.statistics import holm
+from agentbench.store import RunWriter
 from envs.errors import UserError
 
 LETTERS = {"s": "success", "f": "failure", "e": "error"}
@@ -198,6 +200,21 @@ def test_command_prints_and_writes_the_comparison(run_diff, tmp_path):
     assert list(table["other"]) == ["[new]", "same"] and list(table["tasks_dropped"]) == [1, 1]
     tasks = pd.read_csv(tmp_path / "tasks.csv")
     assert len(tasks) == 20 and set(tasks["other_run"]) == {"[new]", "same"}
+
+
+def test_command_reads_runs_from_disk(tmp_path):
+    for name, wins in (("base", 3), ("trained", 9)):
+        with RunWriter(tmp_path / name, {"policy": name}, {}) as writer:
+            for i in range(12):
+                won = i < wins
+                outcome = "success" if won else "failure"
+                writer.add(Episode(f"t{i:02}", f"kitchen-{i}", "pick", 0, outcome, won, float(won), steps=[]))
+            writer.close_tables()
+    app = typer.Typer()
+    app.command()(diff)
+    result = CliRunner().invoke(app, [str(tmp_path / "base"), str(tmp_path / "trained")], env={"COLUMNS": "120"})
+    assert result.exit_code == 0, result.exception
+    assert "+50.0" in result.output and "kitchen-3" in result.output and "t03" not in result.output
 
 
 def test_command_cuts_long_lists(run_diff):
