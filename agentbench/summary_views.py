@@ -161,7 +161,7 @@ def _draw_run(axes: Axes, summary: Summary, rows: list[str], offset: float, numb
     for place, value in zip(places, rate, strict=True):
         # In the margin, where no interval can run through it.
         axes.annotate(
-            f"{value:.0f} %", (1.0, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
+            f"{value:.1f} %", (1.0, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
             textcoords="offset points", va="center", fontsize=8, color=_COLOURS[number], annotation_clip=False,
         )  # fmt: skip
 

@@ -57,10 +57,10 @@ def plan(
     within = 2 / 3 * rate * (1 - rate) if within_variance is None else within_variance
     between = rate * (1 - rate) - within
     console.print(
-        f"Assumed: both agents succeed in about {rate:.3g} of the trials; a trial varies about its task's own rate "
+        f"Assumed: both agents succeed in about {100 * rate:.3g} % of the trials; a trial varies about its task's own rate "
         f"with variance {within:.4g} (--within-variance), the rates vary over tasks with {between:.4g}; "
         f"on the same tasks the two agents' rates correlate by {correlation:.3g} (--correlation). Two-sided test at "
-        f"{alpha:.3g} with power {power:.3g}. Normal approximation, Miller 2024 (arXiv 2411.00640)."
+        f"{100 * alpha:.3g} % with power {100 * power:.3g} %. Normal approximation, Miller 2024 (arXiv 2411.00640)."
     )
 
 
