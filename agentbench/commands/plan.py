@@ -57,7 +57,7 @@ def plan(
     within = 2 / 3 * rate * (1 - rate) if within_variance is None else within_variance
     between = rate * (1 - rate) - within
     console.print(
-        f"Assumed: both agents succeed in about {100 * rate:.3g} % of the trials; a trial varies about its task's own rate "
+        f"Assumed: both agents succeed in about {100 * rate:.3g} % of trials; a trial varies about its task's own rate "
         f"with variance {within:.4g} (--within-variance), the rates vary over tasks with {between:.4g}; "
         f"on the same tasks the two agents' rates correlate by {correlation:.3g} (--correlation). Two-sided test at "
         f"{100 * alpha:.3g} % with power {100 * power:.3g} %. Normal approximation, Miller 2024 (arXiv 2411.00640)."
