@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from credit.steps import FloatArray, IntArray
+from credit.steps import FloatArray, IntArray, Steps
 
 _LARGEST = 2**62
 
@@ -20,7 +21,7 @@ class Groups:
     """A partition of rows into groups.
 
     Attributes:
-        code: group of each row, int64 in ``[0, count)``, shape ``(n,)``.
+        code: group of each row, int64 in ``[0, count)``, shape ``(n,)``; numbered as the groups first appear.
         count: number of groups.
     """
 
@@ -32,6 +33,16 @@ class Groups:
         """Put rows together that are equal in every one of the integer columns."""
         code, values = pd.factorize(combine(*columns))
         return cls(code.astype(np.int64, copy=False), len(values))
+
+    @classmethod
+    def all(cls, rows: int) -> Groups:
+        """Put all rows into one group."""
+        return cls(np.zeros(rows, dtype=np.int64), 1)
+
+    @cached_property
+    def first(self) -> IntArray:
+        """First row of each group, shape ``(count,)``; for groups made by :meth:`by`."""
+        return np.flatnonzero(np.diff(np.maximum.accumulate(self.code), prepend=-1))
 
     @cached_property
     def size(self) -> IntArray:
@@ -61,6 +72,26 @@ class Groups:
     def rows(self, index: IntArray) -> Groups:
         """Return the same groups, of some of the rows only; a group may be left without rows."""
         return Groups(self.code[index], self.count)
+
+
+def contexts(steps: Steps, state: IntArray, length: int) -> Iterator[Groups]:
+    """Group steps by their last k states (and by task group), for k = 1 … length; for rows in order.
+
+    A step with fewer than k states behind it is grouped with those that have the same, equally short past.
+
+    Args:
+        steps: the table.
+        state: state of each row, shape ``(n,)``.
+        length: the longest context, at least 1.
+    """
+    current = Groups.by(steps.group, state)
+    yield current
+    state = current.code
+    for back in range(1, length):
+        earlier = np.roll(state, back)
+        earlier[steps.step < back] = -1
+        current = Groups.by(current.code, earlier)
+        yield current
 
 
 def combine(*columns: NDArray[Any]) -> IntArray:

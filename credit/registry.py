@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from credit.dr_grpo import dr_grpo
+from credit.gigpo import gigpo
 from credit.grpo import grpo
+from credit.hgpo import hgpo
+from credit.loop import loop
+from credit.mapo import mapo
+from credit.reinforce_plus_plus import reinforce_plus_plus
+from credit.rloo import rloo
+from credit.salt import salt
 from credit.scheme import Scheme, describe, unknown
 from credit.steps import FloatArray, Steps
 
 SCHEMES: dict[str, Scheme] = {
     function.__name__: describe(function)
     for function in (
-        # outcome baselines
+        # the four that the project is about
+        salt,
+        gigpo,
+        hgpo,
+        mapo,
+        # outcome baselines: one number an episode
         grpo,
+        dr_grpo,
+        rloo,
+        reinforce_plus_plus,
+        loop,
     )
 }
 """Every scheme, in the order of the documentation."""

@@ -57,7 +57,7 @@ def gae_token(
     return (whiten(advantage, tokens.mask, ddof=ddof, epsilon=epsilon) if whitened else advantage), returned
 
 
-def reinforce_plus_plus(
+def reinforce_plus_plus_tokens(
     tokens: Tokens, *, gamma: float, whitened: bool = True, ddof: int = 1, epsilon: float = 1e-8
 ) -> TokenValues:
     """REINFORCE++: discounted return of every token, whitened over the chosen tokens of the batch."""

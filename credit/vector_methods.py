@@ -12,15 +12,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from credit.gigpo import gigpo
 from credit.grpo import grpo
+from credit.hgpo import hgpo
+from credit.mapo import mapo
 from credit.penalty import PenaltyTiming, returns
+from credit.reinforce_plus_plus import reinforce_plus_plus
+from credit.rloo import rloo
+from credit.salt import salt
 from credit.steps import CreditError, FloatArray, Steps
-from credit.tokens import Tokens, gae_token, reinforce_plus_plus, reinforce_plus_plus_baseline_tokens
+from credit.tokens import Tokens, gae_token, reinforce_plus_plus_baseline_tokens, reinforce_plus_plus_tokens
 
 OPTION_OF = {"normalize_by_std": "normalize"}
+SINGLETON = {"raw_score": "raw", "raw_value": "raw", "zero": "zero"}
 VALUE_OF: Mapping[str, Mapping[Any, Any]] = {
     "normalize_by_std": {True: "std", False: "mean"},
-    "singleton": {"raw_score": "raw", "raw_value": "raw", "zero": "zero"},
+    "singleton": SINGLETON,
+    "episode_singleton": SINGLETON,
+    "step_singleton": SINGLETON,
 }
 
 
@@ -71,19 +80,49 @@ def _step_return(steps: Steps, *, gamma: float, invalid_penalty: float, penalty_
     return returns(steps, gamma, invalid_penalty, penalty_timing)
 
 
+def _salt(
+    steps: Steps, *, base: dict[str, Any], merge_key: list[str], min_trajectories: int, merge_mean: Any, history: int
+) -> FloatArray:
+    """Read SALT's nested parameters: the base method with its own, and the key, which starts with the group."""
+    if merge_key[:1] != ["group"]:
+        raise CreditError(f"parameter merge_key={merge_key!r} is not supported: it must start with 'group'")
+    clean = {"weighting": "trajectories", "invalid_penalty": 0.0, "singleton": "zero", "zero_variance": "zero"}
+    of_base = Method(salt, only={**clean, "method": base["method"]}).options(base)
+    return salt(
+        steps,
+        base=base["method"],
+        match=tuple(merge_key[1:]),
+        min_trajectories=min_trajectories,
+        merge_mean=merge_mean,
+        history=history,
+        **of_base,
+    )
+
+
 RELEASED = {"zero_variance": "epsilon", "penalty_timing": "after_discounting"}
+RELEASED_RLOO = {"penalty_timing": "after_discounting"}
+WHITENING = {"whiten": "whitened", "whiten_ddof": "ddof", "whiten_epsilon": "epsilon"}
 
 STEP_METHODS: dict[str, Method] = {
     "step_return": Method(_step_return),
     "grpo": Method(grpo, unsaid=RELEASED),
+    "rloo": Method(rloo, unsaid=RELEASED_RLOO, only={"zero_variance": "zero"}),
+    "reinforce_plus_plus_baseline": Method(
+        reinforce_plus_plus,
+        unsaid=RELEASED_RLOO,
+        rename={"whiten_ddof": "ddof", "whiten_epsilon": "epsilon"},
+        only={"whiten": True, "tokens_per_row": 1},
+    ),
+    "gigpo": Method(gigpo, unsaid=RELEASED),
+    "hgpo": Method(hgpo, unsaid={**RELEASED, "base_singleton": "raw"}),
+    "salt": Method(_salt),
+    "mapo": Method(mapo, only={"turn_baseline": "(group, step)", "singleton": "zero", "zero_variance": "zero"}),
 }
 """Methods of ``vectors.jsonl.gz``."""
 
-_WHITENING = {"whiten": "whitened", "whiten_ddof": "ddof", "whiten_epsilon": "epsilon"}
-
 TOKEN_METHODS: dict[str, Method] = {
-    "gae_token": Method(gae_token, rename=_WHITENING),
-    "reinforce_plus_plus": Method(reinforce_plus_plus, rename=_WHITENING),
-    "reinforce_plus_plus_baseline": Method(reinforce_plus_plus_baseline_tokens, rename=_WHITENING),
+    "gae_token": Method(gae_token, rename=WHITENING),
+    "reinforce_plus_plus": Method(reinforce_plus_plus_tokens, rename=WHITENING),
+    "reinforce_plus_plus_baseline": Method(reinforce_plus_plus_baseline_tokens, rename=WHITENING),
 }
 """Methods of ``tokens.jsonl.gz``: functions of :class:`credit.tokens.Tokens` that give (advantage, return)."""

@@ -14,6 +14,9 @@ from credit.steps import CreditError, FloatArray, Steps
 
 SCORED: Mapping[str, Callable[[Steps], FloatArray]] = {
     "grpo": partial(advantages, "grpo"),
+    "gigpo_std": partial(advantages, "gigpo", weighting="rows", normalize="std"),
+    "gigpo_mean": partial(advantages, "gigpo", weighting="rows", normalize="mean"),
+    "hgpo_k2_std": partial(advantages, "hgpo", drop_exact_zero=True),
 }
 """The schemes whose quality is recorded, as they were set."""
 
