@@ -111,10 +111,10 @@ class _Situation:
     def _fetch(self) -> str | None:
         """Take a wanted object: within reach, else remembered, else searched for."""
         settled = self._settled()
-        for action in self.admissible:
-            item, _, receptacle = action.removeprefix("take ").partition(" from ")
+        for offer in self.admissible:
+            item, _, receptacle = offer.removeprefix("take ").partition(" from ")
             if receptacle and kind_of(item) == self.goal.object and item not in settled:
-                return action
+                return offer
         for receptacle in self._holding(self.goal.object, besides=settled):
             if action := self._approach(receptacle):
                 return action

@@ -48,11 +48,13 @@ class Response:
         action: the string that goes to the environment, whatever it is.
         text: the whole answer of a language model, where there is more than the action.
         details: whatever the policy wants recorded with the step (must be JSON).
+        trace: what a trainable policy needs to judge this answer again; kept in memory only, never stored.
     """
 
     action: str
     text: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    trace: Any = None
 
 
 class Policy(Protocol):

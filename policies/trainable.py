@@ -1,0 +1,85 @@
+"""The contract of policies that can be trained, and how they lie on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from envs.errors import UserError
+from policies.contract import Policy
+
+POLICY_FILE, WEIGHTS_FILE = "policy.json", "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a policy finds answers that were sampled before. One row a step, one column a sampled token.
+
+    Attributes:
+        log_probs: float32, shape (steps, tokens): log-probability of each sampled token, with gradient.
+        entropy: float32, shape (steps, tokens): entropy of the distribution that it was sampled from.
+        mask: bool, shape (steps, tokens): which columns hold a token.
+        values: float32, shape (steps,): the critic's estimate of the return from here.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    mask: Tensor
+    values: Tensor
+
+
+class TrainablePolicy(Policy, Protocol):
+    """A policy with weights. Its responses carry a ``trace``, from which the same answer can be judged again."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The weights."""
+
+    def sampled(self, traces: Sequence[Any]) -> Likelihood:
+        """Return the likelihoods as they were when the answers were sampled (no gradient, no critic)."""
+
+    def likelihood(self, traces: Sequence[Any]) -> Likelihood:
+        """Judge sampled answers with the present weights."""
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the weights that is needed to make this policy again (JSON)."""
+
+
+def save_policy(policy: TrainablePolicy, folder: Path) -> None:
+    """Write a policy's settings and weights to ``folder``; a reader never sees half of them (rename comes last)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / WEIGHTS_FILE
+    temporary = folder / f".{WEIGHTS_FILE}.part"
+    save_file({name: tensor.contiguous() for name, tensor in policy.module.state_dict().items()}, temporary)
+    temporary.replace(weights)
+    record = {"policy": policy.name, "settings": policy.settings(), "sha256": _sha256(weights)}
+    description = folder / f".{POLICY_FILE}.part"
+    description.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    description.replace(folder / POLICY_FILE)
+
+
+def read_policy(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Read what :func:`save_policy` wrote: the policy's name, its settings and its weights.
+
+    Raises:
+        UserError: files are missing, damaged, or do not belong together.
+    """
+    try:
+        record = json.loads((folder / POLICY_FILE).read_text(encoding="utf-8"))
+        if _sha256(folder / WEIGHTS_FILE) != record["sha256"]:
+            raise UserError(f"{folder / WEIGHTS_FILE} is damaged: its digest is not the one in {POLICY_FILE}")
+        return record["policy"], record["settings"], load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder} holds no readable policy ({error})") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
