@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 SCHEMA_VERSION = 1
@@ -31,6 +31,7 @@ class Step:
         score: progress in [0, 1] after the action.
         text: a language model's whole answer, where there is more than the action.
         details: whatever the policy wanted recorded.
+        trace: what a trainer needs of the answer (:class:`policies.contract.Response`); in memory only.
     """
 
     observation: str
@@ -44,6 +45,7 @@ class Step:
     score: float
     text: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    trace: Any = None
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class Episode:
 
     Attributes:
         task_id, task_name, task_type: the task (see :class:`envs.Task`).
+        instruction: the text of the task.
         trial: 0, 1, … when a task is played several times.
         outcome: ``success``, ``failure``, or ``error``: the infrastructure failed, the agent was not judged.
         won: solved at the end (False for an error).
@@ -65,6 +68,7 @@ class Episode:
     task_id: str
     task_name: str
     task_type: str
+    instruction: str
     trial: int
     outcome: Outcome
     won: bool
@@ -81,9 +85,15 @@ class Episode:
         return (self.task_id, self.trial)
 
 
+_STEP_FIELDS = [each.name for each in fields(Step) if each.name != "trace"]
+_EPISODE_FIELDS = [each.name for each in fields(Episode)]
+
+
 def to_line(episode: Episode) -> str:
     """Write an episode as one line of JSON, with its line end. Only ASCII, so no encoding can harm it."""
-    return json.dumps({"schema": SCHEMA_VERSION, **asdict(episode)}, separators=(",", ":")) + "\n"
+    steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
+    record = {name: getattr(episode, name) for name in _EPISODE_FIELDS} | {"schema": SCHEMA_VERSION, "steps": steps}
+    return json.dumps(record, separators=(",", ":")) + "\n"
 
 
 def from_line(line: str | bytes) -> Episode:

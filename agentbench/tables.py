@@ -30,6 +30,7 @@ EPISODE_COLUMNS = pa.schema(
         ("steps", pa.int64()),
         ("task_type", pa.string()),
         ("task_name", pa.string()),
+        ("instruction", pa.string()),
         ("total_reward", pa.float64()),  # undiscounted sum over the steps
         ("invalid_actions", pa.int64()),
         ("terminated", pa.bool_()),
@@ -91,6 +92,7 @@ def _episode_row(number: int, episode: Episode) -> dict[str, Any]:
         "steps": len(episode.steps),
         "task_type": episode.task_type,
         "task_name": episode.task_name,
+        "instruction": episode.instruction,
         "total_reward": sum(step.reward for step in episode.steps),
         "invalid_actions": sum(not step.is_valid for step in episode.steps),
         "terminated": bool(last and last.terminated),

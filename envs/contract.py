@@ -6,6 +6,7 @@ return an ``info`` dictionary with at least the keys of :data:`INFO_KEYS`:
 ======================  ==========================================================================
 ``task_id``             stable id of the task, derived from its content
 ``task_type``           the benchmark's own name for the kind of task
+``instruction``         the text of the task alone, as the agent is told it
 ``anchor``              string; equal strings in two episodes of a task count as the same situation
 ``admissible_actions``  list of complete action strings, or ``None`` where they cannot be listed
 ``is_valid``            whether the last action was understood and carried out (``True`` after reset)
@@ -26,7 +27,7 @@ import gymnasium
 
 from envs.errors import UserError, unknown
 
-INFO_KEYS = ("task_id", "task_type", "anchor", "admissible_actions", "is_valid", "won", "score")
+INFO_KEYS = ("task_id", "task_type", "instruction", "anchor", "admissible_actions", "is_valid", "won", "score")
 
 Info = dict[str, Any]
 
@@ -90,6 +91,7 @@ class TextEnv(gymnasium.Env[str, str]):
         self.action_space = TextSpace()
         self.render_mode: str | None = None
         self._task: Task | None = None
+        self._about: Info = {}
         self._steps = 0
         self._observation = ""
 
@@ -110,7 +112,11 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @abstractmethod
     def _start(self, task: Task) -> tuple[str, Info]:
-        """Begin ``task``; return its first observation and ``info`` (without the task's own keys)."""
+        """Begin ``task``; return its first observation and ``info`` (without the task's own keys).
+
+        Sets ``self._about``, what every ``info`` of the episode repeats: ``instruction``, and ``walkthrough`` (a
+        list of actions that solves the task) where there is one.
+        """
 
     @abstractmethod
     def _act(self, action: str) -> tuple[str, float, bool, Info]:
@@ -197,4 +203,4 @@ class TextEnv(gymnasium.Env[str, str]):
 
     def _with_task(self, info: Info) -> Info:
         assert self._task is not None
-        return {"task_id": self._task.id, "task_type": self._task.type, **info}
+        return {"task_id": self._task.id, "task_type": self._task.type, **self._about, **info}

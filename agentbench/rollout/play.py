@@ -138,6 +138,7 @@ class _Rollout:
                 score=float(info["score"]),
                 text=None if response.text is None else clean_text(response.text),
                 details=response.details,
+                trace=response.trace,
             )
         )
         seat.history.append(Turn(seat.observation, response.action))
@@ -196,6 +197,7 @@ class _Rollout:
                 task_id=task.id,
                 task_name=task.name,
                 task_type=task.type,
+                instruction=str(info.get("instruction", "")),
                 trial=seat.job.trial,
                 outcome=outcome,  # type: ignore[arg-type]
                 won=outcome == "success",

@@ -91,7 +91,8 @@ class ALFWorldEnv(TextEnv):
     def _start(self, task: Task) -> tuple[str, Info]:
         game = self._games.load(task)
         turn = self._player.start(task.id, game)
-        return turn.observation, {**self._info(turn, turn.observation), "walkthrough": game.walkthrough}
+        self._about = {"instruction": game.sentence, "walkthrough": game.walkthrough}
+        return turn.observation, self._info(turn, turn.observation)
 
     def _act(self, action: str) -> tuple[str, float, bool, Info]:
         turn = self._player.act(action)

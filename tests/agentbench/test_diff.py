@@ -208,7 +208,9 @@ def test_command_reads_runs_from_disk(tmp_path):
             for i in range(12):
                 won = i < wins
                 outcome = "success" if won else "failure"
-                writer.add(Episode(f"t{i:02}", f"kitchen-{i}", "pick", 0, outcome, won, float(won), steps=[]))
+                writer.add(
+                    Episode(f"t{i:02}", f"kitchen-{i}", "pick", "tidy up", 0, outcome, won, float(won), steps=[])
+                )
             writer.close_tables()
     app = typer.Typer()
     app.command()(diff)

@@ -56,6 +56,7 @@ class ToyEnv(TextEnv):
 
     def _start(self, task: Task) -> tuple[str, dict[str, Any]]:
         self._count = 0
+        self._about = {"instruction": f"count to {task.index + 1}", "walkthrough": ["up"] * (task.index + 1)}
         return f"count to {task.index + 1}", self._info(True)
 
     def _act(self, action: str) -> tuple[str, float, bool, dict[str, Any]]:

@@ -1,0 +1,131 @@
+"""The scorer: a small trainable policy that chooses among the admissible actions of any text game or shop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from envs.errors import UserError
+from policies.contract import Prompt, Response
+from policies.scorer.network import Batch, ScorerNetwork, collate
+from policies.scorer.relations import Features, features
+from policies.trainable import Likelihood
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The trace of one decision: what was chosen among, and how likely it was."""
+
+    features: Features
+    index: int
+    log_prob: float
+
+
+class ScorerPolicy:
+    """Score every admissible action and draw one from the softmax of the scores.
+
+    Args:
+        seed: of the first weights.
+        temperature: the scores are divided by it before the softmax; 0 takes the best action.
+        word_size, hidden: see :class:`~policies.scorer.network.ScorerNetwork`.
+    """
+
+    name = "scorer"
+
+    def __init__(self, seed: int = 0, temperature: float = 1.0, word_size: int = 24, hidden: int = 128) -> None:
+        if temperature < 0:
+            raise UserError(f"temperature must not be negative, got {temperature}")
+        self.seed, self.temperature = seed, temperature
+        self._sizes = {"word_size": word_size, "hidden": hidden}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = ScorerNetwork(**self._sizes)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The network."""
+        return self.network
+
+    @property
+    def digest(self) -> str:
+        """Hash of version, temperature and weights."""
+        hashed = hashlib.sha256(repr((self.name, VERSION, self.temperature, self._sizes)).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            hashed.update(name.encode() + tensor.cpu().numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that make this policy again."""
+        return {"seed": self.seed, "temperature": self.temperature, **self._sizes}
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Choose for each prompt; the draw is made with the prompt's own seed."""
+        offered = [choices(prompt) for prompt in prompts]
+        described = [features(prompt, actions) for prompt, actions in zip(prompts, offered, strict=True)]
+        batch = collate(described, self._device)
+        with torch.no_grad():
+            scores, _ = self.network(batch)
+            log_probs = self._tempered(scores, batch).cpu().numpy().astype("float64")
+        responses, start = [], 0
+        for prompt, actions, one in zip(prompts, offered, described, strict=True):
+            own = log_probs[start : start + len(actions)]
+            start += len(actions)
+            index = int(own.argmax()) if self.temperature == 0 else _draw(own, prompt.seed)
+            chosen = float(own[index])
+            responses.append(Response(actions[index], details={"log_prob": chosen}, trace=Choice(one, index, chosen)))
+        return responses
+
+    def sampled(self, traces: Sequence[Choice]) -> Likelihood:
+        """Return the log-probabilities that the choices were sampled with."""
+        log_probs = torch.tensor([[trace.log_prob] for trace in traces], dtype=torch.float32, device=self._device)
+        nothing = torch.zeros_like(log_probs)
+        return Likelihood(log_probs, nothing, torch.ones_like(log_probs, dtype=torch.bool), nothing.squeeze(1))
+
+    def likelihood(self, traces: Sequence[Choice]) -> Likelihood:
+        """Judge choices with the present weights: one "token" a step."""
+        batch = collate([trace.features for trace in traces], self._device)
+        scores, values = self.network(batch)
+        log_probs = self._tempered(scores, batch)
+        index = torch.tensor([trace.index for trace in traces], device=self._device)
+        entropy = torch.zeros_like(values).index_add(0, batch.decision, -log_probs.exp() * log_probs)
+        chosen = log_probs[batch.starts + index][:, None]
+        return Likelihood(chosen, entropy[:, None], torch.ones_like(chosen, dtype=torch.bool), values)
+
+    def _tempered(self, log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        if self.temperature in (0, 1):
+            return log_probs
+        from policies.scorer.network import log_softmax_by
+
+        return log_softmax_by(log_probs / self.temperature, batch)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.score.weight.device
+
+
+def choices(prompt: Prompt) -> list[str]:
+    """Return the actions to choose among: the admissible ones, with forms such as ``search[<query>]`` filled in.
+
+    A form's query is the task's own instruction: what a shopper would type first.
+
+    Raises:
+        UserError: the environment lists no actions.
+    """
+    offered = prompt.info.get("admissible_actions")
+    if not offered:
+        raise UserError("the policy 'scorer' chooses among admissible actions, but this environment lists none")
+    return [action.replace("<query>", prompt.info["instruction"]) for action in offered]
+
+
+def _draw(log_probs: Any, seed: int) -> int:
+    """Draw an index: ``seed`` in [0, 2**63) is itself the random number, so no generator has to be set up."""
+    import numpy as np
+
+    cumulated = np.exp(log_probs).cumsum()
+    return min(int(np.searchsorted(cumulated, seed / 2**63 * cumulated[-1], side="right")), len(log_probs) - 1)
