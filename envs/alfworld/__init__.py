@@ -2,6 +2,5 @@
 
 from envs.alfworld.env import ALFWorldEnv
 from envs.alfworld.games import Damaged, Game
-from envs.alfworld.install import install
 
-__all__ = ["ALFWorldEnv", "Damaged", "Game", "install"]
+__all__ = ["ALFWorldEnv", "Damaged", "Game"]

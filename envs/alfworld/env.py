@@ -22,12 +22,12 @@ class ALFWorldEnv(TextEnv):
     """Household tasks in text: find things, clean, heat, cool or look at them, and put them somewhere.
 
     The reward is 1.0 on the step that solves the task, else 0.0; the episode ends there or after
-    ``max_steps``. A command that is not admissible changes nothing and gives ``Nothing happens.``. The first
-    ``info`` of an episode also has ``walkthrough``, a tuple of commands that solves it.
+    ``max_steps``. A command that is not admissible changes nothing and gives ``Nothing happens.``. ``info``
+    also has ``walkthrough``, a tuple of commands that solves the task from its start.
 
     Args:
         split: ``train`` (3,553 games), ``valid_seen`` (140), ``valid_unseen`` (134), ``valid_train`` (200), or
-            ``generated:<seed>:<number>``: games made on the spot, without any download.
+            ``generated:<seed>:<number>[:<difficulty>]``: games made on the spot, no download needed.
         engine: ``fast``, or ``textworld`` for the original packages (slow; for comparison).
         anchor: what counts as the same situation: equal ``observation`` texts, as in the published GiGPO code,
             or equal ``state`` of the game (a hash; finer where a text does not show everything).

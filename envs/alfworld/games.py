@@ -136,7 +136,6 @@ def _make(name: str, sentence: str, problem: str, walkthrough: list[Any]) -> Gam
         raise BadGameError(f"the folder name {rest.partition('/')[0]!r} starts with no known task type")
     if not all(isinstance(command, str) for command in walkthrough):
         raise BadGameError("its walkthrough is not a list of commands")
-    # The official problems end in one closing parenthesis too many; one too few means that text is missing.
-    if "(:init" not in problem or "(:goal" not in problem or problem.count("(") > problem.count(")"):
+    if "(:init" not in problem or "(:goal" not in problem or problem.count("(") != problem.count(")"):
         raise BadGameError("its PDDL problem is incomplete")
     return Game(name, split, TASK_TYPES[folder], sentence, problem, tuple(walkthrough))

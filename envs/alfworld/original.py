@@ -72,8 +72,8 @@ class OriginalPlayer:
     """
 
     def __init__(self) -> None:
-        self.version = original_version()
         self._env: Any = None
+        self.version = original_version()
         self._state: Any = None
         self._commands: tuple[str, ...] = ()
 

@@ -112,11 +112,23 @@ def _read_walks(reference: Path) -> Iterator[dict[str, Any]]:
             with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     walk = json.loads(line)
-                    if missing := {"game", "policy", "reset", "steps"} - set(walk):
-                        raise UserError(f"{path} line {number}: no field {min(missing)!r}")
+                    if missing := _missing_field(walk):
+                        raise UserError(f"{path} line {number}: {missing}")
                     yield walk
         except (OSError, EOFError, ValueError, TypeError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{path} cannot be read after line {number}: {error}") from error
+
+
+def _missing_field(walk: dict[str, Any]) -> str | None:
+    """Say what a recorded episode lacks, if anything."""
+    for key in ("game", "policy", "reset", "steps"):
+        if key not in walk:
+            return f"no field {key!r}"
+    for number, turn in enumerate([walk["reset"], *walk["steps"]]):
+        for key in ("observation", "admissible", "won", *(("action", "score", "done") if number else ())):
+            if key not in turn:
+                return f"turn {number} has no field {key!r}"
+    return None
 
 
 def _find_games(names: set[str], reference: Path, data: Path | None) -> dict[str, Game]:
