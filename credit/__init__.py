@@ -3,6 +3,7 @@
 from credit.dr_grpo import dr_grpo
 from credit.gigpo import gigpo
 from credit.grpo import grpo
+from credit.health import Health, health
 from credit.hgpo import hgpo
 from credit.loop import loop
 from credit.mapo import mapo
@@ -16,12 +17,14 @@ from credit.steps import CreditError, Steps
 __all__ = [
     "SCHEMES",
     "CreditError",
+    "Health",
     "Scheme",
     "Steps",
     "advantages",
     "dr_grpo",
     "gigpo",
     "grpo",
+    "health",
     "hgpo",
     "loop",
     "mapo",

@@ -27,7 +27,8 @@ from credit.steps import FloatArray, Steps
 
 @scheme(
     needs=("state",),
-    claims=("zero_when_equal", "local", "scale", "scale_free"),
+    compares=("group", "state"),
+    claims=("zero_without_reward", "local", "scale", "scale_free"),
     compat={
         "verl-agent": {
             "weighting": "rows",

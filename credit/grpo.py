@@ -15,12 +15,12 @@ from __future__ import annotations
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, scores
-from credit.scheme import Compat, scheme
+from credit.scheme import OF_OUTCOMES, Compat, scheme
 from credit.steps import FloatArray, Steps
 
 
 @scheme(
-    claims=("zero_when_equal", "zero_when_alone", "local", "shift", "scale", "scale_free", "centred"),
+    claims=(*OF_OUTCOMES, "scale", "scale_free", "centred"),
     compat={
         "verl-agent": {
             "weighting": "rows",

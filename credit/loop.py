@@ -19,12 +19,12 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Normalize, normalize_within
 from credit.returns import outcomes
-from credit.scheme import scheme
+from credit.scheme import OF_OUTCOMES, scheme
 from credit.steps import FloatArray, Steps
 
 
 @scheme(
-    claims=("zero_when_equal", "zero_when_alone", "local", "shift", "scale", "centred"),
+    claims=(*OF_OUTCOMES, "scale", "centred"),
     compat={"released": {"drop_below": 0.01}},
 )
 def loop(

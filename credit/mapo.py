@@ -26,7 +26,7 @@ from credit.scheme import scheme
 from credit.steps import CreditError, FloatArray, Steps
 
 
-@scheme(claims=("zero_when_equal", "local", "scale_free"))
+@scheme(compares=("group", "step"), claims=("zero_without_reward", "local", "scale_free"))
 def mapo(
     steps: Steps,
     *,

@@ -67,7 +67,8 @@ def normalize_within(
     if normalize == "std":
         spread = deviation if samples is None else _deviation(sampled, mean, tolerance, of_samples)
         std = np.sqrt(of_samples.sum(np.square(spread)) / np.where(alone, 1, of_samples.size - ddof))
-        scale = 1.0 / (np.where(alone, 1.0, std) + epsilon)
+        divisor = np.where(alone, 1.0, std) + epsilon
+        scale = np.divide(1.0, divisor, out=np.zeros(groups.count), where=divisor > 0.0)
         if zero_variance == "zero":
             scale[(std == 0.0) & ~alone] = 0.0
     if singleton == "zero":
@@ -96,6 +97,8 @@ def whiten(values: FloatArray, weights: NDArray[Any], *, ddof: int = 1, epsilon:
     deviation -= (deviation * weights).sum() / total  # takes the rounding of the first sum out again
     deviation[np.abs(deviation) <= SNAP * max(1.0, float(np.abs(values * (weights > 0)).max()))] = 0.0
     variance = (weights * np.square(deviation)).sum() / (total - ddof)
+    if variance + epsilon == 0.0:
+        return np.zeros_like(values)
     return np.asarray(deviation / np.sqrt(variance + epsilon) + 0.0)
 
 

@@ -50,6 +50,11 @@ def advantages(name: str, steps: Steps, **options: Any) -> FloatArray:
         CreditError: unknown scheme or option (with the nearest name), a value that an option cannot have, a
             column that the scheme needs and the table lacks.
     """
+    return find(name).function(steps, **options)
+
+
+def find(name: str) -> Scheme:
+    """Return the scheme called ``name``, or raise :class:`CreditError` with the nearest names."""
     if name not in SCHEMES:
         raise unknown("scheme", name, SCHEMES)
-    return SCHEMES[name].function(steps, **options)
+    return SCHEMES[name]

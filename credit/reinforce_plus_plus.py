@@ -21,7 +21,7 @@ from credit.steps import FloatArray, Steps
 
 
 @scheme(
-    claims=("shift",),
+    claims=("zero_without_reward", "shift"),
     compat={
         "verl-agent": {
             "weighting": "rows",

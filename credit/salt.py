@@ -24,14 +24,18 @@ import numpy as np
 from credit.grouping import Groups, contexts
 from credit.grpo import grpo
 from credit.rloo import rloo
-from credit.scheme import scheme
+from credit.scheme import OF_OUTCOMES, scheme
 from credit.similarity import merge_similar
 from credit.steps import CreditError, FloatArray, IntArray, Steps
 
 TRANSITION = ("state", "action", "next_state")
 
 
-@scheme(needs=TRANSITION, claims=("zero_when_equal", "zero_when_alone", "local", "shift", "scale_free"))
+@scheme(
+    needs=TRANSITION,
+    compares=("group", *TRANSITION),
+    claims=(*OF_OUTCOMES, "scale_free"),
+)
 def salt(
     steps: Steps,
     *,

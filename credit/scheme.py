@@ -10,7 +10,7 @@ How to add a scheme: write ``credit/NAME.py`` that opens with a docstring like t
     Evidence: code+run | code | paper | second-hand
     '''
 
-    @scheme(needs=("state",), claims=("zero_when_equal",), compat={"verl-agent": {"weighting": "rows"}})
+    @scheme(needs=("state",), claims=("local",), compat={"verl-agent": {"weighting": "rows"}})
     def NAME(steps: Steps, *, gamma: float = 0.95, compat: Compat = None) -> FloatArray:
         '''Advantage of every step.  (Args, Returns, Raises)'''
 
@@ -39,15 +39,25 @@ from credit.steps import CreditError, FloatArray, MissingColumnError, Steps
 P = ParamSpec("P")
 Compat = Literal["verl-agent"] | None
 Claim = Literal[
-    "zero_when_equal",  # a group whose rewards are all equal step for step, or all 0, gets 0
+    "zero_without_reward",  # a group that earned nothing gets 0
+    "zero_when_equal",  # a group whose episodes all have the same outcome gets 0
     "zero_when_alone",  # a group of one episode gets 0
     "local",  # adding an unrelated group changes nothing
-    "shift",  # adding a constant to every episode's outcome (on its last step) changes nothing
-    "scale",  # with normalize="mean", scaling all rewards scales the result
+    "shift",  # adding a constant to every episode's outcome, on its last step, changes nothing
+    "scale",  # with normalize="mean", or where there is no such option, scaling all rewards scales the result
     "scale_free",  # with normalize="std" and epsilon=0, scaling all rewards by a positive number changes nothing
-    "centred",  # the advantages of a group sum to 0 (one sample a trajectory)
+    "centred",  # the advantages of a group's episodes, one step each, sum to 0
 ]
 """Properties that a scheme's strict mode may claim. Every scheme is independent of row order and of names."""
+
+OF_OUTCOMES: tuple[Claim, ...] = (
+    "zero_without_reward",
+    "zero_when_equal",
+    "zero_when_alone",
+    "local",
+    "shift",
+)
+"""What every scheme can claim that does no more than compare outcomes within the group."""
 
 SECTIONS = ("Equation", "Symbols", "Source", "Evidence")
 
@@ -60,6 +70,7 @@ class Scheme:
         name: as in ``advantages(name, steps)``.
         function: ``function(steps, **options) -> advantage per step``.
         needs: columns it cannot do without, beyond group, episode, step and reward.
+        compares: columns that say which steps it compares with each other; only the group: it compares episodes.
         claims: properties of its strict mode, which the tests hold it to.
         presets: option values of each ``compat`` preset.
         summary, equation, symbols, source, evidence: the parts of its module's docstring.
@@ -68,6 +79,7 @@ class Scheme:
     name: str
     function: Callable[..., FloatArray]
     needs: tuple[str, ...]
+    compares: tuple[str, ...]
     claims: tuple[Claim, ...]
     presets: Mapping[str, Mapping[str, Any]]
     summary: str
@@ -86,6 +98,7 @@ class Scheme:
 def scheme(
     *,
     needs: tuple[str, ...] = (),
+    compares: tuple[str, ...] = ("group",),
     claims: tuple[Claim, ...] = (),
     compat: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[Callable[Concatenate[Steps, P], FloatArray]], Callable[Concatenate[Steps, P], FloatArray]]:
@@ -93,6 +106,7 @@ def scheme(
 
     Args:
         needs: columns that it always reads, beyond group, episode, step and reward.
+        compares: columns that say which steps it compares with each other; only the group: it compares episodes.
         claims: properties of its strict mode.
         compat: for each preset, the options it sets; options that the caller gives win.
     """
@@ -125,7 +139,7 @@ def scheme(
             found = typing.get_type_hints(function)
             return {option: found[option] for option in list(inspect.signature(function).parameters)[1:]}
 
-        call.scheme_facts = (needs, claims, presets)  # type: ignore[attr-defined]
+        call.scheme_facts = (needs, compares, claims, presets)  # type: ignore[attr-defined]
         return call
 
     return decorate
@@ -133,9 +147,9 @@ def scheme(
 
 def describe(function: Callable[..., FloatArray]) -> Scheme:
     """Gather what is known of a scheme: its declared facts, and the parts of its module's docstring."""
-    needs, claims, presets = function.scheme_facts  # type: ignore[attr-defined]
+    needs, compares, claims, presets = function.scheme_facts  # type: ignore[attr-defined]
     parts = sections(sys.modules[function.__module__].__doc__ or "")
-    return Scheme(function.__name__, function, needs, claims, presets, **parts)
+    return Scheme(function.__name__, function, needs, compares, claims, presets, **parts)
 
 
 def sections(docstring: str) -> dict[str, str]:

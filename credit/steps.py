@@ -76,7 +76,7 @@ class MissingColumnError(CreditError):
         self.column = column
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Steps:
     """The step table as arrays of shape ``(n,)``, in the row order they were given in.
 
@@ -103,8 +103,8 @@ class Steps:
     is_valid: BoolArray | None = None
     terminated: BoolArray | None = None
     truncated: BoolArray | None = None
-    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
-    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(np.asarray(self.reward))
@@ -115,6 +115,10 @@ class Steps:
         object.__setattr__(self, "extra", MappingProxyType(checked))
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
         self._check_ends()
+
+    def __repr__(self) -> str:
+        episodes, groups = len(self._layout[1]), len(np.unique(self.group))
+        return f"Steps({len(self)} steps, {episodes} episodes, {groups} groups)"
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -134,6 +138,8 @@ class Steps:
         for name in (*_REQUIRED, *extra):
             if name not in table.columns:
                 raise CreditError(f"the table has no column {name!r}; it has: {', '.join(map(str, table.columns))}")
+        if (twice := table.columns[table.columns.duplicated()]).size:
+            raise CreditError(f"the table has the column {twice[0]!r} twice")
         columns: dict[str, Any] = {}
         labels: dict[str, NDArray[Any]] = {}
         known = (*KINDS, *OPTIONAL, *extra)
@@ -215,12 +221,20 @@ class Steps:
         """Bring values made for :meth:`in_order`'s rows back to this table's own row order."""
         return values if self.is_in_order else values[self._layout[0]]
 
+    def to_order(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Bring values in this table's row order to the order of :meth:`in_order`'s rows."""
+        if self.is_in_order:
+            return values
+        ordered = np.empty_like(values)
+        ordered[self._layout[0]] = values
+        return ordered
+
     @cached_property
     def _sorted(self) -> Steps:
-        order = np.empty(len(self), dtype=np.int64)
-        order[self._layout[0]] = np.arange(len(self))
-        columns = {name: column[order] for name in KINDS if (column := getattr(self, name)) is not None}
-        return replace(self, **columns, extra={name: column[order] for name, column in self.extra.items()})
+        columns: dict[str, Any] = {
+            name: self.to_order(column) for name in KINDS if (column := getattr(self, name)) is not None
+        }
+        return replace(self, **columns, extra={name: self.to_order(column) for name, column in self.extra.items()})
 
     # -- episodes: these need rows in order ----------------------------------------------------------
 
@@ -287,6 +301,8 @@ def _checked(name: str, given: Any, kind: type, rows: int) -> NDArray[Any]:
         raise CreditError(f"column {name!r} has shape {array.shape}, expected ({rows},)")
     if array.dtype.kind not in {int: "iu", float: "iuf", bool: "b"}[kind] and array.size:
         raise CreditError(f"column {name!r} holds {array.dtype}, expected {kind.__name__}")
+    if array.dtype.kind == "u" and kind is int and array.size and array.max() > np.iinfo(np.int64).max:
+        raise CreditError(f"column {name!r} holds ids beyond the range of int64: pass them through Steps.from_frame")
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         row = int(np.argmin(finite))
         raise CreditError(f"column {name!r} is not finite in row {row}: {array[row]}")
@@ -306,7 +322,7 @@ def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntA
     for column in columns:
         if (null := column.isna().to_numpy()).any():
             raise CreditError(f"column {column.name!r} has no value in row {int(np.argmax(null))}")
-    if all(pd.api.types.is_integer_dtype(column) for column in columns):
+    if all(_fits_int64(column) for column in columns):
         return [column.to_numpy(dtype=np.int64) for column in columns], None
     values = np.concatenate([column.to_numpy(dtype=object) for column in columns])
     try:
@@ -319,6 +335,13 @@ def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntA
         rank[order] = np.arange(len(order))
         codes, book = rank[codes], book[order]
     return np.split(codes.astype(np.int64), np.cumsum([len(column) for column in columns])[:-1]), book
+
+
+def _fits_int64(column: pd.Series[Any]) -> bool:
+    """Tell whether the column holds integers that are int64 or narrower, or would fit."""
+    if not pd.api.types.is_integer_dtype(column):
+        return False
+    return not pd.api.types.is_unsigned_integer_dtype(column) or not len(column) or column.max() < 2**63
 
 
 def _numeric(column: pd.Series[Any]) -> NDArray[Any]:
