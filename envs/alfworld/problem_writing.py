@@ -69,18 +69,18 @@ def _goal(task_type: str, target: Target) -> str:
         return _LOOK.format(object=target.object, lamp=target.place)
     if task_type == "Pick2":
         return _PLACE_TWO.format(object=target.object, place=target.place)
-    needed, condition = _CONDITIONS.get(task_type, ("", ""))
-    return _PLACE.format(
-        object=target.object,
-        place=target.place,
-        needed=f"({needed} ?o) " if needed else "",
-        condition=f"({condition} ?o) " if condition else "",
-    )
+    if task_type == "Pick":
+        return _PLACE.format(object=target.object, place=target.place)
+    ability, condition = _CONDITIONS[task_type]
+    return _TREAT_AND_PLACE.format(object=target.object, place=target.place, ability=ability, condition=condition)
 
 
 _PLACE = """    (and (exists (?r - receptacle) (exists (?o - object) (and
-        {needed}(objectType ?o {object}Type) (receptacleType ?r {place}Type)
-        {condition}(inReceptacle ?o ?r)))))"""
+        (inReceptacle ?o ?r) (objectType ?o {object}Type) (receptacleType ?r {place}Type)))))"""
+
+_TREAT_AND_PLACE = """    (and (exists (?r - receptacle) (exists (?o - object) (and
+        ({ability} ?o) (objectType ?o {object}Type) (receptacleType ?r {place}Type)
+        ({condition} ?o) (inReceptacle ?o ?r)))))"""
 
 _PLACE_TWO = """    (and (exists (?r - receptacle) (exists (?o1 - object) (and
         (objectType ?o1 {object}Type) (receptacleType ?r {place}Type) (inReceptacle ?o1 ?r)

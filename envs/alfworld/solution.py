@@ -13,14 +13,21 @@ _TREATMENTS = {"clean": ("clean", "sinkbasin"), "hot": ("heat", "microwave"), "c
 
 
 def solve(engine: Engine) -> tuple[str, ...] | None:
-    """Return commands that win from the start of a game, or None where no plan of the usual kind exists.
+    """Return commands that win from the start of a game, with the last one and not before.
 
-    The usual kind: fetch each object from where it is, treat it, put it down; objects one after the other. The
-    plan is a shortest one of these (the first one found of equals).
+    Plans fetch each object from where it is, treat it and put it down, objects one after the other. The answer
+    is a shortest such plan (the first one found of equals), played to check it and cut where it wins; None
+    where no such plan wins. Empty where the game is won at its start.
     """
     goal = engine.goal
     plans = _look_plans(engine, goal) if isinstance(goal, LookGoal) else _place_plans(engine, goal)
-    return min(plans, key=len, default=None)
+    plan = min(plans, key=len, default=())
+    state = engine.start
+    for number, command in enumerate(plan):
+        if engine.won(state):
+            return plan[:number]
+        state, _ = engine.act(state, engine.commands(state)[command])
+    return plan if engine.won(state) else None
 
 
 class _Walk:
