@@ -56,6 +56,14 @@ ENVIRONMENTS: dict[str, Environment] = {
             installer="envs.alfworld.install:install",
             verifier="envs.alfworld.verify:verify",
         ),
+        Environment(
+            "webshop",
+            "agentbench/WebShop-v0",
+            "envs.webshop:WebShopEnv",
+            "a shop to search and buy in: official catalogue and goals, or generated ones (no download)",
+            installer="envs.webshop.install:install",
+            verifier="envs.webshop.verify:verify",
+        ),
     )
 }
 

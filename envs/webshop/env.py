@@ -47,6 +47,7 @@ class WebShopEnv(TextEnv):
         noun_table: JSON file of title nouns; by default ``nouns.json`` beside the files, else a rule.
         compat: keep the original's confusions between what the shopper typed and the address of the page.
         on_bad: what a bad product of the catalogue does: ``stop`` or ``skip``.
+        render_mode: ``None`` or ``ansi``; :meth:`render` returns the present observation either way.
 
     Raises:
         UserError: unknown names, options that do not go together, missing or bad data, a split without goals.
@@ -69,8 +70,12 @@ class WebShopEnv(TextEnv):
         noun_table: str | Path | None = None,
         compat: bool = True,
         on_bad: OnBad = "stop",
+        render_mode: str | None = None,
     ) -> None:
         super().__init__(max_steps)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown("render mode", str(render_mode), self.metadata["render_modes"])
+        self.render_mode = render_mode
         if mode not in MODES:
             raise unknown("observation mode", mode, MODES)
         if anchor not in ANCHORS:

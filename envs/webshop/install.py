@@ -16,7 +16,7 @@ from envs.home import data_home
 from envs.webshop.catalogue import Catalogue, load_catalogue
 from envs.webshop.nouns import TABLE_FILE
 from envs.webshop.official import OFFICIAL, OfficialFile
-from envs.webshop.search import SearchIndex, document_text
+from envs.webshop.search import SearchIndex, document
 from envs.webshop.world import INDEX_FOLDER, installed_folder
 
 _BLOCK = 1 << 20
@@ -98,7 +98,7 @@ def _build_index(catalogue: Catalogue, staging: Path, write: Callable[[str], Non
     shutil.rmtree(staging / INDEX_FOLDER, ignore_errors=True)
     folder = staging / INDEX_FOLDER / catalogue.digest
     folder.parent.mkdir()
-    SearchIndex.build((document_text(product) for product in catalogue.products), folder)
+    SearchIndex.build(map(document, catalogue.products), folder)
 
 
 def _replace(staging: Path, target: Path) -> None:

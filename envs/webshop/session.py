@@ -34,7 +34,7 @@ _ADDRESS_KINDS = ("search_results", "item_page", "item_sub_page", "done")
 PageKind = Literal["search", "results", "item", "Description", "Features", "Reviews", "done"]
 _SUB_PAGES: dict[str, PageKind] = {"description": "Description", "features": "Features", "reviews": "Reviews"}
 
-Search = Callable[[str], Sequence[int]]
+Search = Callable[[str], Sequence[int] | None]
 Nouns = Callable[[int], Sequence[str]]
 
 
@@ -80,7 +80,8 @@ class Shop:
     Args:
         catalogue: the products.
         prices: price of each product in dollars, in catalogue order.
-        search: ranks the catalogue: the places of at most 50 products, best first, for a query.
+        search: ranks the catalogue: the places of at most 50 products, best first, for a query, or
+            ``None`` if it cannot answer.
         nouns: the lower-case nouns of the title of the product at a place.
         compat: keep the oddities of the original that come from reading its own address.
     """
@@ -187,11 +188,10 @@ class Shop:
     def _ranked(self, keywords: tuple[str, ...]) -> Sequence[int] | None:
         found = self._found.get(keywords)
         if found is None:
-            try:
-                found = tuple(self._search(" ".join(keywords)))
-            except TooManyTerms:
+            answer = self._search(" ".join(keywords))
+            if answer is None:
                 return None
-            self._found[keywords] = found
+            found = self._found[keywords] = tuple(answer)
             if len(self._found) > _CACHED_SEARCHES:
                 self._found.popitem(last=False)
         return found

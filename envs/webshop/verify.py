@@ -188,7 +188,10 @@ class _Player:
         self.visit = visit
         nodes = self.shop.nodes(visit, self.goal)
         self.observation = self.shop.observe(visit, nodes, self.mode)
-        self.available = {"has_search_bar": visit.page == "search", "clickables": pages.clickables(nodes)}
+        self.available: dict[str, Any] = {
+            "has_search_bar": visit.page == "search",
+            "clickables": pages.clickables(nodes),
+        }
 
     def step(self, action: str) -> tuple[float, bool]:
         after = self.shop.act(self.visit, action, self.goal, self.available["clickables"])

@@ -6,7 +6,7 @@ A world is read or made once a process and configuration, and kept: environments
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +18,8 @@ from envs.webshop.catalogue import Catalogue, OnBad, load_catalogue
 from envs.webshop.generator import generate_catalogue
 from envs.webshop.goals import Goal, draw_goals
 from envs.webshop.official import OFFICIAL
-from envs.webshop.search import SearchIndex, document_text
-from envs.webshop.session import Shop
+from envs.webshop.search import SearchIndex, TooManyTerms, document
+from envs.webshop.session import RESULTS, Search, Shop
 
 GENERATED = "generated:0:1000"
 INDEX_FOLDER = "index"
@@ -123,9 +123,21 @@ def _generated(name: str) -> Catalogue:
     return generate_catalogue(int(parts[1]), int(parts[2]))
 
 
-def open_search(catalogue: Catalogue, folder: Path | None) -> Callable[[str], Sequence[int]]:
-    """Return the search of a catalogue: the index that was installed beside its files, or one made now."""
-    index = folder / INDEX_FOLDER / catalogue.digest if folder is not None else None
-    if index is not None and index.is_dir():
-        return SearchIndex.open(index).search
-    return SearchIndex.build(document_text(product) for product in catalogue.products).search
+def open_search(catalogue: Catalogue, folder: Path | None) -> Search:
+    """Return the search of a catalogue: with the index that was installed beside its files, or one made now.
+
+    Queries of more than 1,024 different terms are not answered: Lucene refuses them.
+    """
+    installed = folder / INDEX_FOLDER / catalogue.digest if folder is not None else None
+    if installed is not None and installed.is_dir():
+        index = SearchIndex.open(installed)
+    else:
+        index = SearchIndex.build(map(document, catalogue.products))
+
+    def search(query: str) -> list[int] | None:
+        try:
+            return index.search(query, RESULTS)
+        except TooManyTerms:
+            return None
+
+    return search
