@@ -57,9 +57,12 @@ def _walkthrough(argument: str, environment: str) -> Policy:
 
 def _expert(argument: str, environment: str) -> Policy:
     _no_argument("expert", argument)
-    if environment not in EXPERTS:
-        raise UserError(f"there is no expert for environment {environment!r}: there is one for {_listed(EXPERTS)}")
-    return EXPERTS[environment]()
+    return _of_environment("expert", EXPERTS, environment)
+
+
+def _rule(argument: str, environment: str) -> Policy:
+    _no_argument("rule", argument)
+    return _of_environment("rule", RULES, environment)
 
 
 def _replay(argument: str, environment: str) -> Policy:
@@ -83,17 +86,28 @@ def _alfworld_expert() -> Policy:
     return AlfworldExpert()
 
 
+def _webshop_rule() -> Policy:
+    from policies.webshop_rule import WebshopRule
+
+    return WebshopRule()
+
+
 def _no_argument(name: str, argument: str) -> None:
     if argument:
         raise UserError(f"policy {name!r} takes no argument, got {argument!r}: write just {name}")
 
 
-def _listed(names: dict[str, Callable[[], Policy]]) -> str:
-    return ", ".join(sorted(names))
+def _of_environment(name: str, makers: dict[str, Callable[[], Policy]], environment: str) -> Policy:
+    if environment not in makers:
+        raise UserError(f"there is no policy {name!r} for environment {environment!r}, only for {', '.join(makers)}")
+    return makers[environment]()
 
 
 EXPERTS: dict[str, Callable[[], Policy]] = {"alfworld": _alfworld_expert}
 """Environment -> maker of the policy called ``expert`` there."""
+
+RULES: dict[str, Callable[[], Policy]] = {"webshop": _webshop_rule}
+"""Environment -> maker of the policy called ``rule`` there."""
 
 POLICIES: dict[str, PolicyEntry] = {
     entry.name: entry
@@ -101,6 +115,7 @@ POLICIES: dict[str, PolicyEntry] = {
         PolicyEntry("random", "any admissible action, all equally likely", _random),
         PolicyEntry("walkthrough", "the task's own solution, where it has one: an upper bound", _walkthrough),
         PolicyEntry("expert", "a hand-written agent that sees only what any agent sees (alfworld)", _expert),
+        PolicyEntry("rule", "a simple rule agent, a floor for every other (webshop)", _rule),
         PolicyEntry("replay", "the actions of a recorded run once more: replay:FOLDER", _replay),
         PolicyEntry("human", "you, in the terminal", _human),
     )
