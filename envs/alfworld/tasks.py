@@ -46,7 +46,8 @@ def open_games(split: str, data: Path | None) -> GameList:
     """Open a list of games.
 
     Args:
-        split: an official split, or ``generated:<seed>:<number>[:<difficulty>]``, or (with ``data``) any split found there.
+        split: an official split, or ``generated:<seed>:<number>[:<difficulty>]``, or (with ``data``) any split
+            found there.
         data: games to play without installing them, as :func:`~envs.alfworld.sources.read_games` takes them;
             ``None`` for the installed ones.
 

@@ -39,8 +39,8 @@ def verify(reference: Path, write: Callable[[str], None], data: Path | None = No
     Raises:
         UserError: no or unreadable recordings, or a recorded game that is nowhere to be found.
     """
-    walks = list(_read_walks(reference))
-    games = _find_games({walk["game"] for walk in walks}, reference, data)
+    walks = list(read_walks(reference))
+    games = find_games({walk["game"] for walk in walks}, reference, data)
     player = FastPlayer()
     mismatches = turns = 0
     for walk in walks:
@@ -102,7 +102,12 @@ def _command_difference(expected: Sequence[str], got: Sequence[str]) -> str:
     return f"commands: another order from place {place}"
 
 
-def _read_walks(reference: Path) -> Iterator[dict[str, Any]]:
+def read_walks(reference: Path) -> Iterator[dict[str, Any]]:
+    """Yield the recorded episodes of a folder, in the format that :func:`verify` describes.
+
+    Raises:
+        UserError: there are none, or one cannot be read or lacks a field.
+    """
     paths = sorted((*reference.glob("*.jsonl"), *reference.glob("*.jsonl.gz")))
     if not paths:
         raise UserError(f"{reference} holds no recorded episodes: expected files *.jsonl or *.jsonl.gz")
@@ -131,8 +136,12 @@ def _missing_field(walk: dict[str, Any]) -> str | None:
     return None
 
 
-def _find_games(names: set[str], reference: Path, data: Path | None) -> dict[str, Game]:
-    """Return the games with these names, all of them."""
+def find_games(names: set[str], reference: Path, data: Path | None) -> dict[str, Game]:
+    """Return the games with these names, all of them, from where :func:`verify` looks for them.
+
+    Raises:
+        UserError: some are nowhere to be found.
+    """
     if data is not None:
         games = _games_in(data, names)
         hint = f"not in {data}"
