@@ -188,7 +188,7 @@ class _Situation:
         """Expected number of things of these kinds in a receptacle that was not seen into."""
         where = kind_of(receptacle)
         hope = sum(placements().get(kind, {}).get(where, _ELSEWHERE) for kind in kinds if kind)
-        # A game is not won at its start: the one object to place is not yet at its place.
+        # Where no treatment is needed, the objects to place are not at their place when a game starts.
         return hope * _ELSEWHERE if where == self.goal.place and not self.goal.verb else hope
 
     def _cost(self, receptacle: str) -> int:
