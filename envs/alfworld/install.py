@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -50,8 +51,12 @@ def install(source: str | None, write: Callable[[str], None], home: Path | None 
     if source is None:
         archive = library_folder(home) / "downloads" / ARCHIVE_URL.rpartition("/")[2]
         download(ARCHIVE_URL, archive, f"fetch it on another machine and type `{_FROM}`", write)
-        bad = _install_games(read_games(archive), write, home)
-        archive.unlink()  # also when damaged: the next attempt must fetch it again
+        try:
+            bad = _install_games(read_games(archive), write, home)
+        except UserError:
+            archive.unlink()  # the next attempt must fetch it again
+            raise
+        archive.unlink()
     else:
         bad = _install_games(read_games(Path(source).expanduser()), write, home)
     if bad:
@@ -106,5 +111,11 @@ def open_library(split: str, home: Path | None = None) -> Library:
     """
     path = library_path(split, home)
     if not path.exists():
-        raise UserError(f"the ALFWorld split {split!r} is not installed: type `{COMMAND}`")
+        raise UserError(f"the ALFWorld split {split!r} is not installed: type `{COMMAND}{_copy_at_hand()}`")
     return Library(path, repair=f"type `{COMMAND}` to install it again")
+
+
+def _copy_at_hand() -> str:
+    """Return the option that installs from the data of the alfworld package, where the user has them."""
+    folder = Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser() / "json_2.1.1"
+    return f" --from {folder}" if folder.is_dir() else ""

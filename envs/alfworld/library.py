@@ -52,20 +52,23 @@ def pack(game: Game) -> PackedGame:
 
 
 def write_library(path: Path, games: Iterable[PackedGame]) -> None:
-    """Write a library file, complete or not at all.
+    """Write a library file; see :func:`write_whole`."""
+    ordered = sorted(games, key=lambda game: game.entry.name)
+    header = {"version": VERSION, "games": [_as_row(game.entry) for game in ordered]}
+    write_whole(path, (json.dumps(header).encode() + b"\n", *(game.content for game in ordered)))
+
+
+def write_whole(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file under a temporary name and rename it: it exists whole or not at all.
 
     Raises:
         UserError: the file cannot be written.
     """
-    ordered = sorted(games, key=lambda game: game.entry.name)
-    header = {"version": VERSION, "games": [_as_row(game.entry) for game in ordered]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             try:
-                file.write(json.dumps(header).encode() + b"\n")
-                for game in ordered:
-                    file.write(game.content)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
                 Path(file.name).chmod(0o644)

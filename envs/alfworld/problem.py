@@ -112,44 +112,13 @@ def read_house(problem: str) -> House:
     """
     facts = _read_facts(problem)
     names = _display_names({word for group in facts.values() for words in group for word in words})
-    objects = _Numbering(
-        {
-            *(words[0] for kind in _OBJECT_FACTS for words in facts[kind]),
-            *(words[1] for words in facts["inreceptacleobject"]),
-        }
-    )
-    receptacles = _Numbering(
-        {
-            *(words[0] for kind in _RECEPTACLE_FACTS for words in facts[kind]),
-            *(words[1] for words in facts["inreceptacle"]),
-        }
-    )
-    if not (receptacles.ids and objects.ids):
-        raise BadGameError("the house has no receptacle or no object")
-    if len(facts["atlocation"]) != 1 or facts["holds"]:
-        raise BadGameError("the agent must start at one location with empty hands")
+    objects, receptacles, locations = _number_things(facts)
     place_of = _mapping(facts["receptacleatlocation"], "receptacle", "location")
     if nowhere := set(receptacles.ids) - set(place_of):
         raise BadGameError(f"receptacle {min(nowhere)} has no location")
-    locations = _Numbering(
-        {words[1] for kind in ("atlocation", "receptacleatlocation", "objectatlocation") for words in facts[kind]}
-    )
+    location_of = tuple(locations[place_of[r]] for r in receptacles.ids)
     object_types = _types(facts["objecttype"], objects.ids, "object")
     receptacle_types = _types(facts["receptacletype"], receptacles.ids, "receptacle")
-    location_of = tuple(locations[place_of[r]] for r in receptacles.ids)
-    start = State(
-        location=locations[facts["atlocation"][0][1]],
-        held=NOTHING,
-        inside=_relation(facts["inreceptacle"], receptacles, objects),
-        at=_relation(facts["objectatlocation"], locations, objects),
-        taken=(0,) * len(receptacles.ids),
-        opened=receptacles.set_of(facts["opened"]),
-        clean=objects.set_of(facts["isclean"]),
-        hot=objects.set_of(facts["ishot"]),
-        cool=objects.set_of(facts["iscool"]),
-        sliced=objects.set_of(facts["issliced"]),
-        used=objects.set_of(facts["istoggled"]),
-    )
     return House(
         objects=tuple(names[o] for o in objects.ids),
         object_types=object_types,
@@ -169,7 +138,38 @@ def read_house(problem: str) -> House:
         sliceable=objects.set_of(facts["sliceable"]),
         toggleable=objects.set_of(facts["toggleable"]),
         containers=objects.set_of(facts["isreceptacleobject"]),
-        start=start,
+        start=_read_start(facts, objects, receptacles, locations),
+    )
+
+
+def _number_things(facts: Facts) -> tuple[_Numbering, _Numbering, _Numbering]:
+    """Number the objects, the receptacles and the locations that the facts speak of."""
+    objects = {words[0] for kind in _OBJECT_FACTS for words in facts[kind]}
+    receptacles = {words[0] for kind in _RECEPTACLE_FACTS for words in facts[kind]}
+    locations = {words[1] for kind in _LOCATION_FACTS for words in facts[kind]}
+    objects |= {words[1] for words in facts["inreceptacleobject"]}
+    receptacles |= {words[1] for words in facts["inreceptacle"]}
+    if not (objects and receptacles):
+        raise BadGameError("the house has no receptacle or no object")
+    return _Numbering(objects), _Numbering(receptacles), _Numbering(locations)
+
+
+def _read_start(facts: Facts, objects: _Numbering, receptacles: _Numbering, locations: _Numbering) -> State:
+    """Read the state at the start."""
+    if len(facts["atlocation"]) != 1 or facts["holds"]:
+        raise BadGameError("the agent must start at one location with empty hands")
+    return State(
+        location=locations[facts["atlocation"][0][1]],
+        held=NOTHING,
+        inside=_relation(facts["inreceptacle"], receptacles, objects),
+        at=_relation(facts["objectatlocation"], locations, objects),
+        taken=(0,) * len(receptacles.ids),
+        opened=receptacles.set_of(facts["opened"]),
+        clean=objects.set_of(facts["isclean"]),
+        hot=objects.set_of(facts["ishot"]),
+        cool=objects.set_of(facts["iscool"]),
+        sliced=objects.set_of(facts["issliced"]),
+        used=objects.set_of(facts["istoggled"]),
     )
 
 

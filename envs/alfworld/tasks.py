@@ -13,7 +13,7 @@ from typing import overload
 
 from envs.alfworld.games import SPLITS, Damaged, Game
 from envs.alfworld.install import library_folder, open_library
-from envs.alfworld.library import ENDING, Library, PackedGame, pack, write_library
+from envs.alfworld.library import ENDING, Library, PackedGame, pack, write_library, write_whole
 from envs.alfworld.manifest import official_ids
 from envs.alfworld.sources import find_game_files, read_games
 from envs.contract import Task
@@ -195,6 +195,4 @@ def _pack_own(data: Path, folder: Path) -> None:
     if not games:
         raise UserError(f"{data} holds no readable game: {left_out[0]}")
     summary = {"splits": sorted(games), "left_out": left_out}
-    temporary = folder / ".summary.json"
-    temporary.write_text(json.dumps(summary))
-    temporary.replace(folder / "summary.json")
+    write_whole(folder / "summary.json", [json.dumps(summary).encode()])

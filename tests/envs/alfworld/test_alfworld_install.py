@@ -53,8 +53,12 @@ def test_installed_games_are_played_and_an_incomplete_split_says_so(tmp_path: Pa
         assert terminated and reward == 1.0 and info["won"]
 
 
-def test_a_split_that_is_not_installed_says_what_to_type() -> None:
+def test_a_split_that_is_not_installed_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     with pytest.raises(UserError, match="type `agentbench install alfworld`"):
+        ALFWorldEnv("valid_unseen")
+    write_tree(tmp_path, GAMES)  # the user has the data of the original package
+    with pytest.raises(UserError, match=r"type `agentbench install alfworld --from .*json_2.1.1`"):
         ALFWorldEnv("valid_unseen")
 
 
@@ -206,6 +210,9 @@ def test_the_official_archive_is_fetched_read_and_removed(
 ) -> None:
     monkeypatch.setattr("envs.alfworld.install.ARCHIVE_URL", f"{address}/games.zip")
     archive = as_zip(write_tree(tmp_path, GAMES), tmp_path / "games.zip")
+    monkeypatch.setitem(globals(), "CONTENT", archive.read_bytes()[:-100])
+    with pytest.raises(UserError, match="not a whole zip"):
+        install(None, lines.append)
     monkeypatch.setitem(globals(), "CONTENT", archive.read_bytes())
     install(None, lines.append)
     assert len(installed()) == 2
