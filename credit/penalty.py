@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from credit.returns import outcomes, step_returns
-from credit.steps import FloatArray, Steps
+from credit.steps import CreditError, FloatArray, Steps
 
 PenaltyTiming = Literal["after_normalization", "after_discounting", "before_discounting"]
 
@@ -27,6 +27,8 @@ def penalty_of(steps: Steps, penalty: float, timing: PenaltyTiming, at: PenaltyT
         timing: when it is due.
         at: the point that the computation has reached.
     """
+    if timing not in get_args(PenaltyTiming):
+        raise CreditError(f"penalty_timing is one of {', '.join(get_args(PenaltyTiming))}, got {timing!r}")
     if penalty == 0.0 or timing != at:
         return 0.0
     return np.where(steps.column("is_valid"), 0.0, penalty)

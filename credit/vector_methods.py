@@ -55,7 +55,7 @@ class Method:
         Raises:
             CreditError: a parameter, or a value of one, is not supported.
         """
-        known = list(inspect.signature(self.function).parameters)[1:]
+        known = dict(list(inspect.signature(self.function).parameters.items())[1:])
         options = dict(self.unsaid)
         for name, value in params.items():
             if name in self.only:
@@ -69,6 +69,9 @@ class Method:
             if values is not None and value not in values:
                 raise CreditError(f"parameter {name}={value!r} is not supported (only {', '.join(map(repr, values))})")
             options[option] = value if values is None else values[value]
+        for option, parameter in known.items():
+            if parameter.default is parameter.empty and option not in options:
+                raise CreditError(f"parameter {option} is missing")
         return options
 
     def compute(self, batch: Steps | Tokens, params: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pandas as pd
 
 from credit.steps import CreditError, FloatArray, Steps
 from credit.tokens import Tokens
-from credit.vector_methods import STEP_METHODS, TOKEN_METHODS
+from credit.vector_methods import STEP_METHODS, TOKEN_METHODS, Method
 from credit.verify_exact import process_deviations, quality_deviations, row_deviation, solved
 
 TOLERANCE = {"reference": 1e-5, "definition": 1e-9, "exact": 1e-9}
@@ -85,7 +85,7 @@ def verify(reference: Path, write: Callable[[str], None]) -> tuple[int, str]:
         result = "pass" if not tally.failed else f"FAIL ({tally.failed}: {tally.complaint})"
         write(f"{method:<38} {source:<10} {tally.lines:>5} {tally.worst:>18.1e} {tally.worst_flagged:>13.1e}  {result}")
     lines, failed = (sum(getattr(tally, name) for tally in tallies.values()) for name in ("lines", "failed"))
-    summary = f"{lines - failed} of {lines} vectors agree, {len(tallies)} methods"
+    summary = f"{lines - failed} of {lines} vectors agree, {len(tallies)} method{'s' * (len(tallies) != 1)}"
     return int(failed > 0), summary
 
 
@@ -104,14 +104,21 @@ def _check_steps(folder: Path, tallies: Tallies) -> None:
     for vector in _lines(folder / "vectors.jsonl.gz"):
         name, method = vector["batch"], vector["method"]
         tally = tallies.setdefault((method, vector["source"]), Tally())
-        if name not in batches or method not in STEP_METHODS:
-            tally.refuse(f"there is no batch {name!r}" if name not in batches else "this method is not known")
-            continue
         try:
-            found = STEP_METHODS[method].compute(batches[name], vector["params"])
+            if name not in batches:
+                raise CreditError(f"there is no batch {name!r}")
+            found = _method(STEP_METHODS, vector).compute(batches[name], vector["params"])
             tally.add(*_deviations(found, vector), TOLERANCE[vector["source"]], name)
         except CreditError as error:
             tally.refuse(f"{name}: {error}")
+
+
+def _method(known: Mapping[str, Method], vector: dict[str, Any]) -> Method:
+    if vector["source"] not in TOLERANCE:
+        raise CreditError(f"source {vector['source']!r} is not known")
+    if vector["method"] not in known:
+        raise CreditError("this method is not known")
+    return known[vector["method"]]
 
 
 def _deviations(found: FloatArray, vector: dict[str, Any]) -> tuple[float, float]:
@@ -142,11 +149,8 @@ def _check_tokens(folder: Path, tallies: Tallies) -> None:
     for vector in _lines(folder / "tokens.jsonl.gz"):
         method = vector["method"]
         tally = tallies.setdefault((f"{method} (tokens)", vector["source"]), Tally())
-        if method not in TOKEN_METHODS:
-            tally.refuse("this method is not known")
-            continue
         try:
-            found = TOKEN_METHODS[method].compute(_tokens(vector["inputs"]), vector["params"])
+            found = _method(TOKEN_METHODS, vector).compute(_tokens(vector["inputs"]), vector["params"])
         except CreditError as error:
             tally.refuse(f"{vector['batch']}: {error}")
             continue

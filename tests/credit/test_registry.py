@@ -1,0 +1,80 @@
+"""The list of schemes: every one documented, every mistake in a name or an option answered."""
+
+import numpy as np
+import pytest
+from credit_tables import random_table
+
+import credit
+from credit import SCHEMES, CreditError, Steps, advantages
+
+EVIDENCE = {"code+run", "code", "paper", "second-hand"}
+
+
+@pytest.fixture(scope="module")
+def steps():
+    return Steps.from_frame(random_table(2))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_every_scheme_says_what_it_is(scheme):
+    assert scheme.summary
+    assert "A" in scheme.equation
+    assert scheme.symbols
+    assert "arXiv" in scheme.source or "http" in scheme.source
+    assert scheme.evidence.splitlines()[0] in EVIDENCE
+    assert scheme.function.__doc__
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_every_preset_sets_options_that_exist_and_can_be_overruled(scheme, steps):
+    for preset, values in scheme.presets.items():
+        assert set(values) <= set(scheme.options)
+        strict = {option: scheme.options[option] for option in values}
+        overruled = scheme.function(steps, compat=preset, **strict)
+        np.testing.assert_array_equal(overruled, scheme.function(steps))
+
+
+def test_the_four_and_the_baselines_are_there_by_name():
+    names = {"salt", "gigpo", "hgpo", "mapo", "grpo", "dr_grpo", "rloo", "reinforce_plus_plus", "loop"}
+    assert names <= set(SCHEMES)
+    assert all(callable(getattr(credit, name)) for name in names)
+
+
+def test_calling_by_name_equals_calling_the_function(steps):
+    np.testing.assert_array_equal(advantages("gigpo", steps, gamma=0.9), credit.gigpo(steps, gamma=0.9))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gipgo", {}, "unknown scheme 'gipgo': did you mean gigpo"),
+        ("zzz", {}, "unknown scheme 'zzz': there is dr_grpo, "),
+        ("gigpo", {"gama": 0.9}, "unknown option of gigpo 'gama': did you mean gamma"),
+        ("gigpo", {"weighting": "row"}, "option 'weighting' is one of 'trajectories', 'rows', got 'row'"),
+        ("gigpo", {"gamma": 1.5}, r"gamma must be in \[0, 1\], got 1.5"),
+        ("gigpo", {"gamma": float("nan")}, "option 'gamma' is a finite number, got nan"),
+        ("gigpo", {"gamma": "high"}, "option 'gamma' is a finite number, got 'high'"),
+        ("gigpo", {"compat": "verl"}, "option 'compat' is one of 'verl-agent', got 'verl'"),
+        ("gigpo", {"grouping": "similarity", "similarity_threshold": 2.0}, r"threshold must be in \[0, 1\]"),
+        ("hgpo", {"history_length": 1.5}, "option 'history_length' is a finite whole number, got 1.5"),
+        ("hgpo", {"history_length": -1}, "history_length must be at least 0"),
+        ("hgpo", {"base_group": "yes"}, "option 'base_group' is True or False, got 'yes'"),
+        ("salt", {"match": ("sate",)}, "match names some of state, action, next_state"),
+        ("salt", {"history": -1}, "history must be at least 0"),
+        ("mapo", {"alpha": 2}, r"alpha must be in \[0, 1\]"),
+    ],
+)
+def test_mistakes_are_answered(steps, name, options, message):
+    with pytest.raises(CreditError, match=message):
+        advantages(name, steps, **options)
+
+
+def test_a_table_in_place_of_steps_is_answered():
+    with pytest.raises(CreditError, match=r"takes a Steps, got DataFrame: make one with Steps.from_frame"):
+        credit.gigpo(random_table(2))
+
+
+def test_similarity_needs_texts():
+    table = random_table(2).assign(state=1, next_state=2)
+    with pytest.raises(CreditError, match="the table's states are not strings"):
+        credit.gigpo(Steps.from_frame(table), grouping="similarity")
