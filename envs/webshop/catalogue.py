@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -92,26 +92,36 @@ class Catalogue:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def position(self) -> dict[str, int]:
+    def position(self) -> Mapping[str, int]:
         """Place of each product in ``products``, by id."""
         return {product.asin: place for place, product in enumerate(self.products)}
 
     @cached_property
-    def by_query(self) -> dict[str, list[int]]:
+    def by_query(self) -> Mapping[str, Sequence[int]]:
         """Places of the products of each query field, in catalogue order."""
         return _places(product.query for product in self.products)
 
     @cached_property
-    def by_category(self) -> dict[str, list[int]]:
+    def by_category(self) -> Mapping[str, Sequence[int]]:
         """Places of the products of each department, in catalogue order."""
         return _places(product.category for product in self.products)
 
+    @cached_property
+    def instructed(self) -> Sequence[int]:
+        """Places of the products with a synthetic instruction, in catalogue order."""
+        return [place for place, product in enumerate(self.products) if product.instruction is not None]
 
-def _places(keys: Iterable[str]) -> dict[str, list[int]]:
+    @property
+    def price_ranges(self) -> Iterable[tuple[float, ...]]:
+        """The ``prices`` of each product, in catalogue order."""
+        return (product.prices for product in self.products)
+
+
+def _places(keys: Iterable[str]) -> dict[str, Sequence[int]]:
     found: dict[str, list[int]] = {}
     for place, key in enumerate(keys):
         found.setdefault(key, []).append(place)
-    return found
+    return dict(found)
 
 
 class BadProduct(ValueError):  # noqa: N818  (it is caught and turned into a UserError or a note)
@@ -134,11 +144,13 @@ def load_catalogue(folder: Path, size: str = "1000", *, on_bad: OnBad = "stop") 
     files = OFFICIAL[size]
     digests: list[str] = []
     notes: list[str] = []
-    items = _read_json(folder, files.items, list, digests, notes)
-    attributes = _read_json(folder, files.attributes, dict, digests, notes)
+    items = read_json(folder, files.items, list, digests, notes)
+    attributes = read_json(folder, files.attributes, dict, digests, notes)
     human_path = folder / files.human.name
-    human = _read_json(folder, files.human, dict, digests, notes) if human_path.exists() else {}
-    products, left_out = parse_products(items, attributes, where=str(folder / files.items.name), on_bad=on_bad)
+    human = read_json(folder, files.human, dict, digests, notes) if human_path.exists() else {}
+    left_out: list[str] = []
+    where = str(folder / files.items.name)
+    products = list(parse_products(items, attributes, left_out, where=where, on_bad=on_bad))
     return Catalogue(
         name=size,
         products=products,
@@ -149,20 +161,20 @@ def load_catalogue(folder: Path, size: str = "1000", *, on_bad: OnBad = "stop") 
 
 
 def parse_products(
-    items: Iterable[Any], attributes: Mapping[str, Any], *, where: str, on_bad: OnBad = "stop"
-) -> tuple[list[Product], list[str]]:
-    """Turn raw records into products; return them with a note for each record left out.
+    items: Iterable[Any], attributes: Mapping[str, Any], notes: list[str], *, where: str, on_bad: OnBad = "stop"
+) -> Iterator[Product]:
+    """Turn raw records into products, one after the other.
 
     Args:
         items: raw product records in catalogue order.
         attributes: attribute records by product id.
+        notes: gets a line for each record left out.
         where: name of the source, for messages.
         on_bad: see :func:`load_catalogue`.
     """
-    products: list[Product] = []
-    notes: list[str] = []
     seen: dict[str, int] = {}
     for number, raw in enumerate(items):
+        asin = "no id"
         try:
             asin = _text(raw, "asin") if isinstance(raw, dict) else _fail("the record is not an object")
             if asin == "nan" or len(asin) > _LONGEST_ID:
@@ -170,15 +182,15 @@ def parse_products(
                 continue
             if asin in seen:
                 _fail(f"its id is also that of product {seen[asin]}")
-            products.append(parse_product(raw, attributes.get(asin)))
-            seen[asin] = number
+            product = parse_product(raw, attributes.get(asin))
         except BadProduct as problem:
-            asin = str(raw.get("asin", "no id")) if isinstance(raw, dict) else "no id"
             message = f"product {number} ({asin}): {problem}"
             if on_bad == "stop":
                 raise UserError(f"{where}: {message}; on_bad='skip' leaves such products out") from None
             notes.append(f"left out {message}")
-    return products, notes
+            continue
+        seen[asin] = number
+        yield product
 
 
 def parse_product(raw: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Product:
@@ -251,12 +263,16 @@ def parse_options(raw: Any) -> dict[str, tuple[str, ...]]:
     return options
 
 
-def draw_prices(products: Iterable[Product], draws: random.Random) -> list[float]:
+def draw_prices(ranges: Iterable[tuple[float, ...]], draws: random.Random) -> list[float]:
     """Give each product its price in dollars: the one it has, or a uniform draw from its range.
 
     One draw for each product with a range, in catalogue order, as the original does.
+
+    Args:
+        ranges: the one price, or the two ends of the range, of each product.
+        draws: where the draws come from.
     """
-    return [product.prices[0] if len(product.prices) == 1 else draws.uniform(*product.prices) for product in products]
+    return [prices[0] if len(prices) == 1 else draws.uniform(*prices) for prices in ranges]
 
 
 def human_instructions(
@@ -281,7 +297,12 @@ def human_instructions(
     return found
 
 
-def _read_json(folder: Path, file: OfficialFile, kind: type, digests: list[str], notes: list[str]) -> Any:
+def read_json(folder: Path, file: OfficialFile, kind: type, digests: list[str], notes: list[str]) -> Any:
+    """Read one of the official files; append its digest to ``digests``, and a note if it is not the official one.
+
+    Raises:
+        UserError: the file is not there, not whole, or not of the right kind.
+    """
     path = folder / file.name
     if not path.is_file():
         raise UserError(

@@ -106,7 +106,7 @@ def draw_goals(catalogue: Catalogue, goal_set: str, price_seed: int) -> tuple[li
     if goal_set not in GOAL_SETS:
         raise unknown("goal set", goal_set, GOAL_SETS)
     draws = random.Random(price_seed)
-    prices = draw_prices(catalogue.products, draws)
+    prices = draw_prices(catalogue.price_ranges, draws)
     made = _synthetic(catalogue, prices, draws) if goal_set == "synthetic" else _human(catalogue, prices, draws)
     goals = list(made)
     if goal_set == "synthetic":
@@ -153,10 +153,9 @@ def _percent(asin: str) -> float:
 
 
 def _synthetic(catalogue: Catalogue, prices: Sequence[float], draws: random.Random) -> Iterator[Goal]:
-    for product, price in zip(catalogue.products, prices, strict=True):
-        if product.instruction is None:
-            continue
-        limit, clause = _limit(price, draws)
+    for place in catalogue.instructed:
+        product = catalogue.products[place]
+        limit, clause = _limit(prices[place], draws)
         names = sorted(product.options)
         for values in itertools.product(*(product.options[name] for name in names)):
             options = tuple(zip(names, values, strict=True))
@@ -166,10 +165,11 @@ def _synthetic(catalogue: Catalogue, prices: Sequence[float], draws: random.Rand
 
 
 def _human(catalogue: Catalogue, prices: Sequence[float], draws: random.Random) -> Iterator[Goal]:
-    for product, price in zip(catalogue.products, prices, strict=True):
-        for human in catalogue.human.get(product.asin, ()):
+    for place in sorted(catalogue.position[asin] for asin in catalogue.human):
+        product = catalogue.products[place]
+        for human in catalogue.human[product.asin]:
             if human.attributes:  # the original drops the others, without a draw
-                limit, clause = _limit(price, draws)
+                limit, clause = _limit(prices[place], draws)
                 yield _goal(product, human.text.strip(".") + clause, human.attributes, limit, human.options)
 
 

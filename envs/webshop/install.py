@@ -13,13 +13,15 @@ from pathlib import Path
 
 from envs.errors import UserError, unknown
 from envs.home import data_home
-from envs.webshop.catalogue import Catalogue, load_catalogue
+from envs.webshop.catalogue import Catalogue, human_instructions, load_catalogue, parse_products, read_json
 from envs.webshop.nouns import TABLE_FILE
 from envs.webshop.official import OFFICIAL, OfficialFile
+from envs.webshop.packed import open_packed, pack, stream_array
 from envs.webshop.search import SearchIndex, document
-from envs.webshop.world import INDEX_FOLDER, installed_folder
+from envs.webshop.world import INDEX_FOLDER, PACKED_FOLDER, installed_folder
 
 _BLOCK = 1 << 20
+_NOTES_SHOWN = 20
 
 
 def install(
@@ -46,16 +48,17 @@ def install(
     target = installed_folder(size, home or data_home())
     staging = target.with_name(f".{size}.part")
     staging.mkdir(parents=True, exist_ok=True)
+    files = staging if source is None else Path(source).expanduser()
     if source is None:
         _download(size, staging, write)
     else:
-        _copy(size, Path(source).expanduser(), staging, write)
-    catalogue = load_catalogue(staging, size)
+        _check_folder(size, files)
+    catalogue = _put_full(files, staging, write) if size == "full" else _put_small(files, staging, write)
     _build_index(catalogue, staging, write)
     _replace(staging, target)
     people = sum(len(entries) for entries in catalogue.human.values())
     write(f"{len(catalogue.products)} products and {people} human instructions installed at {target}")
-    for note in catalogue.notes:
+    for note in (*catalogue.notes[:_NOTES_SHOWN], *(("…",) if len(catalogue.notes) > _NOTES_SHOWN else ())):
         write(f"note: {note}")
 
 
@@ -77,20 +80,56 @@ def _download(size: str, staging: Path, write: Callable[[str], None]) -> None:
             write(f"{file.name}: {found[0]} bytes as published; sha256 {found[1]} (the official one is not known)")
 
 
-def _copy(size: str, source: Path, staging: Path, write: Callable[[str], None]) -> None:
-    if not source.is_dir():
-        raise UserError(f"{source} is not a folder: --from takes the folder that holds {OFFICIAL[size].items.name}")
+def _check_folder(size: str, source: Path) -> None:
     needed = [file.name for file in (OFFICIAL[size].items, OFFICIAL[size].attributes)]
+    if not source.is_dir():
+        raise UserError(f"{source} is not a folder: --from takes the folder that holds {' and '.join(needed)}")
     for name in needed:
         if not (source / name).is_file():
             raise UserError(f"{source} has no {name}: --from takes the folder that holds {' and '.join(needed)}")
-    for name in (*needed, OFFICIAL[size].human.name, TABLE_FILE):
-        (staging / name).unlink(missing_ok=True)
-        if (source / name).is_file():
-            shutil.copyfile(source / name, staging / name)
-            write(f"{name}: {(staging / name).stat().st_size} bytes from {source}")
-        elif name == OFFICIAL[size].human.name:
-            write(f"{name} is not in {source}: there will be no human goals")
+
+
+def _put_small(source: Path, staging: Path, write: Callable[[str], None]) -> Catalogue:
+    """Copy the files of the 1,000 products as they are, and load them."""
+    for name in (*(file.name for file in _files("1000")), TABLE_FILE):
+        _copy(source / name, staging / name, write)
+    return load_catalogue(staging, "1000")
+
+
+def _put_full(source: Path, staging: Path, write: Callable[[str], None]) -> Catalogue:
+    """Pack the full catalogue, reading the products one by one; the files themselves are not kept.
+
+    As the original does, it leaves out what is not a product and what repeats an id.
+    """
+    items, attributes, human = _files("full")
+    digests: list[str] = []
+    notes: list[str] = []
+    extra = read_json(source, attributes, dict, digests, notes)
+    people = read_json(source, human, dict, digests, notes) if (source / human.name).is_file() else {}
+    length = (source / items.name).stat().st_size
+    if length != items.size:
+        notes.append(f"{items.name} is not the official file ({length} bytes)")
+    write(f"reading {items.name} ({length / 1e6:.0f} MB)")
+    products = parse_products(
+        stream_array(source / items.name), extra, notes, where=str(source / items.name), on_bad="skip"
+    )
+    packed = staging / PACKED_FOLDER
+    pack(products, lambda ids: human_instructions(people, ids, source / human.name), notes, packed)
+    _copy(source / TABLE_FILE, staging / TABLE_FILE, write)
+    for file in _files("full"):
+        (staging / file.name).unlink(missing_ok=True)
+    return open_packed(packed, "full")
+
+
+def _copy(source: Path, target: Path, write: Callable[[str], None]) -> None:
+    if source == target:
+        return
+    target.unlink(missing_ok=True)
+    if source.is_file():
+        shutil.copyfile(source, target)
+        write(f"{target.name}: {target.stat().st_size} bytes from {source.parent}")
+    elif target.name == OFFICIAL["1000"].human.name:
+        write(f"{target.name} is not in {source.parent}: there will be no human goals")
 
 
 def _build_index(catalogue: Catalogue, staging: Path, write: Callable[[str], None]) -> None:

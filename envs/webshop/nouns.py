@@ -67,8 +67,8 @@ def by_rule() -> Nouns:
     )
 
 
-def from_table(path: Path, products: Iterable[Product]) -> Nouns:
-    """Read a noun table.
+def from_table(path: Path, asins: Iterable[str]) -> Nouns:
+    """Read a noun table for the products with these ids.
 
     Raises:
         UserError: the file is missing or not such a table, or has no entry for one of the products.
@@ -82,7 +82,7 @@ def from_table(path: Path, products: Iterable[Product]) -> Nouns:
         raise UserError(f"noun table {path} is not whole JSON ({problem}): make it again") from None
     if not isinstance(table, dict) or not all(isinstance(entry, list) for entry in table.values()):
         raise UserError(f"noun table {path} is not an object with a list of words for each product id")
-    if missing := [product.asin for product in products if product.asin not in table]:
+    if missing := [asin for asin in asins if asin not in table]:
         raise UserError(f"noun table {path} has no entry for {missing[0]} and {len(missing) - 1} others")
     return Nouns(
         of=lambda product: table[product.asin],

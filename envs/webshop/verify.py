@@ -77,10 +77,10 @@ class _Recorded:
         prices = reference / "prices.json"
         self.seed = int(json.loads(prices.read_text("utf-8"))["seed"]) if prices.exists() else _DEFAULT_SEED
         titles = reference / "titles.json"
-        source = nouns.from_table(titles, catalogue.products) if titles.exists() else nouns.by_rule()
+        source = nouns.from_table(titles, catalogue.position) if titles.exists() else nouns.by_rule()
         self.nouns = source
         self.search = open_search(catalogue, None)
-        drawn = draw_prices(catalogue.products, random.Random(self.seed))
+        drawn = draw_prices(catalogue.price_ranges, random.Random(self.seed))
         self.shop = Shop(catalogue, drawn, self.search, self.of)
         self.goals = {goal_set: draw_goals(catalogue, goal_set, self.seed)[1] for goal_set in GOAL_SETS}
 

@@ -18,11 +18,13 @@ from envs.webshop.catalogue import Catalogue, OnBad, load_catalogue
 from envs.webshop.generator import generate_catalogue
 from envs.webshop.goals import Goal, draw_goals
 from envs.webshop.official import OFFICIAL
+from envs.webshop.packed import is_packed, open_packed
 from envs.webshop.search import SearchIndex, TooManyTerms, document
 from envs.webshop.session import RESULTS, Search, Shop
 
 GENERATED = "generated:0:1000"
 INDEX_FOLDER = "index"
+PACKED_FOLDER = "packed"
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ def installed_folder(size: str, home: Path) -> Path:
 def _open(
     name: str, folder: Path | None, goal_set: str, price_seed: int, table: Path | None, compat: bool, on_bad: OnBad
 ) -> World:
-    catalogue = _generated(name) if folder is None else load_catalogue(folder, name, on_bad=on_bad)
+    catalogue = _generated(name) if folder is None else _official(folder, name, on_bad)
     prices, goals = draw_goals(catalogue, goal_set, price_seed)
     if table is None and folder is not None and (folder / nouns.TABLE_FILE).exists():
         table = folder / nouns.TABLE_FILE
-    source = nouns.by_rule() if table is None else nouns.from_table(table, catalogue.products)
+    source = nouns.by_rule() if table is None else nouns.from_table(table, catalogue.position)
     products = catalogue.products
     shop = Shop(
         catalogue, prices, open_search(catalogue, folder), lambda place: source.of(products[place]), compat=compat
@@ -114,6 +116,17 @@ def _open(
     parts = ("webshop-1", catalogue.digest, goal_set, price_seed, source.digest, compat)
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     return World(shop, goals, goal_set, digest, (source.note, *catalogue.notes))
+
+
+def _official(folder: Path, size: str, on_bad: OnBad) -> Catalogue:
+    if is_packed(folder / PACKED_FOLDER):
+        return open_packed(folder / PACKED_FOLDER, size)
+    if size == "full":
+        raise UserError(
+            f"the full catalogue is not installed at {folder}: type `agentbench install webshop --size full`, "
+            "with --from FOLDER if you have WebShop's files"
+        )
+    return load_catalogue(folder, size, on_bad=on_bad)
 
 
 def _generated(name: str) -> Catalogue:

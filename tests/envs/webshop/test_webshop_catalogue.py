@@ -145,5 +145,5 @@ def test_a_price_that_is_no_text_is_refused() -> None:
 
 
 def test_only_products_with_a_range_draw_a_price(write_catalogue: Write) -> None:
-    products = load_catalogue(write_catalogue()).products
-    assert draw_prices(products, random.Random(5)) == [7.5, random.Random(5).uniform(8.0, 21.0), 100.0, 985.0]
+    ranges = load_catalogue(write_catalogue()).price_ranges
+    assert draw_prices(ranges, random.Random(5)) == [7.5, random.Random(5).uniform(8.0, 21.0), 100.0, 985.0]
