@@ -100,7 +100,7 @@ def _find_catalogue(reference: Path, data: Path | None) -> Catalogue:
 def _check_prices(shop: _Recorded, path: Path) -> Mismatches:
     recorded = json.loads(path.read_text("utf-8"))["prices"]
     drawn = {product.asin: price for product, price in zip(shop.catalogue.products, shop.shop.prices, strict=True)}
-    for asin in recorded.keys() | drawn.keys():
+    for asin in sorted(recorded.keys() | drawn.keys()):
         yield f"price of {asin}", recorded.get(asin) != drawn.get(asin)
 
 

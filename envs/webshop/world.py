@@ -26,6 +26,10 @@ GENERATED = "generated:0:1000"
 INDEX_FOLDER = "index"
 PACKED_FOLDER = "packed"
 
+_VERSION = "webshop-1"  # of the rules: another number wherever an episode could go otherwise
+
+Stamp = tuple[tuple[str, int], ...]
+
 
 @dataclass(frozen=True)
 class World:
@@ -89,10 +93,12 @@ def open_world(
     elif goals == "generated":
         raise UserError(f"goals='generated' does not go with catalogue {name}: use goals='synthetic' or 'human'")
     else:
-        folder = Path(data) if data is not None else installed_folder(name, data_home())
+        folder = Path(data).expanduser() if data is not None else installed_folder(name, data_home())
     goal_set = "human" if goals == "human" else "synthetic"
-    table = None if noun_table is None else Path(noun_table)
-    return _open(name, folder, goal_set, price_seed, table, compat, on_bad)
+    table = None if noun_table is None else Path(noun_table).expanduser()
+    if table is None and folder is not None and (folder / nouns.TABLE_FILE).exists():
+        table = folder / nouns.TABLE_FILE
+    return _open((name, folder, on_bad, _stamp(folder, table)), goal_set, price_seed, table, compat)
 
 
 def installed_folder(size: str, home: Path) -> Path:
@@ -102,20 +108,31 @@ def installed_folder(size: str, home: Path) -> Path:
 
 @lru_cache(maxsize=4)
 def _open(
-    name: str, folder: Path | None, goal_set: str, price_seed: int, table: Path | None, compat: bool, on_bad: OnBad
+    stock: tuple[str, Path | None, OnBad, Stamp], goal_set: str, price_seed: int, table: Path | None, compat: bool
 ) -> World:
-    catalogue = _generated(name) if folder is None else _official(folder, name, on_bad)
+    catalogue, search = _stock(*stock)
     prices, goals = draw_goals(catalogue, goal_set, price_seed)
-    if table is None and folder is not None and (folder / nouns.TABLE_FILE).exists():
-        table = folder / nouns.TABLE_FILE
     source = nouns.by_rule() if table is None else nouns.from_table(table, catalogue.position)
     products = catalogue.products
-    shop = Shop(
-        catalogue, prices, open_search(catalogue, folder), lambda place: source.of(products[place]), compat=compat
-    )
-    parts = ("webshop-1", catalogue.digest, goal_set, price_seed, source.digest, compat)
+    shop = Shop(catalogue, prices, search, lambda place: source.of(products[place]), compat=compat)
+    parts = (_VERSION, catalogue.digest, goal_set, price_seed, source.digest, compat)
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-    return World(shop, goals, goal_set, digest, (source.note, *catalogue.notes))
+    invented = stock[1] is None and table is None  # nothing that the rule could differ from
+    return World(shop, goals, goal_set, digest, catalogue.notes if invented else (source.note, *catalogue.notes))
+
+
+@lru_cache(maxsize=2)
+def _stock(name: str, folder: Path | None, on_bad: OnBad, stamp: Stamp) -> tuple[Catalogue, Search]:
+    catalogue = _generated(name) if folder is None else _official(folder, name, on_bad)
+    return catalogue, open_search(catalogue, folder)
+
+
+def _stamp(folder: Path | None, table: Path | None) -> Stamp:
+    """Return what changes when a file changes, so that nothing outdated is shared."""
+    files = sorted(folder.glob("*")) if folder is not None else []
+    return tuple(
+        (str(file), file.stat().st_mtime_ns) for file in (*files, *([table] if table else [])) if file.exists()
+    )
 
 
 def _official(folder: Path, size: str, on_bad: OnBad) -> Catalogue:

@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
+from webshop_small_catalogue import LAMP
 
 import envs
 from envs.contract import INFO_KEYS
@@ -193,6 +194,19 @@ def test_the_noun_table_beside_the_files_is_used_and_said(write_catalogue: Write
     with_table = WebShopEnv(goals="synthetic", data=folder, split="all", noun_table=table)
     assert any("table.json" in note for note in with_table.notes)
     assert with_table.digest != with_rule.digest
+
+
+def test_changed_files_are_read_again_in_the_same_process(write_catalogue: Write) -> None:
+    before = WebShopEnv(goals="synthetic", data=write_catalogue(), split="all")
+    after = WebShopEnv(goals="synthetic", data=write_catalogue(items=[LAMP]), split="all")
+    assert (len(before.tasks), len(after.tasks)) == (8, 1)
+
+
+def test_environments_of_one_catalogue_share_it(write_catalogue: Write) -> None:
+    folder = write_catalogue()
+    synthetic, human = (WebShopEnv(goals=goals, data=folder, split="all") for goals in ("synthetic", "human"))
+    assert synthetic.shop.catalogue is human.shop.catalogue
+    assert WebShopEnv("text_rich", "synthetic", "all", data=folder).shop is synthetic.shop
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"B000000001": ["x"]}', '{"B000000001": "x"}'])
