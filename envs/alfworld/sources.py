@@ -114,7 +114,7 @@ def _read_game(name: str, read: Callable[[], bytes]) -> Iterator[Game | Damaged]
     try:
         game = parse_game_file(name, read())
     except (BadGameError, *_BROKEN_FILE) as error:
-        yield Damaged(name, str(error))
+        yield Damaged(f"{name}/{GAME_FILE}", str(error))
     else:
         if game is not None:
             yield game

@@ -75,7 +75,7 @@ def test_a_damaged_game_file_is_reported_and_the_others_load(tmp_path: Path, cha
     path.write_text(change(path.read_text()))
     parts = list(read_games(tree))
     damaged = [part for part in parts if isinstance(part, Damaged)]
-    assert [part.name for part in damaged] == [GAMES[0].name] and reason in damaged[0].reason
+    assert [part.name for part in damaged] == [f"{GAMES[0].name}/game.tw-pddl"] and reason in damaged[0].reason
     assert len(parts) == len(GAMES)
 
 
