@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
+from credit.bi_level_gae import bi_level_gae
+from credit.bnpo import bnpo
 from credit.dr_grpo import dr_grpo
+from credit.drmas import drmas
+from credit.empg import empg
+from credit.gae import gae
+from credit.gdpo import gdpo
 from credit.gigpo import gigpo
+from credit.graph_value import graph_value
+from credit.graphgpo import graphgpo
 from credit.grpo import grpo
 from credit.hgpo import hgpo
+from credit.hiper import hiper
+from credit.igpo import igpo
 from credit.loop import loop
 from credit.mapo import mapo
+from credit.mars import mars
+from credit.matchtir import matchtir
+from credit.mcgrpo import mcgrpo
+from credit.mgrpo import mgrpo
+from credit.ngrpo import ngrpo
+from credit.ocar import ocar
 from credit.reinforce_plus_plus import reinforce_plus_plus
 from credit.rloo import rloo
+from credit.rtmc import rtmc
 from credit.salt import salt
 from credit.scheme import Scheme, describe, unknown
+from credit.seeupo import seeupo
 from credit.steps import FloatArray, Steps
+from credit.tempo import tempo
+from credit.turn_ppo import turn_ppo
 
 SCHEMES: dict[str, Scheme] = {
     function.__name__: describe(function)
@@ -30,6 +50,31 @@ SCHEMES: dict[str, Scheme] = {
         rloo,
         reinforce_plus_plus,
         loop,
+        ngrpo,
+        mcgrpo,
+        gdpo,
+        bnpo,
+        # a critic's value
+        gae,
+        turn_ppo,
+        bi_level_gae,
+        hiper,
+        # the group's trajectory graph
+        graphgpo,
+        graph_value,
+        rtmc,
+        tempo,
+        # turns
+        matchtir,
+        seeupo,
+        # measurements of the policy
+        empg,
+        igpo,
+        ocar,
+        # several agents
+        drmas,
+        mgrpo,
+        mars,
     )
 }
 """Every scheme, in the order of the documentation."""

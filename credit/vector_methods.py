@@ -12,16 +12,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from credit.bi_level_gae import bi_level_gae_tokens
+from credit.drmas import drmas
+from credit.empg import empg
 from credit.gigpo import gigpo
+from credit.graphgpo import graphgpo, path_returns
 from credit.grpo import grpo
 from credit.hgpo import hgpo
+from credit.hiper import hiper
+from credit.igpo import igpo_released
 from credit.mapo import mapo
+from credit.matchtir import matchtir, matchtir_tokens
+from credit.ngrpo import ngrpo
+from credit.ocar import ocar
 from credit.penalty import PenaltyTiming, returns
 from credit.reinforce_plus_plus import reinforce_plus_plus
 from credit.rloo import rloo
 from credit.salt import salt
+from credit.seeupo import seeupo
 from credit.steps import CreditError, FloatArray, Steps
+from credit.tempo import tempo, tempo_tokens
 from credit.tokens import Tokens, gae_token, reinforce_plus_plus_baseline_tokens, reinforce_plus_plus_tokens
+from credit.transitions import transitions
 
 OPTION_OF = {"normalize_by_std": "normalize"}
 SINGLETON = {"raw_score": "raw", "raw_value": "raw", "zero": "zero"}
@@ -102,6 +114,16 @@ def _salt(
     )
 
 
+def _empg(steps: Steps, *, base: dict[str, Any], k: float, k_future: float, zeta: float, epsilon: float) -> FloatArray:
+    """Read EMPG's nested parameters, those of the GRPO advantage that it starts from."""
+    of_base = Method(empg, unsaid=RELEASED, rename={"epsilon": "base_epsilon"}, only={"method": "grpo"}).options(base)
+    return empg(steps, k=k, k_future=k_future, zeta=zeta, epsilon=epsilon, **of_base)
+
+
+def _path_return(steps: Steps, *, gamma: float, normalize_distance: bool, scale: float) -> FloatArray:
+    return path_returns(transitions(steps, "terminated"), gamma, normalize_distance, scale)
+
+
 RELEASED = {"zero_variance": "epsilon", "penalty_timing": "after_discounting"}
 RELEASED_RLOO = {"penalty_timing": "after_discounting"}
 WHITENING = {"whiten": "whitened", "whiten_ddof": "ddof", "whiten_epsilon": "epsilon"}
@@ -120,6 +142,20 @@ STEP_METHODS: dict[str, Method] = {
     "hgpo": Method(hgpo, unsaid={**RELEASED, "base_singleton": "raw"}),
     "salt": Method(_salt),
     "mapo": Method(mapo, only={"turn_baseline": "(group, step)", "singleton": "zero", "zero_variance": "zero"}),
+    "graphgpo_path_return": Method(_path_return),
+    "graphgpo": Method(graphgpo, unsaid={**RELEASED, "success": "terminated"}),
+    "ngrpo": Method(ngrpo, unsaid=RELEASED),
+    "drmas": Method(drmas, unsaid=RELEASED, only={"trajectory_score": "mean_of_rows"}),
+    "matchtir": Method(
+        matchtir,
+        unsaid={"zero_variance": "epsilon"},
+        only={"weighting": "trajectories", "combine": "(outcome+turn)/2"},
+    ),
+    "tempo": Method(tempo, only={"prefix_token": "(state,action) per step", "weighting": "trajectories"}),
+    "seeupo_local": Method(seeupo, only={"turn_batch": "rows with equal step", "ratio": 1.0}),
+    "empg": Method(_empg),
+    "ocar": Method(ocar, unsaid={**RELEASED, "singleton": "raw"}),
+    "hiper": Method(hiper, only={"penalty_timing": "before_discounting"}),
 }
 """Methods of ``vectors.jsonl.gz``."""
 
@@ -127,5 +163,11 @@ TOKEN_METHODS: dict[str, Method] = {
     "gae_token": Method(gae_token, rename=WHITENING),
     "reinforce_plus_plus": Method(reinforce_plus_plus_tokens, rename=WHITENING),
     "reinforce_plus_plus_baseline": Method(reinforce_plus_plus_baseline_tokens, rename=WHITENING),
+    "tempo": Method(tempo_tokens),
+    "bi_level_gae": Method(bi_level_gae_tokens, rename=WHITENING, only={"turn_end": "non-zero token reward"}),
+    "igpo_released": Method(
+        igpo_released, only={"normalize_by_std": False, "baseline": "group mean at the same token index"}
+    ),
+    "matchtir": Method(matchtir_tokens, unsaid={"zero_variance": "epsilon"}),
 }
 """Methods of ``tokens.jsonl.gz``: functions of :class:`credit.tokens.Tokens` that give (advantage, return)."""

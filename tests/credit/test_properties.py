@@ -10,15 +10,16 @@ from credit_tables import random_table, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credit import SCHEMES, Steps, advantages
+from credit import SCHEMES, Steps, advantages, health
 
 IDS = ("group", "episode", "state", "action", "next_state", "agent", "subgoal")
+BOUNDS = {"min_value": -50.0, "max_value": 50.0}  # BNPO is defined for bounded outcomes only
 examples = settings(max_examples=40, deadline=None)
 
 
 def each(table, claim=None, **options):
     """Yield the name and advantage of every scheme that makes the claim; options go to those that know them."""
-    steps = Steps.from_frame(table)
+    steps, options = Steps.from_frame(table), {**BOUNDS, **options}
     for name, scheme in SCHEMES.items():
         if claim is None or claim in scheme.claims:
             yield name, advantages(name, steps, **{k: v for k, v in options.items() if k in scheme.options})
@@ -125,6 +126,29 @@ def test_the_advantages_of_a_groups_episodes_sum_to_zero(table):
     for name, advantage in each(table, "centred"):
         total = pd.Series(advantage[first]).groupby(table["group"][first].to_numpy()).sum()
         np.testing.assert_allclose(total, 0.0, atol=1e-9, err_msg=name)
+
+
+@examples
+@given(table=tables)
+def test_playing_every_episode_twice_changes_only_what_counts_samples(table):
+    again = table.assign(episode="again " + table["episode"])
+    once, twice = Steps.from_frame(table), Steps.from_frame(pd.concat([table, again], ignore_index=True))
+    rollouts = table.groupby("group")["episode"].transform("nunique").to_numpy()
+    several = rollouts > 1
+    n = rollouts[several]
+    same("dr_grpo", advantages("dr_grpo", twice)[: len(table)], advantages("dr_grpo", once))
+    grpo = advantages("grpo", once, epsilon=0.0)[several] / np.sqrt((2 * n - 2) / (2 * n - 1))
+    same("grpo", advantages("grpo", twice, epsilon=0.0)[: len(table)][several], grpo)
+    rloo = advantages("rloo", once)[several] * (2 * n / (2 * n - 1)) / (n / (n - 1))
+    same("rloo", advantages("rloo", twice)[: len(table)][several], rloo)
+
+
+@pytest.mark.parametrize("name", ["gigpo", "hgpo"])
+@examples
+@given(seed=st.integers(0, 999))
+def test_with_outcomes_of_zero_and_one_a_failed_episode_gets_no_positive_credit(name, seed):
+    steps = Steps.from_frame(random_table(seed, rewards="sparse"))
+    assert health(name, steps, advantages(name, steps)).positive_on_failure == 0.0
 
 
 def test_an_empty_table_gives_an_empty_advantage():

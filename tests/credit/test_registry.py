@@ -48,9 +48,10 @@ def test_calling_by_name_equals_calling_the_function(steps):
     ("name", "options", "message"),
     [
         ("gipgo", {}, "unknown scheme 'gipgo': did you mean gigpo"),
-        ("zzz", {}, "unknown scheme 'zzz': there is dr_grpo, "),
+        ("zzz", {}, "unknown scheme 'zzz': there is bi_level_gae, "),
         ("gigpo", {"gama": 0.9}, "unknown option of gigpo 'gama': did you mean gamma"),
         ("gigpo", {"weighting": "row"}, "option 'weighting' is one of 'trajectories', 'rows', got 'row'"),
+        ("gigpo", {"weighting": None}, "option 'weighting' is one of 'trajectories', 'rows', got None"),
         ("gigpo", {"gamma": 1.5}, r"gamma must be in \[0, 1\], got 1.5"),
         ("gigpo", {"gamma": float("nan")}, "option 'gamma' is a finite number, got nan"),
         ("gigpo", {"gamma": "high"}, "option 'gamma' is a finite number, got 'high'"),
