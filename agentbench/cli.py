@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from agentbench.commands import diff, doctor, evaluate, install, listing, plan, replay, show, verify
+from agentbench.commands import diff, doctor, evaluate, install, listing, plan, replay, show, train, verify
 from envs.errors import UserError
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -21,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("eval", context_settings=EXTRA)(evaluate.evaluate)
+app.command(context_settings=EXTRA)(train.train)
+app.command()(train.clone)
 app.command()(show.show)
 app.command()(replay.replay)
 app.command()(diff.diff)
@@ -38,6 +40,13 @@ def main() -> None:
     try:
         app()
     except UserError as error:
+        print(f"agentbench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:
+        # The credit room imports nothing of ours, so its errors are a class of its own; it is slow to import.
+        room = sys.modules.get("credit.steps")
+        if room is None or not isinstance(error, room.CreditError):
+            raise
         print(f"agentbench: {error}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:

@@ -96,37 +96,51 @@ def open_run(folder: str | Path) -> Run:
 load = open_run
 
 
+def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> filelock.BaseFileLock:
+    """Make ``folder`` this run's own, for a new run or to go on with it; release the returned lock at the end.
+
+    Args:
+        folder: made if it does not exist.
+        identity: everything that decides what comes out; a folder with another identity is refused.
+        record: further facts for ``run.json`` (versions, number of workers): not compared.
+
+    Raises:
+        UserError: the folder holds another run, or one that is being written now, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK_FILE)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(
+            f"{folder} is being written by another process: wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+    try:
+        _write_or_compare(folder, identity, record)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
 class RunWriter:
-    """A run being written: holds the folder's lock, knows what is finished, adds what finishes.
+    """A run being written: holds the folder, knows what is finished, adds what finishes.
 
     Use it as a context manager. Opening a folder that holds the same run goes on with it.
 
     Args:
-        folder: made if it does not exist.
-        identity: everything that decides the episodes; a folder with another identity is refused.
-        record: further facts for ``run.json`` (versions, number of workers): not compared.
+        folder, identity, record: see :func:`claim`, which says what is refused.
         retry_errors: forget the episodes that ended in an error, so that they are played again.
-
-    Raises:
-        UserError: the folder holds another run, or one that is being written now, or cannot be written.
     """
 
     def __init__(
         self, folder: Path, identity: dict[str, Any], record: dict[str, Any], *, retry_errors: bool = False
     ) -> None:
         self.folder = folder
+        self._lock = claim(folder, identity, record)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(folder / LOCK_FILE)
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise UserError(
-                f"{folder} is being written by another process: wait for it, or choose another --out"
-            ) from error
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-        try:
-            self._claim(identity, record)
             self.finished: dict[Key, str] = _repair(folder / EPISODES_FILE)
             if retry_errors:
                 self.finished = {key: outcome for key, outcome in self.finished.items() if outcome != "error"}
@@ -134,9 +148,6 @@ class RunWriter:
         except OSError as error:
             self._lock.release()
             raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-        except BaseException:
-            self._lock.release()
-            raise
 
     def __enter__(self) -> RunWriter:
         return self
@@ -178,27 +189,31 @@ class RunWriter:
                 f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
             ) from error
 
-    def _claim(self, identity: dict[str, Any], record: dict[str, Any]) -> None:
-        path = self.folder / RUN_FILE
-        identity = json.loads(json.dumps(identity, default=str))
-        if not path.exists():
-            if (self.folder / EPISODES_FILE).exists():
-                raise UserError(f"{self.folder} has episodes but no {RUN_FILE}: choose another --out")
-            started = datetime.now(UTC).isoformat(timespec="seconds")
-            content = {"schema": SCHEMA_VERSION, "identity": identity, "started": started, **record}
+
+def _write_or_compare(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> None:
+    path = folder / RUN_FILE
+    identity = json.loads(json.dumps(identity, default=str))
+    if not path.exists():
+        if (folder / EPISODES_FILE).exists():
+            raise UserError(f"{folder} has episodes but no {RUN_FILE}: choose another --out")
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        content = {"schema": SCHEMA_VERSION, "identity": identity, "started": started, **record}
+        try:
             write_text(path, json.dumps(content, indent=2, default=str) + "\n")
-            return
-        there = _read_config(self.folder).get("identity", {})
-        if there != identity:
-            changes = [
-                f"{name}: {_short(there.get(name))} → {_short(identity.get(name))}"
-                for name in sorted({*there, *identity})
-                if there.get(name) != identity.get(name)
-            ]
-            raise UserError(
-                f"{self.folder} holds a run of another configuration ({'; '.join(changes)}): "
-                "choose another --out, or repeat that run's settings to resume it"
-            )
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+        return
+    there = _read_config(folder).get("identity", {})
+    if there != identity:
+        changes = [
+            f"{name}: {_short(there.get(name))} → {_short(identity.get(name))}"
+            for name in sorted({*there, *identity})
+            if there.get(name) != identity.get(name)
+        ]
+        raise UserError(
+            f"{folder} holds a run of another configuration ({'; '.join(changes)}): "
+            "choose another --out, or repeat that run's settings to resume it"
+        )
 
 
 def _short(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from envs.errors import UserError, unknown
 from policies.contract import Policy
@@ -29,16 +30,49 @@ def make_policy(spec: str, *, environment: str) -> Policy:
     """Make a policy from ``name`` or ``name:argument``.
 
     Args:
-        spec: one of :data:`POLICIES`, with its argument where it takes one (``replay:results/my-run``).
+        spec: one of :data:`POLICIES`, with its argument where it takes one (``replay:results/my-run``); or the
+            folder of a trained policy, or of the run that trained it.
         environment: short name of the environment that it will play (``alfworld``).
 
     Raises:
         UserError: unknown name, a missing or needless argument, or no such policy for this environment.
     """
+    if _is_saved(Path(spec)):
+        return load_policy(Path(spec))
     name, _, argument = spec.partition(":")
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
     return POLICIES[name].factory(argument, environment)
+
+
+def load_policy(folder: Path) -> Policy:
+    """Load a saved policy from its folder, or from the ``policy`` folder of a training run.
+
+    Raises:
+        UserError: the files are damaged, or of a kind that this version does not know.
+    """
+    from policies.trainable import read_policy
+
+    inner = folder / "policy"
+    name, settings, weights = read_policy(inner if inner.is_dir() else folder)
+    if name != "scorer":
+        raise UserError(f"{folder} holds a policy of the unknown kind {name!r}: upgrade to read it")
+    from policies.scorer import ScorerPolicy
+
+    policy = ScorerPolicy(**settings)
+    policy.network.load_state_dict(weights)
+    return policy
+
+
+def _is_saved(folder: Path) -> bool:
+    return (folder / "policy.json").is_file() or (folder / "policy" / "policy.json").is_file()
+
+
+def _scorer(argument: str, environment: str) -> Policy:
+    from policies.scorer import ScorerPolicy
+
+    _no_argument("scorer", argument)
+    return ScorerPolicy()
 
 
 def _random(argument: str, environment: str) -> Policy:
@@ -63,6 +97,16 @@ def _expert(argument: str, environment: str) -> Policy:
 def _rule(argument: str, environment: str) -> Policy:
     _no_argument("rule", argument)
     return _of_environment("rule", RULES, environment)
+
+
+def _mixed(argument: str, environment: str) -> Policy:
+    from policies.mixed import MixedPolicy
+
+    try:
+        share = float(argument or 0.5)
+    except ValueError:
+        raise UserError(f"policy 'mixed' takes the share of random actions, got {argument!r}: mixed:0.5") from None
+    return MixedPolicy(_of_environment("mixed", {**RULES, **EXPERTS}, environment), share)
 
 
 def _replay(argument: str, environment: str) -> Policy:
@@ -116,6 +160,10 @@ POLICIES: dict[str, PolicyEntry] = {
         PolicyEntry("walkthrough", "the task's own solution, where it has one: an upper bound", _walkthrough),
         PolicyEntry("expert", "a hand-written agent that sees only what any agent sees (alfworld)", _expert),
         PolicyEntry("rule", "a simple rule agent, a floor for every other (webshop)", _rule),
+        PolicyEntry("mixed", "the expert (or rule) agent with a share of random actions: mixed:0.5", _mixed),
+        PolicyEntry(
+            "scorer", "a small network over admissible actions, untrained (give the folder of a trained one)", _scorer
+        ),
         PolicyEntry("replay", "the actions of a recorded run once more: replay:FOLDER", _replay),
         PolicyEntry("human", "you, in the terminal", _human),
     )

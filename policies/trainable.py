@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from envs.errors import UserError
-from policies.contract import Policy
+from policies.contract import Policy, Prompt
 
 POLICY_FILE, WEIGHTS_FILE = "policy.json", "weights.safetensors"
 
@@ -36,11 +36,17 @@ class Likelihood:
 
 
 class TrainablePolicy(Policy, Protocol):
-    """A policy with weights. Its responses carry a ``trace``, from which the same answer can be judged again."""
+    """A policy with weights. Its responses carry a ``trace``, from which the same answer can be judged again.
+
+    A trace has ``tokens``, the number of tokens that were sampled.
+    """
 
     @property
     def module(self) -> nn.Module:
         """The weights."""
+
+    def trace(self, prompt: Prompt, action: str) -> Any:
+        """Return the trace of an action that somebody else took, or None where this policy could not have."""
 
     def sampled(self, traces: Sequence[Any]) -> Likelihood:
         """Return the likelihoods as they were when the answers were sampled (no gradient, no critic)."""

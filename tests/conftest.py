@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Small networks are slower with several threads, and several test processes share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -42,11 +42,13 @@ def collate(decisions: Sequence[Features], device: torch.device | str = "cpu") -
     counts = np.fromiter((len(each.verbs) for each in decisions), np.int64, len(decisions))
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
 
+    words = np.stack([each.task_words for each in decisions])
+
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device)
 
     return Batch(
-        task_words=tensor(np.stack([each.task_words for each in decisions])),
+        task_words=tensor(words[:, : max(1, int((words > 0).sum(1).max()))]),
         state=tensor(np.stack([each.state for each in decisions])),
         last_verb=tensor(np.fromiter((each.last_verb for each in decisions), np.int64, len(decisions))),
         verbs=tensor(np.concatenate([each.verbs for each in decisions])),
@@ -89,12 +91,18 @@ class ScorerNetwork(nn.Module):
         mean = (task * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
         context = self.context(torch.cat([batch.state, mean, self.verb(batch.last_verb)], -1))
         own = torch.cat([self.verb(batch.verbs), self.word(batch.words).flatten(1)], -1)
-        query = self.query(own)
-        match = torch.einsum("ad,awd->aw", query, task[batch.decision])
-        match = match.masked_fill(~present[batch.decision], -1e9).softmax(-1)
-        about = torch.einsum("aw,awd->ad", match, task[batch.decision])
+        about = self._about(self.query(own), task, present, batch)
         hidden = self.mix(context[batch.decision] + self.action(torch.cat([batch.relations, own, about], -1)))
         return log_softmax_by(self.score(hidden).squeeze(-1), batch), self.value(context).squeeze(-1)
+
+    @staticmethod
+    def _about(query: Tensor, task: Tensor, present: Tensor, batch: Batch) -> Tensor:
+        """Attend from every action to the words of its task, in a padded grid of decisions by actions."""
+        column = torch.arange(len(query), device=query.device) - batch.starts[batch.decision]
+        grid = query.new_zeros(len(task), int(column.max()) + 1, query.shape[1])
+        grid = grid.index_put((batch.decision, column), query)
+        match = (grid @ task.transpose(1, 2)).masked_fill(~present[:, None, :], -1e9).softmax(-1)
+        return (match @ task)[batch.decision, column]
 
 
 def log_softmax_by(scores: Tensor, batch: Batch) -> Tensor:

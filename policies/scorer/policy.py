@@ -26,6 +26,11 @@ class Choice:
     index: int
     log_prob: float
 
+    @property
+    def tokens(self) -> int:
+        """A choice among actions is drawn at once: one "token"."""
+        return 1
+
 
 class ScorerPolicy:
     """Score every admissible action and draw one from the softmax of the scores.
@@ -80,6 +85,13 @@ class ScorerPolicy:
             chosen = float(own[index])
             responses.append(Response(actions[index], details={"log_prob": chosen}, trace=Choice(one, index, chosen)))
         return responses
+
+    def trace(self, prompt: Prompt, action: str) -> Choice | None:
+        """Return the trace of an action that somebody else took, or None if it is not among the choices."""
+        actions = choices(prompt)
+        if action not in actions:
+            return None
+        return Choice(features(prompt, actions), actions.index(action), 0.0)
 
     def sampled(self, traces: Sequence[Choice]) -> Likelihood:
         """Return the log-probabilities that the choices were sampled with."""

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from policies.contract import Prompt
+from policies.contract import Prompt, Turn
 
 VERBS, WORDS = 64, 4096
 """Number of hash buckets for verbs and for words."""
@@ -100,7 +100,7 @@ def content_words(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=20_000)
 def _task(instruction: str) -> tuple[dict[str, float], npt.NDArray[np.int64]]:
-    """Return where each word of the task stands (0 to 1 exclusive of 0), and the buckets of its words."""
+    """Return where each word of the task stands (in (0, 1]), and the buckets of its words."""
     tokens = [token for token in _TOKEN.findall(instruction.lower()) if token not in _STOP]
     places: dict[str, float] = {}
     for place, token in enumerate(tokens):
@@ -111,48 +111,56 @@ def _task(instruction: str) -> tuple[dict[str, float], npt.NDArray[np.int64]]:
     return places, buckets
 
 
+@lru_cache(maxsize=200_000)
+def _in_task(phrase: Phrase, instruction: str) -> tuple[float, float]:
+    """Return the share of a phrase's words that stand in the task (numbers do not count), and where the last does."""
+    task, _ = _task(instruction)
+    words = [word for word in phrase if not word.isdigit()]
+    share = sum(word in task for word in words) / len(words) if words else 0.0
+    return share, max((task.get(word, 0.0) for word in phrase), default=0.0)
+
+
+@lru_cache(maxsize=200_000)
+def _in_sight(observation: str, besides: Phrase, instruction: str) -> float:
+    """Return how many words of the task the observation has, apart from those of a phrase."""
+    task, _ = _task(instruction)
+    return float(sum(word in task for word in content_words(observation).difference(besides)))
+
+
 class _Past:
     """What happened in the episode so far, gathered in one pass over its turns."""
 
-    def __init__(self, prompt: Prompt, task: dict[str, float]) -> None:
+    def __init__(self, prompt: Prompt, instruction: str) -> None:
         self.now = len(prompt.history)
         self.actions: dict[str, tuple[int, int]] = {}
         self.phrases: dict[Phrase, tuple[int, int]] = {}
         self.firsts: dict[Phrase, int] = {}
         self.seen: dict[Phrase, float] = {}
-        self.verbs = np.zeros(VERBS, np.float32)
-        self.task_verbs = np.zeros(VERBS, np.float32)
+        self.verbs = [0] * VERBS
+        self.task_verbs = [0] * VERBS
         self.last = Parsed(0, ((), ()), (0, 0))
-        observations = [turn.observation for turn in prompt.history[1:]] + [prompt.observation]
-        for when, (turn, after) in enumerate(zip(prompt.history, observations, strict=False)):
+        for when, turn in enumerate(prompt.history):
+            last_turn = when + 1 == self.now
+            after = prompt.observation if last_turn else prompt.history[when + 1].observation
             parsed = self.last = parse(turn.action)
-            _count(self.actions, turn.action, when)
-            changed = after != turn.observation
-            self.verbs[parsed.verb] += 1
+            self._count(turn, parsed, when)
             first, last = parsed.phrases
-            if changed and _share(first, task) > 0:
+            if after != turn.observation and _in_task(first, instruction)[0] > 0:
                 self.task_verbs[parsed.verb] += 1
                 self.firsts[first] = parsed.verb
-            for phrase in {first, last}:
-                _count(self.phrases, phrase, when)
             if last:
-                self.seen[last] = _in_sight(after, last, task)
+                self.seen[last] = _in_sight(after, last, instruction)
+
+    def _count(self, turn: Turn, parsed: Parsed, when: int) -> None:
+        self.verbs[parsed.verb] += 1
+        self.actions[turn.action] = (self.actions.get(turn.action, _NEVER)[0] + 1, when)
+        first, last = parsed.phrases
+        self.phrases[first] = (self.phrases.get(first, _NEVER)[0] + 1, when)
+        if last != first:
+            self.phrases[last] = (self.phrases.get(last, _NEVER)[0] + 1, when)
 
 
-def _count(counts: dict, key: object, when: int) -> None:  # type: ignore[type-arg]
-    times, _ = counts.get(key, (0, 0))
-    counts[key] = (times + 1, when)
-
-
-def _share(phrase: Phrase, task: dict[str, float]) -> float:
-    """Return the share of a phrase's words that stand in the task; numbers do not count."""
-    words = [word for word in phrase if not word.isdigit()]
-    return sum(word in task for word in words) / len(words) if words else 0.0
-
-
-def _in_sight(observation: str, besides: Phrase, task: dict[str, float]) -> float:
-    """Return how many words of the task the observation has, apart from those of a phrase."""
-    return float(sum(word in task for word in content_words(observation).difference(besides)))
+_NEVER = (0, -1)
 
 
 def features(prompt: Prompt, actions: Sequence[str]) -> Features:
@@ -160,55 +168,65 @@ def features(prompt: Prompt, actions: Sequence[str]) -> Features:
 
     The task's text is ``info["instruction"]``.
     """
-    task, task_words = _task(prompt.info["instruction"])
-    past = _Past(prompt, task)
+    instruction: str = prompt.info["instruction"]
+    _, task_words = _task(instruction)
+    past = _Past(prompt, instruction)
     parsed = [parse(action) for action in actions]
-    offered = np.zeros(VERBS, np.float32)
+    offered = [0] * VERBS
     mentions: dict[Phrase, int] = {}
     for each in parsed:
         offered[each.verb] += 1
-        for phrase in set(each.phrases):
-            mentions[phrase] = mentions.get(phrase, 0) + 1
+        first, last = each.phrases
+        mentions[first] = mentions.get(first, 0) + 1
+        if last != first:
+            mentions[last] = mentions.get(last, 0) + 1
     sight = content_words(prompt.observation)
-    rows = [_relations(action, each, past, task, sight, mentions) for action, each in zip(actions, parsed, strict=True)]
-    here = [past.now / 50, _in_sight(prompt.observation, (), task) / 4, len(actions) / 50, float(past.now == 0)]
+    about = {phrase: _phrase(phrase, past, instruction, sight, count) for phrase, count in mentions.items()}
+    rows = [
+        _relations(action, each, past) + about[each.phrases[0]] + about[each.phrases[1]]
+        for action, each in zip(actions, parsed, strict=True)
+    ]
+    here = [past.now / 50, _in_sight(prompt.observation, (), instruction) / 4, len(actions) / 50, float(past.now == 0)]
+    counts = np.log1p(np.array(offered + past.verbs, np.float32))
     return Features(
         task_words=task_words,
-        state=np.concatenate([np.asarray(here, np.float32), np.log1p(offered), np.log1p(past.verbs), past.task_verbs]),
+        state=np.concatenate([np.array(here, np.float32), counts, np.array(past.task_verbs, np.float32)]),
         last_verb=past.last.verb,
         verbs=np.fromiter((each.verb for each in parsed), np.int64, len(parsed)),
-        words=np.asarray([each.words for each in parsed], np.int64),
-        relations=np.asarray(rows, np.float32),
+        words=np.array([each.words for each in parsed], np.int64),
+        relations=np.array(rows, np.float32),
     )
 
 
-def _relations(
-    action: str, parsed: Parsed, past: _Past, task: dict[str, float], sight: frozenset[str], mentions: dict[Phrase, int]
-) -> list[float]:
-    times, when = past.actions.get(action, (0, -1))
+def _relations(action: str, parsed: Parsed, past: _Past) -> list[float]:
+    """Describe an action as a whole: 8 numbers."""
+    times, when = past.actions.get(action, _NEVER)
     first, last = parsed.phrases
-    row = [
+    return [
         float(times > 0),
         min(times, 4) / 4,
         1 / (past.now - when) if times else 0.0,
         float(parsed.verb == past.last.verb),
         float(past.verbs[parsed.verb] > 0),
-        min(float(past.task_verbs[parsed.verb]), 3.0),
+        float(min(past.task_verbs[parsed.verb], 3)),
         float(first != last),
         float(past.firsts.get(first, -1) == parsed.verb),
     ]
-    for phrase in (first, last):
-        seen, when = past.phrases.get(phrase, (0, -1))
-        row += [
-            _share(phrase, task),
-            max((task.get(word, 0.0) for word in phrase), default=0.0),
-            sum(word in sight for word in phrase) / max(1, len(phrase)),
-            float(seen > 0),
-            min(seen, 6) / 6,
-            1 / (past.now - when) if seen else 0.0,
-            float(phrase in past.last.phrases),
-            min(past.seen.get(phrase, 0.0), 3.0),
-            float(phrase in past.firsts),
-            min(mentions[phrase], 8) / 8,
-        ]
-    return row
+
+
+def _phrase(phrase: Phrase, past: _Past, instruction: str, sight: frozenset[str], mentions: int) -> list[float]:
+    """Describe a phrase of an action: 10 numbers."""
+    share, place = _in_task(phrase, instruction)
+    seen, when = past.phrases.get(phrase, _NEVER)
+    return [
+        share,
+        place,
+        sum(word in sight for word in phrase) / max(1, len(phrase)),
+        float(seen > 0),
+        min(seen, 6) / 6,
+        1 / (past.now - when) if seen else 0.0,
+        float(phrase in past.last.phrases),
+        min(past.seen.get(phrase, 0.0), 3.0),
+        float(phrase in past.firsts),
+        min(mentions, 8) / 8,
+    ]

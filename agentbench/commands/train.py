@@ -1,0 +1,109 @@
+"""``agentbench train`` and ``agentbench clone``: make a policy better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from agentbench.train.config import TrainConfig
+
+
+def train(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="folder of the run")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags go over it")] = None,
+    resume: Annotated[bool, typer.Option(help="go on with the run in --out")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="print the settings and what the run would take; train nothing")
+    ] = False,
+) -> None:
+    """Train a policy with a credit scheme.
+
+    Every setting is a flag: --env, --split, --policy, --scheme, --group-size, --tasks-per-step, --steps, --seed,
+    --learning-rate and so on; --dry-run lists them all. --resume ends with the same weights as a run that was never
+    stopped.
+    """
+    from agentbench.commands.options import parse_extra
+    from agentbench.train.config import read_config
+    from agentbench.train.run import estimate
+    from agentbench.train.run import train as run
+
+    settings = read_config(config, parse_extra(context.args))
+    if dry_run:
+        for name, value in settings.model_dump().items():
+            typer.echo(f"{name} = {value!r}")
+        measured = estimate(settings)
+        typer.echo(
+            f"about {measured['seconds'] / 60:.1f} minutes for {measured['environment_steps']} environment steps, "
+            f"{measured['memory_mb']:.0f} MB of memory (measured on one small batch)"
+        )
+        return
+    saved = _with_dashboard(lambda report: run(settings, out, resume=resume, on_metrics=report), settings, out)
+    typer.echo(f"policy: {saved}\nmetrics: {out / 'metrics.jsonl'}, curve: {out / 'curve.png'}")
+
+
+def clone(
+    out: Annotated[Path, typer.Option(help="folder for the trained policy")],
+    source: Annotated[Path, typer.Option("--from", help="run whose actions are imitated")],
+    policy: Annotated[str, typer.Option(help="'scorer', or the folder of a saved policy")] = "scorer",
+    passes: Annotated[int, typer.Option(min=1, help="times through all steps")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="steps an update")] = 128,
+    episodes: Annotated[int | None, typer.Option(min=1, help="use only this many episodes")] = None,
+    failures: Annotated[bool, typer.Option(help="imitate failed episodes too")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="of the weights and the order")] = 0,
+) -> None:
+    """Clone the behaviour of a stored run, as a warm start for training."""
+    from agentbench.store import open_run
+    from agentbench.train.clone import clone as run
+    from agentbench.train.config import TrainConfig
+    from agentbench.train.run import make_learner
+    from policies.trainable import save_policy
+
+    stored = open_run(source)
+    chosen = [each for each in stored.read_episodes() if each.won or (failures and each.outcome == "failure")]
+    env = stored.config.get("identity", {}).get("env", "alfworld")
+    learner = make_learner(TrainConfig(env=env, policy=policy, seed=seed))
+    settings = {"passes": passes, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    losses = run(learner, chosen[:episodes], **settings)  # type: ignore[arg-type]
+    save_policy(learner, out)
+    typer.echo(f"cloned {len(chosen[:episodes])} episodes: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
+    typer.echo(f"policy: {out}")
+
+
+def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+
+    shown = ["success", "eval/success", "reward", "episode_steps", "entropy", "clip_share", "grad_norm"]
+    shown += ["advantage/zero_share", "log_ratio", "steps_per_second", "seconds", "memory_mb"]
+    console = Console(stderr=True)
+    latest: dict[str, Any] = {}
+
+    def table() -> Table:
+        title = f"{config.scheme} on {config.env}, training step {latest.get('step', 0)} of {config.steps}"
+        grid = Table(title=title, title_justify="left", box=None, show_header=False)
+        for name in shown:
+            if name in latest:
+                grid.add_row(name, f"{latest[name]:.4g}")
+        return grid
+
+    with Live(table(), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
+
+        def report(metrics: dict[str, Any]) -> None:
+            latest.update(metrics)
+            live.update(table())
+            if not console.is_terminal and ("eval/success" in metrics or metrics["step"] % 10 == 0):
+                parts = [f"{name} {metrics[name]:.3g}" for name in shown[:4] if name in metrics]
+                typer.echo(f"step {metrics['step']}/{config.steps}: {', '.join(parts)}", err=True)
+
+        try:
+            return job(report)  # type: ignore[no-any-return]
+        except KeyboardInterrupt:
+            live.stop()
+            console.print(f"stopped: the last checkpoint is in {out / 'checkpoints'}; add --resume to go on")
+            raise typer.Exit(130) from None

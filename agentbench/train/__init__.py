@@ -1,0 +1,1 @@
+"""Training: rollouts in groups, advantages by any credit scheme, clipped policy-gradient updates."""

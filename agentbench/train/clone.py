@@ -1,0 +1,77 @@
+"""Behaviour cloning: raise the likelihood of the actions of stored episodes, as a warm start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from agentbench.episodes import Episode
+from agentbench.provenance import stable_seed
+from envs.contract import Task
+from envs.errors import UserError
+from policies.contract import Prompt, Turn
+from policies.trainable import TrainablePolicy
+
+
+def prompts_of(episode: Episode) -> Iterator[tuple[Prompt, str]]:
+    """Yield what the policy saw at each step of a stored episode, and the action that was taken."""
+    task = Task(episode.task_id, episode.task_name, episode.task_type, 0)
+    history: list[Turn] = []
+    for step in episode.steps:
+        info = {"instruction": episode.instruction, "admissible_actions": step.admissible_actions}
+        yield Prompt(task, step.observation, info, tuple(history), seed=0, trial=episode.trial), step.action
+        history.append(Turn(step.observation, step.action))
+
+
+def clone(
+    policy: TrainablePolicy,
+    episodes: Sequence[Episode],
+    *,
+    passes: int = 10,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> list[float]:
+    """Train ``policy`` in place on the actions of ``episodes``, by maximum likelihood.
+
+    Args:
+        policy: who learns.
+        episodes: whose actions are to be imitated; usually successful ones.
+        passes: times through all steps.
+        batch_size: steps an update.
+        learning_rate: of AdamW.
+        seed: of the order.
+
+    Returns:
+        the mean negative log-likelihood of each pass, in nats a token.
+
+    Raises:
+        UserError: no steps, or actions that this policy cannot take.
+    """
+    traces = [policy.trace(prompt, action) for episode in episodes for prompt, action in prompts_of(episode)]
+    traces = [trace for trace in traces if trace is not None]
+    if not traces:
+        raise UserError("nothing to clone: the run has no steps whose actions this policy could have chosen")
+    optimizer = torch.optim.AdamW(policy.module.parameters(), lr=learning_rate)
+    losses = []
+    for number in range(passes):
+        order = np.random.default_rng(stable_seed(seed, "clone", number)).permutation(len(traces))
+        total = 0.0
+        for rows in np.split(order, range(batch_size, len(order), batch_size)):
+            loss = _step(policy, optimizer, [traces[row] for row in rows])
+            total += loss * len(rows)
+        losses.append(total / len(traces))
+    return losses
+
+
+def _step(policy: TrainablePolicy, optimizer: torch.optim.Optimizer, traces: list[Any]) -> float:
+    found = policy.likelihood(traces)
+    loss = -(found.log_probs * found.mask).sum() / found.mask.sum()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(policy.module.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())

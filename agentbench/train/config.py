@@ -1,0 +1,100 @@
+"""What a training run is told to do: a TOML file, flags over it, checked once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
+from envs.errors import UserError, unknown
+
+
+class TrainConfig(BaseModel):
+    """Settings of one training run. Unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # What is played
+    env: str = "alfworld"
+    split: str = Field("generated:0:200", description="tasks to train on")
+    env_options: dict[str, Any] = Field(default_factory=dict)
+    eval_split: str | None = Field(None, description="held-out tasks; None: no evaluation while training")
+    eval_tasks: int = Field(60, ge=1, description="how many of them, the first ones")
+    eval_every: int = Field(10, ge=1, description="training steps between evaluations")
+    eval_temperature: float = Field(1.0, ge=0)
+
+    # Who learns
+    policy: str = Field("scorer", description="'scorer', or the folder of a saved policy")
+    policy_options: dict[str, Any] = Field(default_factory=dict, description="for a new policy")
+    temperature: float = Field(1.0, gt=0, description="of the rollouts")
+
+    # From what
+    scheme: str = "gigpo"
+    scheme_options: dict[str, Any] = Field(default_factory=dict)
+    group_size: int = Field(8, ge=1, description="rollouts of a task")
+    tasks_per_step: int = Field(16, ge=1)
+    steps: int = Field(100, ge=1, description="training steps: one batch of rollouts each")
+    invalid_action_penalty: float = Field(0.0, ge=0, description="taken off the reward of an invalid action")
+    drop_equal_groups: bool = Field(False, description="leave out groups whose episodes all scored the same")
+    refills: int = Field(0, ge=0, description="with drop_equal_groups: extra rounds of rollouts to fill the batch up")
+    whiten_advantages: bool = Field(False, description="to mean 0 and deviation 1 over the batch")
+
+    # How
+    epochs: int = Field(1, ge=1, description="passes over a batch")
+    minibatches: int = Field(4, ge=1, description="updates a pass")
+    token_budget: int = Field(65_536, ge=1, description="tokens a forward pass; more are accumulated")
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: int = Field(0, ge=0, description="training steps over which the learning rate rises from 0")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    ratio: Ratio = "token"
+    aggregation: Aggregation = "step"
+    clip_low: float = Field(0.2, ge=0)
+    clip_high: float = Field(0.2, ge=0)
+    dual_clip: float | None = Field(None, gt=1)
+    kl_coefficient: float = Field(0.0, ge=0)
+    kl_estimator: KlEstimator = "k3"
+    kl_in: Literal["loss", "reward"] = "loss"
+    entropy_coefficient: float = Field(0.0, ge=0)
+    value_coefficient: float = Field(0.0, ge=0, description="of the critic's loss; schemes with values need it")
+
+    seed: int = Field(0, ge=0)
+    device: str = "cpu"
+    threads: int = Field(1, ge=1, description="of torch on the processor; small networks are slower with more")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
+    keep_checkpoints: int = Field(2, ge=1)
+    checkpoint_every: int = Field(10, ge=1)
+
+    def loss_settings(self) -> LossSettings:
+        """Return the part that the loss needs."""
+        names = LossSettings.__dataclass_fields__
+        kl = self.kl_coefficient if self.kl_in == "loss" else 0.0
+        return LossSettings(**{**self.model_dump(include=set(names)), "kl_coefficient": kl})
+
+
+def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
+    """Read a TOML file and put ``flags`` over it.
+
+    Raises:
+        UserError: the file cannot be read, or a setting is unknown or has a value that it cannot have.
+    """
+    settings: dict[str, Any] = {}
+    if path is not None:
+        try:
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read the configuration {path}: {error}") from error
+    settings.update(flags)
+    for name in settings:
+        if name not in TrainConfig.model_fields:
+            raise unknown("training setting", name, TrainConfig.model_fields)
+    try:
+        return TrainConfig(**settings)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in error.errors()]
+        raise UserError(f"bad setting: {'; '.join(problems)}") from None

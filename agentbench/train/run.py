@@ -1,0 +1,141 @@
+"""A training run in a folder: claimed, recorded, resumed, with its metrics and its curve."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from agentbench.episodes import Episode, Step
+from agentbench.files import write_text
+from agentbench.provenance import describe
+from agentbench.store import claim
+from agentbench.train.batch import step_table
+from agentbench.train.checkpoint import newest_step
+from agentbench.train.config import TrainConfig
+from agentbench.train.curve import draw_curve
+from agentbench.train.trainer import Metrics, Trainer, read_metrics
+from credit.registry import advantages
+from credit.registry import find as find_scheme
+from envs.errors import UserError
+from policies import make_policy
+from policies.trainable import TrainablePolicy
+
+log = logging.getLogger("agentbench")
+
+METRICS_FILE, CURVE_FILE = "metrics.jsonl", "curve.png"
+COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
+"""Columns beyond the required ones that training gives every scheme."""
+
+
+def train(
+    config: TrainConfig, out: Path, *, resume: bool = False, on_metrics: Callable[[Metrics], None] | None = None
+) -> Path:
+    """Train as the configuration says, and return the folder of the trained policy.
+
+    Args:
+        config: what to do.
+        out: folder of the run; ``metrics.jsonl`` in it is the truth, ``curve.png`` its picture.
+        resume: go on with the run in ``out``; without it a folder that holds a run is refused.
+        on_metrics: called after each training step.
+
+    Raises:
+        UserError: before the first rollout if the scheme cannot be computed or the folder cannot be written;
+            later if the loss is no longer a number.
+    """
+    check_scheme(config)
+    policy = make_learner(config)
+    if not resume and (out / METRICS_FILE).exists():
+        raise UserError(f"{out} holds a training run: add --resume to go on with it, or choose another --out")
+    lock = claim(out, {"kind": "train", **config.model_dump()}, {"kind": "train", **describe()})
+    try:
+        trainer = Trainer(config, policy, out)
+        _cut_metrics(out)
+
+        def report(metrics: Metrics) -> None:
+            with (out / METRICS_FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+            if "eval/success" in metrics or metrics["step"] == config.steps:
+                draw_curve({config.scheme: [read_metrics(out / METRICS_FILE)]}, out / CURVE_FILE)
+            if on_metrics:
+                on_metrics(metrics)
+
+        trainer.run(report)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {out}: {error.strerror or error}; the last checkpoint is whole: "
+            "make room and run the same command with --resume"
+        ) from error
+    finally:
+        lock.release()
+    return out / "policy"
+
+
+def check_scheme(config: TrainConfig) -> None:
+    """Refuse a scheme whose columns or options cannot be had, before anything is played.
+
+    Raises:
+        UserError: it needs a column that training does not make.
+        CreditError: the scheme or one of its options does not exist.
+    """
+    known = {*COLUMNS, *(["value"] if config.value_coefficient else [])}
+    if missing := [name for name in find_scheme(config.scheme).needs if name not in known]:
+        if missing == ["value"]:
+            raise UserError(f"scheme {config.scheme!r} needs a critic: set value_coefficient (say 0.5)")
+        raise UserError(
+            f"scheme {config.scheme!r} needs the column {missing[0]!r}, which training does not make: "
+            "choose another scheme"
+        )
+    step = Step("", "", None, "", 0.0, True, False, True, 0.0)
+    tiny = [[Episode("", "", "", "", trial, "failure", False, 0.0, [step]) for trial in range(2)]]
+    advantages(config.scheme, step_table(tiny, 0.0, np.zeros(2), None), **config.scheme_options)
+
+
+def make_learner(config: TrainConfig) -> TrainablePolicy:
+    """Make the policy that a configuration names: a new one, or a saved one to go on from.
+
+    Raises:
+        UserError: it cannot be trained.
+    """
+    if config.policy == "scorer":
+        from policies.scorer import ScorerPolicy
+
+        return ScorerPolicy(**{"seed": config.seed, "temperature": config.temperature, **config.policy_options})
+    policy = make_policy(config.policy, environment=config.env)
+    if not hasattr(policy, "likelihood"):
+        raise UserError(f"policy {config.policy!r} cannot be trained: give 'scorer' or the folder of a saved policy")
+    policy.temperature = config.temperature  # type: ignore[attr-defined]
+    return policy  # type: ignore[return-value]
+
+
+def _cut_metrics(out: Path) -> None:
+    """Forget the metrics of training steps after the newest checkpoint: they are made again."""
+    rows = read_metrics(out / METRICS_FILE)
+    step = newest_step(out / "checkpoints")
+    kept = [row for row in rows if row["step"] <= step] if step else []
+    if rows != kept:
+        write_text(out / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def estimate(config: TrainConfig) -> dict[str, float]:
+    """Play and learn one small batch, and say what the whole run will take by that measure.
+
+    Returns:
+        ``seconds`` and ``environment_steps`` of the whole run (the episodes may get shorter as it learns), and
+        ``memory_mb`` now.
+    """
+    check_scheme(config)
+    tasks = min(2, config.tasks_per_step)
+    small = config.model_copy(update={"tasks_per_step": tasks, "eval_split": None})
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = Trainer(small, make_learner(config), Path(folder)).train_step()
+    factor = config.tasks_per_step / tasks * config.steps
+    return {
+        "seconds": round(metrics["seconds"] * factor, 1),
+        "environment_steps": round(metrics.get("environment_steps", 0) * factor),
+        "memory_mb": metrics["memory_mb"],
+    }

@@ -1,0 +1,80 @@
+"""What is measured while training: episodes, advantages, seconds by phase, memory."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import psutil
+
+from agentbench.episodes import Episode
+from agentbench.train.batch import Batch
+from credit.health import health
+
+
+class Clock:
+    """Seconds by phase of one training step."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._phases: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the block's seconds to the phase ``name``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._phases[name] += time.perf_counter() - started
+
+    def metrics(self, steps: int) -> dict[str, float]:
+        """Return the seconds in all and by phase, environment steps a second, and this process's memory in MB."""
+        seconds = time.perf_counter() - self._started
+        phases = {f"seconds/{name}": round(value, 5) for name, value in self._phases.items()}
+        return {
+            "seconds": round(seconds, 4),
+            **phases,
+            "steps_per_second": round(steps / max(1e-9, seconds), 1),
+            "memory_mb": round(psutil.Process().memory_info().rss / 2**20, 1),
+        }
+
+
+def episode_metrics(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Summarise judged episodes: success in all and by task type, reward, length, invalid actions; errors apart."""
+    judged = [episode for episode in episodes if episode.outcome != "error"]
+    steps = [step for episode in judged for step in episode.steps]
+    if not steps:
+        return {"episodes": 0, "errors": len(episodes)}
+    by_type: dict[str, list[bool]] = defaultdict(list)
+    for episode in judged:
+        by_type[episode.task_type].append(episode.won)
+    types = {f"success/{name}": float(np.mean(won)) for name, won in sorted(by_type.items())}
+    return {
+        "episodes": len(judged),
+        "errors": len(episodes) - len(judged),
+        "environment_steps": len(steps),
+        "success": float(np.mean([episode.won for episode in judged])),
+        **types,
+        "score": float(np.mean([episode.score for episode in judged])),
+        "reward": float(sum(step.reward for step in steps) / len(judged)),
+        "episode_steps": len(steps) / len(judged),
+        "invalid_share": float(np.mean([not step.is_valid for step in steps])),
+    }
+
+
+def advantage_metrics(scheme: str, batch: Batch) -> dict[str, Any]:
+    """Summarise the advantages of a batch, with the scheme's health counters."""
+    counters = {
+        f"advantage/{name}": value for name, value in asdict(health(scheme, batch.table, batch.advantages)).items()
+    }
+    return {
+        "advantage/mean": float(batch.advantages.mean()),
+        "advantage/deviation": float(batch.advantages.std()),
+        **counters,
+    }

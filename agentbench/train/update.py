@@ -1,0 +1,133 @@
+"""One update: a batch's loss over minibatches, its gradient, a step of the optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from agentbench.provenance import stable_seed
+from agentbench.train.batch import Batch
+from agentbench.train.config import TrainConfig
+from agentbench.train.loss import policy_loss, token_weights
+from policies.trainable import TrainablePolicy
+
+Rows = npt.NDArray[np.int64]
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or its gradient is no longer a number."""
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Return the learning rate of a training step (from 0): warm-up times schedule; nothing to be remembered."""
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    done = step / config.steps
+    decay = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.schedule]
+    return config.learning_rate * warm * decay
+
+
+def update(
+    policy: TrainablePolicy,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: TrainConfig,
+    step: int,
+    reference: TrainablePolicy | None = None,
+) -> dict[str, float]:
+    """Improve the policy on a batch; return means of the loss's parts, the gradient's norm and the learning rate.
+
+    Raises:
+        NonFiniteError: the loss or its gradient is not finite; the weights were not touched by it.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    weights = token_weights(torch.tensor(batch.tokens), torch.tensor(batch.episode), config.aggregation)
+    sums: dict[str, float] = {}
+    updates = 0
+    for epoch in range(config.epochs):
+        for rows in minibatches(batch, config, stable_seed(config.seed, "minibatches", step, epoch)):
+            optimizer.zero_grad(set_to_none=True)
+            # The weights sum to 1 over the batch; a minibatch stands for the whole, so it is scaled up to it.
+            share = float((weights[rows] * torch.tensor(batch.tokens[rows])).sum())
+            for piece in pieces(rows, batch.tokens, config.token_budget):
+                parts = backward(policy, batch, piece, config, weights[piece] / share, len(rows), reference)
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + value
+            norm = float(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), config.max_grad_norm))
+            if not math.isfinite(norm):
+                raise NonFiniteError(f"the gradient's norm is {norm} at training step {step}")
+            optimizer.step()
+            updates += 1
+            sums["grad_norm"] = sums.get("grad_norm", 0.0) + norm
+    return {name: value / updates for name, value in sums.items()} | {"learning_rate": learning_rate(config, step)}
+
+
+def minibatches(batch: Batch, config: TrainConfig, seed: int) -> Iterator[Rows]:
+    """Yield the rows of each minibatch, shuffled; whole episodes where the ratio is that of an episode."""
+    generator = np.random.default_rng(seed)
+    if config.ratio == "sequence":
+        order = generator.permutation(int(batch.episode.max()) + 1)
+        for episodes in np.array_split(order, min(config.minibatches, len(order))):
+            yield np.flatnonzero(np.isin(batch.episode, episodes))
+    else:
+        yield from np.array_split(generator.permutation(len(batch)), min(config.minibatches, len(batch)))
+
+
+def pieces(rows: Rows, tokens: npt.NDArray[np.int64], budget: int) -> Iterator[Rows]:
+    """Cut rows into pieces of at most ``budget`` tokens (a longer row stands alone), in their order."""
+    start, used = 0, 0
+    for place, row in enumerate(rows):
+        if place > start and used + tokens[row] > budget:
+            yield rows[start:place]
+            start, used = place, 0
+        used += int(tokens[row])
+    yield rows[start:]
+
+
+def backward(
+    policy: TrainablePolicy,
+    batch: Batch,
+    rows: Rows,
+    config: TrainConfig,
+    weights: torch.Tensor,
+    minibatch: int,
+    reference: TrainablePolicy | None = None,
+) -> dict[str, float]:
+    """Add the gradient of a piece of a minibatch of ``minibatch`` rows; return its share of the loss's parts.
+
+    Raises:
+        NonFiniteError: the loss is not finite; no gradient was added.
+    """
+    traces = [batch.traces[row] for row in rows]
+    with torch.no_grad():
+        old = policy.sampled(traces)
+        anchor = None if reference is None else reference.likelihood(traces).log_probs
+    with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        new = policy.likelihood(traces)
+    device = new.log_probs.device
+    _, episode = np.unique(batch.episode[rows], return_inverse=True)
+    parts = policy_loss(
+        new=new.log_probs.float(),
+        old=old.log_probs,
+        advantages=torch.as_tensor(batch.advantages[rows], dtype=torch.float32, device=device),
+        mask=new.mask,
+        weights=weights.to(device),
+        episode=torch.as_tensor(episode, device=device),
+        settings=config.loss_settings(),
+        entropy=new.entropy.float(),
+        reference=anchor,
+    )
+    returns = torch.as_tensor(batch.returns[rows], dtype=torch.float32, device=device)
+    value_loss = (new.values.float() - returns).square().sum() / minibatch
+    loss = parts.loss + config.value_coefficient * value_loss
+    if not torch.isfinite(loss):
+        raise NonFiniteError(f"the loss is {float(loss.detach())}")
+    loss.backward()  # type: ignore[no-untyped-call]
+    return {part.name: float(getattr(parts, part.name).detach()) for part in fields(parts)} | {
+        "value_loss": float(value_loss.detach())
+    }
