@@ -187,13 +187,10 @@ def _resolved(
 
 
 def _check_option(what: str, hint: Any, value: Any) -> None:
-    choices = [
-        choice
-        for part in (hint, *typing.get_args(hint))
-        if typing.get_origin(part) is Literal
-        for choice in typing.get_args(part)
-    ]
-    if choices and isinstance(value, str) and value not in choices:
+    literals = [part for part in (hint, *typing.get_args(hint)) if typing.get_origin(part) is Literal]
+    choices = [choice for literal in literals for choice in typing.get_args(literal)]
+    may_be_none = type(None) in typing.get_args(hint)
+    if choices and value not in choices and not (value is None and may_be_none):
         raise CreditError(f"{what} is one of {', '.join(map(repr, choices))}, got {value!r}")
     if hint is bool and not isinstance(value, (bool, np.bool_)):
         raise CreditError(f"{what} is True or False, got {value!r}")

@@ -37,28 +37,48 @@ def merge_similar(steps: Steps, codes: IntArray, groups: IntArray, threshold: fl
     if texts is None or not all(isinstance(text, str) for text in texts):
         raise CreditError("grouping='similarity' compares the states' texts, but the table's states are not strings")
     distinct = Groups.by(groups, codes)
-    first = distinct.first
+    group, code = groups[distinct.first], codes[distinct.first]
     merged = np.empty(distinct.count, dtype=np.int64)
-    clusters: dict[int, list[tuple[int, SequenceMatcher[str]]]] = {}
-    for place, (group, code) in enumerate(zip(groups[first].tolist(), codes[first].tolist(), strict=True)):
-        known = clusters.setdefault(group, [])
-        merged[place] = _representative(texts, code, known, threshold)
+    together = np.argsort(group, kind="stable")
+    for members in np.split(together, np.flatnonzero(np.diff(group[together])) + 1):
+        merged[members] = code[members][cluster([texts[member] for member in code[members]], threshold)]
     return merged[distinct.code]
 
 
-def _representative(
-    texts: np.ndarray, code: int, known: list[tuple[int, SequenceMatcher[str]]], threshold: float
-) -> int:
-    """Find the first cluster that the text belongs to, or open one; return the code of its first member."""
-    text = texts[code]
-    for representative, matcher in known:
-        matcher.set_seq1(text)
-        # the two quick ratios are upper bounds, so skipping on them changes nothing
-        if (
-            matcher.real_quick_ratio() >= threshold
-            and matcher.quick_ratio() >= threshold
-            and matcher.ratio() >= threshold
-        ):
-            return representative
-    known.append((code, SequenceMatcher(None, "", text)))
-    return code
+def cluster(texts: list[str], threshold: float) -> IntArray:
+    """Put each text into the first cluster whose first member is similar enough, else open a cluster.
+
+    Two texts cannot be more similar than the letters they have in common, whatever their order. That bound is
+    taken against all clusters at once, so that the costly comparison runs only where it can succeed.
+
+    Returns:
+        For each text the index of its cluster's first member, int64.
+    """
+    letters = _letter_counts(texts)
+    length = letters.sum(axis=1)
+    firsts: list[int] = []
+    matchers: list[SequenceMatcher[str]] = []
+    result = np.empty(len(texts), dtype=np.int64)
+    for index, text in enumerate(texts):
+        total = np.maximum(length[firsts] + length[index], 1)
+        in_common = np.minimum(letters[firsts], letters[index]).sum(axis=1)
+        possible = (2.0 * in_common / total >= threshold) | (length[firsts] + length[index] == 0)
+        for place in np.flatnonzero(possible):
+            matchers[place].set_seq1(text)
+            if matchers[place].ratio() >= threshold:
+                result[index] = firsts[place]
+                break
+        else:
+            firsts.append(index)
+            matchers.append(SequenceMatcher(None, "", text))
+            result[index] = index
+    return result
+
+
+def _letter_counts(texts: list[str]) -> IntArray:
+    """How often each text has each letter that occurs in any of them, shape ``(texts, letters)``."""
+    points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    alphabet, letter = np.unique(points, return_inverse=True)
+    row = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    counts = np.bincount(row * len(alphabet) + letter, minlength=len(texts) * len(alphabet))
+    return counts.reshape(len(texts), len(alphabet)).astype(np.int64)

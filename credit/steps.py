@@ -324,9 +324,9 @@ def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntA
             raise CreditError(f"column {column.name!r} has no value in row {int(np.argmax(null))}")
     if all(_fits_int64(column) for column in columns):
         return [column.to_numpy(dtype=np.int64) for column in columns], None
-    values = np.concatenate([column.to_numpy(dtype=object) for column in columns])
     try:
-        codes, book = pd.factorize(values)
+        codes, uniques = pd.factorize(pd.concat(columns, ignore_index=True))
+        book = np.fromiter(uniques, dtype=object, count=len(uniques))
     except TypeError as error:
         raise CreditError(f"column {columns[0].name!r} has ids that cannot be compared ({error})") from error
     if in_order:

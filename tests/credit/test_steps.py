@@ -47,6 +47,7 @@ def test_any_hashable_ids_are_taken(state, next_state):
     table = pd.DataFrame({"group": 0, "episode": 0, "step": [0, 1], "reward": 0.0})
     steps = Steps.from_frame(table.assign(state=pd.Series(state), next_state=pd.Series(next_state)))
     assert steps.next_state[0] == steps.state[1]
+    assert steps.to_frame()["next_state"].tolist() == next_state
 
 
 def test_rows_may_come_in_any_order(table):
