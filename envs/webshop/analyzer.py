@@ -7,19 +7,18 @@ Words (:mod:`envs.webshop.tokenizer`) lose a possessive ``'s``, are put in lower
 from __future__ import annotations
 
 from envs.webshop.porter import stem
-from envs.webshop.tokenizer import LONGEST, tokenize, tokenize_cutting, utf16_length
+from envs.webshop.tokenizer import tokenize
 
 STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
-    "this to was will with".split()
-)
+    {
+        "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no",
+        "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to",
+        "was", "will", "with",
+    }
+)  # fmt: skip
 
 _APOSTROPHES = "'\u2019\uff07"
 _MOST_CACHED = 1 << 18
-
-
-class _TooLong(Exception):  # noqa: N818  (a signal between two functions here)
-    """A word is longer than Lucene lets it be."""
 
 
 class _Terms(dict[str, str]):
@@ -37,16 +36,11 @@ _terms = _Terms()
 
 def analyze(text: str) -> list[str]:
     """Return the index terms of ``text``, in order, with repetitions."""
-    try:
-        return [term for term in map(_terms.__getitem__, tokenize(text)) if term]
-    except _TooLong:
-        return [term for term in map(_terms.__getitem__, tokenize_cutting(text)) if term]
+    return [term for term in map(_terms.__getitem__, tokenize(text)) if term]
 
 
 def word_term(word: str) -> str:
     """Return the index term of one word, or ``""`` for a stop word."""
-    if len(word) * 2 > LONGEST and utf16_length(word) > LONGEST:
-        raise _TooLong
     if len(word) >= 2 and word[-1] in "sS" and word[-2] in _APOSTROPHES:
         word = word[:-2]
     word = _lower(word)

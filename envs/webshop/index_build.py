@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from envs.webshop.analyzer import analyze
+from envs.webshop.analyzer import word_term
 from envs.webshop.index_files import Index, denominators, encode_lengths, open_index, write_index
+from envs.webshop.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_TERMS = 4_000_000  # terms in a block, and postings in a range
+_MOST_CACHED = 1 << 20
 _LENGTH_BITS = 8
 
 
@@ -41,10 +43,20 @@ class _Run(NamedTuple):
 
 
 class _Numbers(dict[str, int]):
-    """Numbers terms in the order in which they are first asked for."""
+    """The number of each word's term, -1 for a word without one; the words are forgotten when they are many.
 
-    def __missing__(self, term: str) -> int:
-        number = self[term] = len(self)
+    Attributes:
+        terms: the number of each term; they are numbered in the order in which they first occur.
+    """
+
+    def __init__(self) -> None:
+        self.terms: dict[str, int] = {}
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _MOST_CACHED:
+            self.clear()
+        term = word_term(word)
+        number = self[word] = self.terms.setdefault(term, len(self.terms)) if term else -1
         return number
 
 
@@ -78,49 +90,49 @@ def build_index(documents: Iterable[tuple[str, str]], folder: Path | None, *, bl
 def _collect(documents: Iterable[tuple[str, str]], block: int, folder: Path | None) -> _Collected:
     """Read all documents, and sort their postings into runs, in memory or in ``folder``."""
     collected = _Collected()
-    number = collected.numbers.__getitem__
-    terms: list[int] = []
-    lengths: list[int] = []
+    numbers: list[int] = []  # of all words of the block, document after document
+    words: list[int] = []  # how many of them are each document's
     for document in documents:
         if isinstance(document, str) or len(document) != 2:
             raise TypeError(f"a document is a pair (id, text), not {document!r:.80}")
-        before = len(terms)
-        terms.extend(map(number, analyze(document[1])))
+        before = len(numbers)
         collected.ids.append(document[0])
-        lengths.append(len(terms) - before)
-        if len(terms) >= block:
-            _add_run(collected, terms, lengths, folder)
-            terms, lengths = [], []
-    _add_run(collected, terms, lengths, folder)
+        numbers.extend(map(collected.numbers.__getitem__, tokenize(document[1])))
+        words.append(len(numbers) - before)
+        if len(numbers) >= block:
+            _add_run(collected, numbers, words, folder)
+            numbers, words = [], []
+    _add_run(collected, numbers, words, folder)
     return collected
 
 
-def _add_run(collected: _Collected, terms: list[int], lengths: list[int], folder: Path | None) -> None:
-    length = np.array(lengths, dtype=np.int64)
-    first = len(collected.ids) - len(length)
-    place = np.repeat(np.arange(len(length)), length)
-    posting, frequency = np.unique(np.array(terms, dtype=np.int64) * len(length) + place, return_counts=True)
-    term, place = np.divmod(posting, max(len(length), 1))
+def _add_run(collected: _Collected, numbers: list[int], words: list[int], folder: Path | None) -> None:
+    number = np.array(numbers, dtype=np.int64)
+    place = np.repeat(np.arange(len(words)), words)[number >= 0]
+    length = np.bincount(place, minlength=len(words))
+    postings, frequency = np.unique(number[number >= 0] * len(words) + place, return_counts=True)
+    term, place = np.divmod(postings, max(len(words), 1))
     run = _Run(
         term.astype(np.int32),
-        (place + first).astype(np.int32),
+        (place + len(collected.ids) - len(words)).astype(np.int32),
         (frequency << _LENGTH_BITS) | encode_lengths(length)[place],
     )
     collected.runs.append(run if folder is None else _spill(run, folder, len(collected.runs)))
     collected.filled += int(np.count_nonzero(length))
-    collected.total += int(length.sum())
+    collected.total += len(number[number >= 0])
 
 
 def _spill(run: _Run, folder: Path, number: int) -> _Run:
-    paths = [folder / f"{number}-{name}.npy" for name in run._fields]
-    for path, array in zip(paths, run, strict=True):
-        np.save(path, array)
-    return _Run(*(np.load(path, mmap_mode="r") for path in paths))
+    """Keep a run on disk and return it memory-mapped."""
+    paths = {name: folder / f"{number}-{name}.npy" for name in run._fields}
+    for name, path in paths.items():
+        np.save(path, getattr(run, name))
+    return _Run(*(np.load(path, mmap_mode="r") for path in paths.values()))
 
 
 def _merge(collected: _Collected, block: int, folder: Path | None) -> Index:
     """Put the runs together: every term's postings in one list, in the order of the documents."""
-    counts = np.zeros(len(collected.numbers), dtype=np.int64)
+    counts = np.zeros(len(collected.numbers.terms), dtype=np.int64)
     for run in collected.runs:
         counts += np.bincount(run.terms, minlength=len(counts))
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -136,7 +148,7 @@ def _merge(collected: _Collected, block: int, folder: Path | None) -> Index:
         documents[start:end], pair = _merge_range(collected.runs, low, high)
         codes[start:end] = np.searchsorted(pairs, pair)
         peaks[low:high] = np.maximum.reduceat(denominator[codes[start:end]], starts[low:high] - start)
-    words, word_starts, slots = _sorted_words(collected.numbers)
+    words, word_starts, slots = _sorted_words(collected.numbers.terms)
     tie_ranks = np.empty(len(collected.ids), dtype=np.int32)
     tie_ranks[sorted(range(len(collected.ids)), key=collected.ids.__getitem__)] = np.arange(len(collected.ids))
     return Index(
@@ -180,7 +192,7 @@ def _new(name: str, kind: type[np.generic], size: int, folder: Path | None) -> N
     return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=kind, shape=(size,))
 
 
-def _sorted_words(numbers: _Numbers) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
+def _sorted_words(numbers: dict[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
     ordered = sorted(numbers)  # by code point, which is the order of UTF-8 too
     encoded = [word.encode() for word in ordered]
     starts = np.cumsum([0, *map(len, encoded)], dtype=np.int64)

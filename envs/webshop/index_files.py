@@ -107,6 +107,7 @@ def write_index(folder: Path, make: Callable[[Path], Index]) -> None:
         UserError: the folder cannot be written.
     """
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)  # of a killed process with the same number
     try:
         building.mkdir(parents=True)
         try:

@@ -11,21 +11,21 @@ measure *m* of a stem is the number of its vowel-consonant sequences.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from envs.webshop.tokenizer import utf16_length
 
-_STEP_2 = (
-    ("ational", "ate"), ("tional", "tion"), ("enci", "ence"), ("anci", "ance"), ("izer", "ize"), ("bli", "ble"),
-    ("alli", "al"), ("entli", "ent"), ("eli", "e"), ("ousli", "ous"), ("ization", "ize"), ("ation", "ate"),
-    ("ator", "ate"), ("alism", "al"), ("iveness", "ive"), ("fulness", "ful"), ("ousness", "ous"), ("aliti", "al"),
-    ("iviti", "ive"), ("biliti", "ble"), ("logi", "log"),
-)  # fmt: skip
-_STEP_3 = (
-    ("icate", "ic"), ("ative", ""), ("alize", "al"), ("iciti", "ic"), ("ical", "ic"), ("ful", ""), ("ness", ""),
-)  # fmt: skip
+_STEP_2 = {
+    "ational": "ate", "tional": "tion", "enci": "ence", "anci": "ance", "izer": "ize", "bli": "ble", "alli": "al",
+    "entli": "ent", "eli": "e", "ousli": "ous", "ization": "ize", "ation": "ate", "ator": "ate", "alism": "al",
+    "iveness": "ive", "fulness": "ful", "ousness": "ous", "aliti": "al", "iviti": "ive", "biliti": "ble", "logi": "log",
+}  # fmt: skip
+_STEP_3 = {
+    "icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": "",
+}  # fmt: skip
 _STEP_4 = (
-    "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "sion", "tion", "ou", "ism",
-    "ate", "iti", "ous", "ive", "ize",
+    "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "sion", "tion", "ou", "ism", "ate",
+    "iti", "ous", "ive", "ize",
 )  # fmt: skip
 
 _SEQUENCE = re.compile("vc")
@@ -34,7 +34,7 @@ _RUNS = re.compile(r"(.)\1+")
 
 def stem(word: str) -> str:
     """Return the stem of a lower-case word."""
-    if utf16_length(word) <= 2:
+    if len(word) <= 2 and utf16_length(word) <= 2:
         return word
     word = _step_1(word)
     word = _replace(word, _STEP_2)
@@ -91,20 +91,23 @@ def _repair(word: str) -> str:
     return word
 
 
-def _replace(word: str, endings: tuple[tuple[str, str], ...]) -> str:
-    for ending, replacement in endings:
-        if word.endswith(ending):
-            start = word[: -len(ending)]
-            return start + replacement if _measure(start) > 0 else word
-    return word
+def _replace(word: str, endings: Mapping[str, str]) -> str:
+    ending = _ending(word, tuple(endings))
+    start = word[: len(word) - len(ending)]
+    return start + endings[ending] if ending and _measure(start) > 0 else word
 
 
 def _step_4(word: str) -> str:
-    for ending in _STEP_4:
-        if word.endswith(ending):
-            start = word[:-3] if ending in ("sion", "tion") else word[: -len(ending)]  # of these, s or t stays
-            return start if _measure(start) > 1 else word
-    return word
+    ending = _ending(word, _STEP_4)
+    start = word[: len(word) - (3 if ending in ("sion", "tion") else len(ending))]  # of these, s or t stays
+    return start if ending and _measure(start) > 1 else word
+
+
+def _ending(word: str, endings: tuple[str, ...]) -> str:
+    """Return the longest of the endings that the word has, or an empty text."""
+    if not word.endswith(endings):
+        return ""
+    return max((ending for ending in endings if word.endswith(ending)), key=len)
 
 
 def _step_5(word: str) -> str:

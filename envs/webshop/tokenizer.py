@@ -20,16 +20,12 @@ LONGEST = 255  # UTF-16 units
 
 _MARK = "[xtzcmgGvw]*"  # what belongs to the character before it
 _BARE = "(?:[xtcmgG]|z(?!z*[ei]))*"  # the same without styles, and without a joiner that leads to an emoji
-_LETTER = "[ahi]"
-_DIGIT = "[dn]"
-_JOINER = f"(?:_{_MARK})"
-
-_NUMBER = f"{_DIGIT}{_MARK}(?:(?:{_JOINER}*|[,.']{_MARK}){_DIGIT}{_MARK})*"
 _HEBREW = f"h{_MARK}(?:'|\"{_MARK}h){_MARK}"
-_LETTERS = f"{_LETTER}{_MARK}(?:[:.']{_MARK}{_LETTER}{_MARK}|{_JOINER}*(?!{_HEBREW}){_LETTER}{_MARK})*"
-_KATAKANA = f"k{_MARK}(?:{_JOINER}*k{_MARK})*"
-_CORE = f"(?:{_KATAKANA}|(?:{_HEBREW}|{_NUMBER}|{_LETTERS})+)"
-_WORD = f"{_JOINER}*{_CORE}(?:{_JOINER}+{_CORE})*{_JOINER}*"
+_LETTERS = f"[ahi]{_MARK}(?:[ai]+{_MARK}|(?!{_HEBREW})h{_MARK}|[:.']{_MARK}[ahi]{_MARK})*"
+_NUMBER = f"[dn]{_MARK}(?:[dn]+{_MARK}|[,.']{_MARK}[dn]{_MARK})*"
+_UNIT = f"(?:(?:k{_MARK})+|(?:{_HEBREW}|{_LETTERS}|{_NUMBER})+)"
+_JOINER = f"(?:_{_MARK})"
+_WORD = f"{_JOINER}*{_UNIT}(?:{_JOINER}+{_UNIT})*{_JOINER}*"
 
 _PICTURE = f"(?:z*[ei]{_BARE}w?|m{_BARE})"
 _LETTER_PICTURE = f"z*i{_BARE}w?"
@@ -38,12 +34,14 @@ _JOINED_TO_PICTURE = f"{_LETTER_PICTURE}(?:z{_LETTER_PICTURE})*z+e{_BARE}w?(?:z{
 _KEY_CAP = "#[xtzcmgG]*w?c[xtzcmgG]*"
 _FLAG = f"(?:r{_MARK}){{2}}"
 
-_TOKEN = re.compile(
-    f"{_JOINED_TO_PICTURE}|{_WORD}|{_PICTURE}{_REST_OF_PICTURE}|{_KEY_CAP}|{_FLAG}|(?:[st]{_MARK})+|[jy]{_MARK}"
-)
+_TOKEN = f"{_JOINED_TO_PICTURE}|{_WORD}|{_PICTURE}{_REST_OF_PICTURE}|{_KEY_CAP}|{_FLAG}|(?:[st]{_MARK})+|[jy]{_MARK}"
+
+# A word with what separates it from the one before; plain words are tried first, because nearly all are.
+_CUT = re.compile(_TOKEN)
+_NEXT = re.compile(f"o*+([ad]++(?![^o])|{_TOKEN})?")
 
 _ASCII_UNIT = "(?:[A-Za-z]+(?:[:.'][A-Za-z]+)*|[0-9]+(?:[,;.'][0-9]+)*)"
-_ASCII_TOKEN = re.compile(f"_*{_ASCII_UNIT}(?:_*{_ASCII_UNIT})*_*")
+_ASCII_NEXT = re.compile(f"[^0-9A-Za-z_]*+([0-9A-Za-z]++(?![_:.',;])|_*{_ASCII_UNIT}(?:_*{_ASCII_UNIT})*_*)?")
 
 
 class _Classes(dict[int, str]):
@@ -69,22 +67,27 @@ def _classes() -> _Classes:
 
 
 def tokenize(text: str) -> list[str]:
-    """Return the words of ``text`` in order, as they are written, except that none is cut at 255 units."""
+    """Return the words of ``text`` in order, as they are written."""
     if text.isascii():
-        return _ASCII_TOKEN.findall(text)
-    return [text[match.start() : match.end()] for match in _TOKEN.finditer(text.translate(_classes()))]
+        words = list(filter(None, _ASCII_NEXT.findall(text)))
+    else:
+        spans = [match.span(1) for match in _NEXT.finditer(text.translate(_classes()))]
+        words = [text[start:end] for start, end in spans if start < end]
+    if max(map(len, words), default=0) <= LONGEST // 2:
+        return words
+    return _tokenize_cutting(text)
 
 
-def tokenize_cutting(text: str) -> list[str]:
-    """Return the words of ``text`` in order; a word ends at the latest 255 UTF-16 units after its start."""
+def _tokenize_cutting(text: str) -> list[str]:
+    """Return the words of ``text``; each is what fits best in the next 255 UTF-16 units, and no more."""
     kinds = text.translate(_classes())
-    tokens = []
+    words = []
     place = 0
     while place < len(text):
-        if match := _TOKEN.match(kinds, place, _end_of_window(text, place)):
-            tokens.append(text[place : match.end()])
+        if match := _CUT.match(kinds, place, _end_of_window(text, place)):
+            words.append(text[place : match.end()])
         place = match.end() if match else place + 1
-    return tokens
+    return words
 
 
 def utf16_length(text: str) -> int:
