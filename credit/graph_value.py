@@ -32,7 +32,7 @@ def graph_value(
 
     Args:
         steps: the step table.
-        gamma: discount, in [0, 1]. With 1, states that no episode left for its end have the value 0.
+        gamma: discount, in [0, 1].
         normalize: as it is; or less the mean of the state's steps (which is 0 up to rounding), and with ``"std"``
             divided by their standard deviation (ddof 1).
         epsilon: added to that standard deviation.

@@ -1,0 +1,64 @@
+"""The mixed policy: another policy's action, with a share of random ones; between a fool and an expert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs.errors import UserError
+from policies.contract import Policy, Prompt, Response
+from policies.digest import digest_of
+
+VERSION = 1
+
+
+class MixedPolicy:
+    """Takes a random admissible action with a fixed chance at every step, and asks the other policy otherwise.
+
+    All draws come from the prompt's own seed. Rollouts of one task differ from each other, some fail and some
+    succeed: what group-based credit schemes need to have something to compare.
+
+    Args:
+        policy: whom to ask; it must be able to go on from situations that others have made.
+        share: chance of a random action, in [0, 1].
+
+    Raises:
+        UserError: the share is out of range.
+    """
+
+    name = "mixed"
+
+    def __init__(self, policy: Policy, share: float = 0.5) -> None:
+        if not 0.0 <= share <= 1.0:
+            raise UserError(f"the share of random actions must be in [0, 1], got {share:g}")
+        self.policy, self.share = policy, share
+
+    @property
+    def digest(self) -> str:
+        """Short hash of what decides the answers."""
+        return digest_of(self.name, VERSION, share=self.share, policy=self.policy.digest)
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Answer each prompt.
+
+        Raises:
+            UserError: the environment lists no admissible actions.
+        """
+        draws = [np.random.default_rng([prompt.seed, VERSION]) for prompt in prompts]
+        is_random = [draw.random() < self.share for draw in draws]
+        asked = iter(self.policy.act([prompt for prompt, chance in zip(prompts, is_random, strict=True) if not chance]))
+        return [
+            Response(_any(prompt, draw)) if chance else next(asked)
+            for prompt, draw, chance in zip(prompts, draws, is_random, strict=True)
+        ]
+
+
+def _any(prompt: Prompt, draw: np.random.Generator) -> str:
+    actions = prompt.info.get("admissible_actions")
+    if not actions:
+        raise UserError(
+            f"policy 'mixed' needs a list of admissible actions, and task {prompt.task.name} gives none: "
+            "choose another policy for this environment"
+        )
+    return str(actions[int(draw.integers(len(actions)))])
