@@ -100,30 +100,24 @@ def solve(process: Process) -> Solution:
     return Solution(value, quality, advantage, gradient, float(value[0, process.start]))
 
 
-def group_steps(rows: Mapping[str, Any], group: int = 0) -> Steps:
-    """Make the step table of recorded rows; what the agent observed is the anchor state.
+def group_steps(rows: Mapping[str, Any], observation: IntArray, group: int = 0) -> Steps:
+    """Make the step table of recorded rows; what the agent observes of a state is the anchor state.
 
-    ``next_state`` is the observation of the following row, or one that occurs nowhere else at the end.
+    Args:
+        rows: columns ``trajectory, step, observation, action, next_state, reward, terminated``.
+        observation: of each state, shape ``(S,)``.
+        group: id of the group.
+
+    Returns:
+        The table; ``next_state`` after the end of an episode is -1, which no observation is.
     """
-    table = pd.DataFrame(rows).rename(columns={"trajectory": "episode"})
+    table = pd.DataFrame(rows).rename(columns={"trajectory": "episode", "observation": "anchor"})
     is_last = ~table["episode"].duplicated(keep="last")
-    following = table["observation"].shift(-1, fill_value=0)
-    return Steps.from_frame(
-        pd.DataFrame(
-            {
-                "group": group,
-                "episode": table["episode"],
-                "step": table["step"],
-                "state": table["observation"],
-                "action": table["action"],
-                "next_state": np.where(is_last, -1 - table["terminated"].astype(int), following),
-                "reward": table["reward"].astype(float),
-                "is_valid": True,
-                "terminated": table["terminated"],
-                "truncated": is_last & ~table["terminated"],
-            }
-        )
-    )
+    table["group"], table["is_valid"] = group, True
+    table["next_state"] = np.where(table["terminated"], -1, observation[table["next_state"]])
+    table["truncated"] = is_last & ~table["terminated"]
+    table["reward"] = table["reward"].astype(float)
+    return Steps.from_frame(table.drop(columns="state", errors="ignore").rename(columns={"anchor": "state"}))
 
 
 def group_gradient(

@@ -118,7 +118,7 @@ def scheme(
         name = getattr(function, "__name__", "scheme")
 
         @functools.wraps(function)
-        def call(steps: Steps, /, *args: P.args, **kwargs: P.kwargs) -> FloatArray:
+        def call(steps: Steps, *args: P.args, **kwargs: P.kwargs) -> FloatArray:
             if not isinstance(steps, Steps):
                 raise CreditError(
                     f"{name} takes a Steps, got {type(steps).__name__}: make one with Steps.from_frame(table)"
@@ -140,7 +140,7 @@ def scheme(
             return {option: found[option] for option in list(inspect.signature(function).parameters)[1:]}
 
         call.scheme_facts = (needs, compares, claims, presets)  # type: ignore[attr-defined]
-        return call
+        return typing.cast(Callable[Concatenate[Steps, P], FloatArray], call)
 
     return decorate
 

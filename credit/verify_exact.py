@@ -44,27 +44,41 @@ def quality_deviations(
     record: Mapping[str, Any], groups: list[dict[str, Any]], solution: Solution
 ) -> dict[str, float | CreditError]:
     """Largest deviation of each method's recorded quality, by method; an error where the method is not known."""
-    process = Process.read(record)
-    exact = [_exact(group, solution) for group in groups]
     deviations: dict[str, float | CreditError] = {}
     for method, recorded in record.get("metrics", {}).get("methods", {}).items():
         if method != "exact" and method not in SCORED:
             deviations[method] = CreditError("this method is not known")
             continue
-        estimates = exact if method == "exact" else [SCORED[method](group_steps(group["rows"])) for group in groups]
-        gradients = [
-            group_gradient(
-                estimate,
-                np.array(group["rows"]["observation"]),
-                np.array(group["rows"]["action"]),
-                process.policy,
-                len(set(group["rows"]["trajectory"])),
-            )
-            for estimate, group in zip(estimates, groups, strict=True)
-        ]
-        found = quality(estimates, exact, gradients, solution.gradient)
+        found = scheme_quality(record, groups, solution, SCORED.get(method))
         deviations[method] = max(abs(found[name] - value) for name, value in recorded.items())
     return deviations
+
+
+def scheme_quality(
+    record: Mapping[str, Any],
+    groups: list[dict[str, Any]],
+    solution: Solution,
+    scheme: Callable[[Steps], FloatArray] | None,
+) -> dict[str, float]:
+    """Measure a scheme on the recorded groups of a process (see :func:`credit.exact.quality`).
+
+    Args:
+        record: the process in its JSON form.
+        groups: recorded groups of its rows.
+        solution: the process, solved.
+        scheme: what to measure; None for the exact advantages themselves, the best there can be.
+    """
+    process = Process.read(record)
+    exact = [_exact(group, solution) for group in groups]
+    estimates = exact
+    if scheme is not None:
+        estimates = [scheme(group_steps(group["rows"], process.observation)) for group in groups]
+    gradients = []
+    for estimate, group in zip(estimates, groups, strict=True):
+        rows = group["rows"]
+        observation, action = np.array(rows["observation"]), np.array(rows["action"])
+        gradients.append(group_gradient(estimate, observation, action, process.policy, len(set(rows["trajectory"]))))
+    return quality(estimates, exact, gradients, solution.gradient)
 
 
 def solved(record: Mapping[str, Any]) -> Solution:

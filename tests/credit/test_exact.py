@@ -70,11 +70,14 @@ def test_recorded_rows_become_steps():
     rows = {
         "trajectory": [4, 4, 7],
         "step": [0, 1, 0],
+        "state": [0, 2, 1],
         "observation": [0, 1, 0],
         "action": [1, 1, 0],
+        "next_state": [2, 3, 0],
         "reward": [0.0, 1.0, 0.0],
         "terminated": [False, True, False],
     }
-    steps = group_steps(rows)
-    assert steps.next_state.tolist() == [1, -2, -1]
+    steps = group_steps(rows, np.array([0, 0, 1, 1]))
+    assert steps.state.tolist() == [0, 1, 0]
+    assert steps.next_state.tolist() == [1, -1, 0]
     assert steps.truncated.tolist() == [False, False, True]

@@ -41,7 +41,7 @@ def test_the_four_and_the_baselines_are_there_by_name():
 
 
 def test_calling_by_name_equals_calling_the_function(steps):
-    np.testing.assert_array_equal(advantages("gigpo", steps, gamma=0.9), credit.gigpo(steps, gamma=0.9))
+    np.testing.assert_array_equal(advantages("gigpo", steps, gamma=0.9), credit.gigpo(steps=steps, gamma=0.9))
 
 
 @pytest.mark.parametrize(
