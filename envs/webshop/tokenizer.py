@@ -18,17 +18,17 @@ from importlib import resources
 
 LONGEST = 255  # UTF-16 units
 
-_MARK = "[xtzcmgGvw]*"  # what belongs to the character before it
+_MARK = "[xtzcmgGvw]*+"  # what belongs to the character before it
 _BARE = "(?:[xtcmgG]|z(?!z*[ei]))*"  # the same without styles, and without a joiner that leads to an emoji
 _HEBREW = f"h{_MARK}(?:'|\"{_MARK}h){_MARK}"
 _LETTERS = f"[ahi]{_MARK}(?:[ai]+{_MARK}|(?!{_HEBREW})h{_MARK}|[:.']{_MARK}[ahi]{_MARK})*"
 _NUMBER = f"[dn]{_MARK}(?:[dn]+{_MARK}|[,.']{_MARK}[dn]{_MARK})*"
 _UNIT = f"(?:(?:k{_MARK})+|(?:{_HEBREW}|{_LETTERS}|{_NUMBER})+)"
 _JOINER = f"(?:_{_MARK})"
-_WORD = f"{_JOINER}*{_UNIT}(?:{_JOINER}+{_UNIT})*{_JOINER}*"
+_WORD = f"{_JOINER}*+{_UNIT}(?:{_JOINER}++{_UNIT})*{_JOINER}*"
 
-_PICTURE = f"(?:z*[ei]{_BARE}w?|m{_BARE})"
-_LETTER_PICTURE = f"z*i{_BARE}w?"
+_PICTURE = f"(?:z*+[ei]{_BARE}w?|m{_BARE})"
+_LETTER_PICTURE = f"z*+i{_BARE}w?"
 _REST_OF_PICTURE = f"(?:g+G|(?:z{_PICTURE})*)"
 _JOINED_TO_PICTURE = f"{_LETTER_PICTURE}(?:z{_LETTER_PICTURE})*z+e{_BARE}w?(?:z{_PICTURE})*"  # longer than the word
 _KEY_CAP = "#[xtzcmgG]*w?c[xtzcmgG]*"
@@ -41,7 +41,7 @@ _CUT = re.compile(_TOKEN)
 _NEXT = re.compile(f"o*+([ad]++(?![^o])|{_TOKEN})?")
 
 _ASCII_UNIT = "(?:[A-Za-z]+(?:[:.'][A-Za-z]+)*|[0-9]+(?:[,;.'][0-9]+)*)"
-_ASCII_NEXT = re.compile(f"[^0-9A-Za-z_]*+([0-9A-Za-z]++(?![_:.',;])|_*{_ASCII_UNIT}(?:_*{_ASCII_UNIT})*_*)?")
+_ASCII_NEXT = re.compile(f"[^0-9A-Za-z_]*+([0-9A-Za-z]++(?![_:.',;])|_*+{_ASCII_UNIT}(?:_*+{_ASCII_UNIT})*_*)?")
 
 
 class _Classes(dict[int, str]):
