@@ -8,7 +8,22 @@ import sys
 
 import typer
 
-from agentbench.commands import diff, doctor, evaluate, install, listing, plan, replay, show, train, verify
+from agentbench.commands import (
+    compare,
+    credit,
+    diff,
+    doctor,
+    evaluate,
+    graph,
+    install,
+    listing,
+    plan,
+    replay,
+    schemes,
+    show,
+    train,
+    verify,
+)
 from envs.errors import UserError
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -27,10 +42,14 @@ app.command()(show.show)
 app.command()(replay.replay)
 app.command()(diff.diff)
 app.command()(plan.plan)
+app.command(context_settings=EXTRA)(credit.credit)
+app.command(context_settings=EXTRA)(compare.compare)
+app.command(context_settings=EXTRA)(graph.graph)
 app.command(context_settings=EXTRA)(install.install)
 app.command()(verify.verify)
-app.command()(listing.envs)
+app.command(context_settings=EXTRA)(listing.envs)
 app.command()(listing.policies)
+app.command()(schemes.schemes)
 app.command()(doctor.doctor)
 
 

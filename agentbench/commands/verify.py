@@ -9,7 +9,7 @@ import typer
 
 
 def verify(
-    name: Annotated[str, typer.Argument(help="an environment")],
+    name: Annotated[str, typer.Argument(help="an environment, or credit")],
     reference: Annotated[Path, typer.Option(help="folder of recorded walks or vectors")],
 ) -> None:
     """Compare with recordings of the original; exit code 1 on any mismatch. The last line is the summary."""
@@ -17,6 +17,7 @@ def verify(
     from envs.registry import ENVIRONMENTS, load
 
     verifiers = {each.name: each.verifier for each in ENVIRONMENTS.values() if each.verifier}
+    verifiers["credit"] = "credit.verify:verify"
     if name not in verifiers:
         raise unknown("thing to verify", name, verifiers)
     if not reference.is_dir():

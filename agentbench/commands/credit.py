@@ -1,0 +1,46 @@
+"""``agentbench credit``: the advantages of a run's steps under chosen schemes, to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def credit(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="folder of the run")],
+    scheme: Annotated[str, typer.Option(help="schemes, with commas between: salt,gigpo,hgpo,mapo")],
+    out: Annotated[Path | None, typer.Option(help="write a Parquet or CSV file: task_id, trial, step, schemes")] = None,
+    columns: Annotated[
+        Path | None, typer.Option(help="file with task_id, trial, step and columns that schemes read (value, …)")
+    ] = None,
+) -> None:
+    """Compute advantages for every judged step of a run, and count the health of each scheme.
+
+    Any other --name value is an option of the schemes that know it (--gamma 0.9, --compat verl-agent).
+    """
+    from agentbench.commands.options import parse_extra
+    from agentbench.credit_of_run import compute, read_run, scheme_names
+    from agentbench.credit_report import health_sheet
+    from envs.errors import UserError
+
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise UserError(f"cannot write {out}: its name must end in .parquet or .csv")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"cannot write {out}: there is no folder {out.parent}")
+    names = scheme_names(scheme)
+    done = compute(read_run(run, columns), names, parse_extra(context.args), skip=scheme.strip() == "all")
+    for name, reason in done.skipped.items():
+        typer.echo(f"skipped {name}: {reason}", err=True)
+    episodes = done.table["episode"].nunique()
+    typer.echo(f"{episodes} episodes, {len(done.table)} steps, {done.table['group'].nunique()} groups (tasks)\n")
+    typer.echo(health_sheet(done).text())
+    if out is not None:
+        table = done.table[["group", "trial", "step"]].rename(columns={"group": "task_id"}).assign(**done.values)
+        if out.suffix == ".csv":
+            table.to_csv(out, index=False)
+        else:
+            table.to_parquet(out, index=False)
+        typer.echo(f"\nwritten: {out}")

@@ -1,0 +1,58 @@
+"""``agentbench schemes``: which credit schemes there are, and what each computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from credit import Scheme
+
+
+def schemes(name: Annotated[str | None, typer.Argument(help="one scheme, to read all about it")] = None) -> None:
+    """List the credit schemes with equation, needed columns and source; or tell all about one."""
+    from credit import SCHEMES
+    from credit.scheme import unknown
+
+    if name is None:
+        for scheme in SCHEMES.values():
+            typer.echo(_short(scheme))
+        typer.echo("\nmore about one: agentbench schemes NAME")
+        return
+    if name not in SCHEMES:
+        raise unknown("scheme", name, SCHEMES)
+    typer.echo(_long(SCHEMES[name]))
+
+
+def _short(scheme: Scheme) -> str:
+    needs = ", ".join(scheme.needs) or "nothing more"
+    return "\n".join(
+        [
+            f"\n{scheme.name}: {scheme.summary.partition(': ')[2]}",
+            _indented(scheme.equation, "    "),
+            f"    needs {needs}; {scheme.evidence.splitlines()[0]}; {' '.join(scheme.source.split())}",
+        ]
+    )
+
+
+def _long(scheme: Scheme) -> str:
+    options = [f"{option} = {default!r}" for option, default in scheme.options.items()]
+    presets = [
+        f"compat={preset!r}: " + ", ".join(f"{option}={value!r}" for option, value in values.items())
+        for preset, values in scheme.presets.items()
+    ]
+    parts = [
+        ("equation", scheme.equation),
+        ("symbols", scheme.symbols),
+        ("source", scheme.source),
+        ("evidence and notes", scheme.evidence),
+        ("needs", "group, episode, step, reward" + "".join(f", {column}" for column in scheme.needs)),
+        ("options", "\n".join(options)),
+        ("presets", "\n".join(presets)),
+    ]
+    return "\n\n".join([scheme.summary, *(f"{title}\n{_indented(text, '    ')}" for title, text in parts if text)])
+
+
+def _indented(text: str, by: str) -> str:
+    return "\n".join(by + line if line else line for line in text.splitlines())

@@ -1,0 +1,131 @@
+"""Advantages of a stored run: its steps as the schemes take them, and every chosen scheme computed on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from agentbench.store import open_run
+from agentbench.tables import step_table_of
+from credit import SCHEMES, CreditError, Steps, advantages
+from credit.scheme import unknown
+from credit.steps import FloatArray
+from envs.errors import UserError
+
+KEY = ["task_id", "trial", "step"]
+
+
+@dataclass(frozen=True)
+class RunCredit:
+    """Advantages of the steps of a run.
+
+    Attributes:
+        table: one row a judged step, with text; ``group`` is the task's id.
+        steps: the same rows, as the schemes take them.
+        values: advantage of every row by scheme, each of shape ``(len(table),)``.
+        skipped: why a scheme could not be computed, by scheme.
+    """
+
+    table: pd.DataFrame
+    steps: Steps
+    values: dict[str, FloatArray] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def read_run(folder: Path, columns: Path | None = None) -> RunCredit:
+    """Read the judged steps of a run.
+
+    Args:
+        folder: of the run.
+        columns: a Parquet or CSV file with task_id, trial, step and further columns that schemes read (value,
+            entropy, score, …), one row for every step; a column of the run with the same name is replaced.
+
+    Raises:
+        UserError: no run, no judged step in it, or a file of columns that does not fit it.
+    """
+    table = step_table_of(open_run(folder)).reset_index(drop=True)
+    if table.empty:
+        raise UserError(f"the run in {folder} has no judged steps yet: every episode ended in an error, or none ended")
+    if columns is not None:
+        table = _joined(table, columns)
+    return RunCredit(table, Steps.from_frame(table))
+
+
+def compute(run: RunCredit, names: Iterable[str], options: dict[str, Any], *, skip: bool) -> RunCredit:
+    """Compute schemes on a run.
+
+    Args:
+        run: as :func:`read_run` returns it.
+        names: schemes.
+        options: of the schemes; each goes to those that know it.
+        skip: pass over schemes that lack a column or are not defined here, and note why; otherwise raise.
+
+    Raises:
+        CreditError: an option that none of the schemes has, a wrong value, or (without ``skip``) a missing column.
+    """
+    names = list(names)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    for option in options:
+        if not any(option in SCHEMES[name].options for name in names):
+            raise unknown(
+                "option of these schemes", option, {known for name in names for known in SCHEMES[name].options}
+            )
+    values, skipped = {}, {}
+    for name in names:
+        try:
+            values[name] = advantages(name, run.steps, **_of(name, options))
+        except CreditError as error:
+            if not skip:
+                raise
+            skipped[name] = str(error)
+    if not values:
+        raise CreditError("none of the schemes could be computed: " + "; ".join(skipped.values()))
+    return RunCredit(run.table, run.steps, values, skipped)
+
+
+def scheme_names(text: str) -> list[str]:
+    """Read ``salt,gigpo`` or ``all``.
+
+    Raises:
+        CreditError: an unknown scheme.
+    """
+    if text.strip() == "all":
+        return list(SCHEMES)
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in SCHEMES:
+            raise unknown("scheme", name, SCHEMES)
+    if not names:
+        raise UserError("no scheme was named: write --scheme salt,gigpo ('agentbench schemes' lists them)")
+    return names
+
+
+def _of(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a scheme knows; a preset goes to those that have it."""
+    scheme = SCHEMES[name]
+    return {
+        option: value
+        for option, value in options.items()
+        if option in scheme.options and (option != "compat" or value in scheme.presets)
+    }
+
+
+def _joined(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise UserError(f"no file {path}: --columns takes a Parquet or CSV file")
+    more = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    if missing := [name for name in KEY if name not in more.columns]:
+        raise UserError(f"{path} has no column {missing[0]!r}: it needs {', '.join(KEY)} to be joined with the run")
+    key = ["group" if name == "task_id" else name for name in KEY]
+    more = more.rename(columns={"task_id": "group"})
+    if more.duplicated(key).any():
+        raise UserError(f"{path} has several rows for one step: one row for each {', '.join(KEY)}")
+    kept = table.drop(columns=[name for name in more.columns if name in table.columns and name not in key])
+    joined = kept.merge(more, on=key, how="left", indicator=True)
+    if lacking := (joined.pop("_merge") != "both").sum():
+        raise UserError(f"{path} has no row for {lacking} of the run's {len(table)} steps")
+    return joined
