@@ -25,6 +25,8 @@ class Environment:
         installer: ``module:function`` that installs its data: ``install(source, write, **options)``.
         verifier: ``module:function`` that compares it with recordings of the original:
             ``verify(reference, write) -> (mismatches, one-line summary)``.
+        ceiling: ``module:function`` that says what a perfect agent scores, for benchmarks whose rules keep some
+            tasks from being solved: ``ceiling(environment) -> rows`` with type, goals, winnable and mean.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Environment:
     summary: str
     installer: str | None = None
     verifier: str | None = None
+    ceiling: str | None = None
 
     def load(self) -> type[TextEnv]:
         """Import and return the environment's class."""
@@ -63,6 +66,7 @@ ENVIRONMENTS: dict[str, Environment] = {
             "a shop to search and buy in: official catalogue and goals, or generated ones (no download)",
             installer="envs.webshop.install:install",
             verifier="envs.webshop.verify:verify",
+            ceiling="envs.webshop.ceiling:ceiling",
         ),
     )
 }

@@ -68,24 +68,30 @@ def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, 
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
-        shown = bar.add_task(f"{policy} on {env}", total=None, rate="")
-        state: dict[str, float] = {"finished": 0, "total": 0}
+    bar = Progress(*columns, console=console)
+    shown = bar.add_task(f"{policy} on {env}", total=None, rate="")
+    latest = Report(0, 0, 0, 0)
 
-        def report(progress: Report) -> None:
-            speed = bar.tasks[shown].speed
-            rate = f"{progress.successes} won" + (f", {speed:.1f}/s" if speed else "")
-            if progress.errors:
-                rate += f", {progress.errors} errors"
-            bar.update(shown, completed=progress.finished, total=progress.total, rate=rate)
-            state.update(finished=progress.finished, total=progress.total)
+    def report(progress: Report) -> None:
+        nonlocal latest
+        latest = progress
+        # Started here and not before: a mistake in the settings is then one line, without an empty bar.
+        bar.start()
+        speed = bar.tasks[shown].speed
+        rate = f"{progress.successes} won" + (f", {speed:.1f}/s" if speed else "")
+        if progress.errors:
+            rate += f", {progress.errors} errors"
+        bar.update(shown, completed=progress.finished, total=progress.total, rate=rate)
 
-        try:
-            return run(env, policy, out=out, retry_errors=retry_errors, on_progress=report, **settings)
-        except KeyboardInterrupt:
+    try:
+        return run(env, policy, out=out, retry_errors=retry_errors, on_progress=report, **settings)
+    except KeyboardInterrupt:
+        bar.stop()
+        console.print(
+            f"stopped: {latest.finished} of {latest.total} episodes are finished and stored; "
+            "the same command goes on from there"
+        )
+        raise typer.Exit(130) from None
+    finally:
+        if bar.live.is_started:
             bar.stop()
-            console.print(
-                f"stopped: {state['finished']:.0f} of {state['total']:.0f} episodes are finished and stored; "
-                "the same command goes on from there"
-            )
-            raise typer.Exit(130) from None

@@ -14,6 +14,7 @@ from agentbench.episodes import Episode
 from agentbench.train.config import TrainConfig
 from credit import Steps
 from credit.registry import SCHEMES, advantages
+from credit.returns import step_returns
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,22 +86,17 @@ def step_table(groups: Sequence[Sequence[Episode]], penalty: float, values: Floa
     )
 
 
-def make_batch(
-    groups: Sequence[Sequence[Episode]], config: TrainConfig, values: Floats | None = None, kl: Floats | None = None
-) -> Batch:
+def make_batch(groups: Sequence[Sequence[Episode]], table: Steps, config: TrainConfig) -> Batch:
     """Compute the advantages of groups of episodes under the configuration's scheme.
 
-    The scheme is told nothing but the step table; ``values`` and ``kl`` as in :func:`step_table`.
+    The scheme is told nothing but the step table, which :func:`step_table` made of the same groups.
 
     Raises:
         credit.steps.CreditError: the scheme or one of its options does not exist, or lacks a column.
     """
-    table = step_table(groups, config.invalid_action_penalty, values, kl)
     found = advantages(config.scheme, table, **config.scheme_options)
     if config.whiten_advantages:
         found = (found - found.mean()) / (found.std() + 1e-8)
-    from credit.returns import step_returns
-
     traces = [step.trace for episodes in groups for episode in episodes for step in episode.steps]
     gamma = config.scheme_options.get("gamma", 1.0)
     tokens = np.array([trace.tokens for trace in traces], dtype=np.int64)

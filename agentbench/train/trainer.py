@@ -20,7 +20,7 @@ from agentbench.episodes import Episode, to_line
 from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers
-from agentbench.train.batch import Batch, group_by_task, is_informative, make_batch, needs_values
+from agentbench.train.batch import Batch, group_by_task, is_informative, make_batch, needs_values, step_table
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import TrainConfig
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
@@ -83,10 +83,11 @@ class Trainer:
             groups, played = self._rollouts()
         metrics: Metrics = {"step": self.step + 1, **episode_metrics(played)}
         if groups:
-            with clock.phase("values"):
-                values, kl = self._values(groups), self._kl(groups)
+            with clock.phase("table"):
+                penalty = self.config.invalid_action_penalty
+                table = step_table(groups, penalty, self._values(groups), self._kl(groups))
             with clock.phase("advantage"):
-                batch = make_batch(groups, self.config, values, kl)
+                batch = make_batch(groups, table, self.config)
             metrics |= advantage_metrics(self.config.scheme, batch)
             with clock.phase("update"):
                 metrics |= self._update(batch, groups)

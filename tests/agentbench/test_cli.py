@@ -80,7 +80,7 @@ def test_comparing_two_runs(run: Run) -> None:
         (["eval", "--policy", "expret"], r"unknown policy 'expret': did you mean expert\?"),
         (["eval", "--split", "valid_unseen"], "agentbench install alfworld"),
         (["eval", "--split", "valid_unsen"], "did you mean valid_unseen"),
-        (["eval", "--split", "generated:x:3"], "generated:<seed>:<n>"),
+        (["eval", "--split", "generated:x:3"], "write generated:<seed>:<number>"),
         (["eval", "--trials", "0"], "trials: input should be greater than or equal to 1"),
         (["eval", "--workers", "0"], "workers: input should be greater than or equal to 1"),
         (["eval", "--limit", "0"], "limit: input should be greater than or equal to 1"),
@@ -106,7 +106,7 @@ def test_a_mistake_is_one_clear_line(run: Run, arguments: list[str], message: st
 
 def test_a_missing_option_value_is_explained(run: Run) -> None:
     code, _, err = run("eval", "--trials", "many")
-    assert code == 2 and "many" in err
+    assert code == 2 and "'--trials'" in err
 
 
 def test_replay_names_the_range_of_episodes(run: Run) -> None:
@@ -122,6 +122,25 @@ def test_lists_and_doctor(run: Run) -> None:
     assert "expert" in listed and "random" in listed
     code, out, _ = run("doctor")
     assert code == 0 and "agentbench install alfworld" in out and "core packages" in out
+
+
+def test_one_environment_in_detail(run: Run) -> None:
+    code, out, _ = run("envs", "alfworld", "--split", "generated:1:12")
+    assert code == 0 and "--engine" in out and "12 tasks: 2 Clean, 2 Cool" in out
+    code, out, _ = run("envs", "webshop", "--ceiling", "--split", "test")
+    assert code == 0 and re.search(r"^all +\d+ +\d+ +100.0 +100.0", out, re.MULTILINE)
+    code, _, err = run("envs", "alfworld", "--ceiling")
+    assert code == 2 and "no ceiling below 1" in err
+    assert run("envs", "--ceiling")[0] == 2
+
+
+def test_the_shop_is_evaluated_like_any_other_environment(run: Run) -> None:
+    code, out, _ = run(
+        "eval", "--env", "webshop", "--split", "test", "--limit", 12, "--policy", "rule", "--out", "shop"
+    )
+    assert code == 0 and "score" in out
+    code, text, _ = run("replay", "shop", "--episode", 0)
+    assert code == 0 and "[SEP]" in text and "> search[" in text
 
 
 def test_plan_answers_both_ways(run: Run) -> None:
