@@ -103,7 +103,7 @@ def _nodes(axes: Axes, graph: networkx.MultiDiGraph, places: dict[Any, Place]) -
         labels[node] = axes.text(*places[node], text, ha="center", va="center", fontsize=7.5, zorder=4)
     boxes = {}
     for node, label in labels.items():
-        extent = label.get_window_extent().padded(4).transformed(axes.transData.inverted())
+        extent = label.get_window_extent().padded(5).transformed(axes.transData.inverted())
         special = graph.nodes[node]["is_goal"] or graph.nodes[node]["is_start"]
         boxes[node] = axes.add_patch(
             Rectangle(
