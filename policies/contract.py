@@ -11,10 +11,21 @@ from envs.contract import Info, Task
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One past step of an episode: what was seen, and what was done then."""
+    """One past step of an episode: what was seen, and what was done then.
+
+    Attributes:
+        observation: what was seen.
+        action: what was done.
+        text: the whole answer that the policy gave then (:attr:`Response.text`).
+        admissible_actions: the actions that were offered then, or None where they could not be listed.
+        trace: what the policy gave with its answer (:attr:`Response.trace`).
+    """
 
     observation: str
     action: str
+    text: str | None = None
+    admissible_actions: Sequence[str] | None = None
+    trace: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +60,14 @@ class Response:
         text: the whole answer of a language model, where there is more than the action.
         details: whatever the policy wants recorded with the step (must be JSON).
         trace: what a trainable policy needs to judge this answer again; kept in memory only, never stored.
+        tokens: the ids that a language model sampled; they come back as :attr:`Turn.tokens`.
     """
 
     action: str
     text: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     trace: Any = None
+    tokens: tuple[int, ...] | None = None
 
 
 class Policy(Protocol):

@@ -141,7 +141,8 @@ class _Rollout:
                 trace=response.trace,
             )
         )
-        seat.history.append(Turn(seat.observation, response.action))
+        offered = None if admissible is None else tuple(admissible)
+        seat.history.append(Turn(seat.observation, response.action, response.text, offered, response.trace))
 
     def _act(self, seats: list[_Seat]) -> None:
         if not seats:

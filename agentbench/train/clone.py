@@ -23,7 +23,7 @@ def prompts_of(episode: Episode) -> Iterator[tuple[Prompt, str]]:
     for step in episode.steps:
         info = {"instruction": episode.instruction, "admissible_actions": step.admissible_actions}
         yield Prompt(task, step.observation, info, tuple(history), seed=0, trial=episode.trial), step.action
-        history.append(Turn(step.observation, step.action))
+        history.append(Turn(step.observation, step.action, step.text))
 
 
 def clone(
