@@ -60,14 +60,12 @@ class Response:
         text: the whole answer of a language model, where there is more than the action.
         details: whatever the policy wants recorded with the step (must be JSON).
         trace: what a trainable policy needs to judge this answer again; kept in memory only, never stored.
-        tokens: the ids that a language model sampled; they come back as :attr:`Turn.tokens`.
     """
 
     action: str
     text: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     trace: Any = None
-    tokens: tuple[int, ...] | None = None
 
 
 class Policy(Protocol):
@@ -83,3 +81,17 @@ class Policy(Protocol):
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt: a list of the same length and order."""
+
+
+class KnownPolicy(Policy, Protocol):
+    """A policy that can say how likely each of its answers is. Needed for exact advantages and policy gradients."""
+
+    @property
+    def is_markov(self) -> bool:
+        """Whether its answers depend on the prompt's ``info`` alone: on no observation, no history, no trial."""
+
+    def probabilities(self, prompt: Prompt) -> Sequence[float] | None:
+        """Return the chance of each action of ``info["admissible_actions"]``, in that order; they sum to 1.
+
+        None where this prompt's answer is not one of them.
+        """
