@@ -28,6 +28,7 @@ class MixedPolicy:
     """
 
     name = "mixed"
+    is_markov = False  # the policies that it asks remember the episode
 
     def __init__(self, policy: Policy, share: float = 0.5) -> None:
         if not 0.0 <= share <= 1.0:
@@ -53,12 +54,31 @@ class MixedPolicy:
             for prompt, draw, chance in zip(prompts, draws, is_random, strict=True)
         ]
 
+    def probabilities(self, prompt: Prompt) -> list[float] | None:
+        """Return the chance of each admissible action; None where the other policy's action is not among them.
+
+        The other policy is taken to draw nothing at random, as the expert and the rule agent do.
+        """
+        actions = list(_admissible(prompt))
+        chances = [self.share / len(actions)] * len(actions)
+        if self.share < 1:
+            chosen = self.policy.act([prompt])[0].action
+            if chosen not in actions:
+                return None
+            chances[actions.index(chosen)] += 1 - self.share
+        return chances
+
 
 def _any(prompt: Prompt, draw: np.random.Generator) -> str:
-    actions = prompt.info.get("admissible_actions")
+    actions = _admissible(prompt)
+    return str(actions[int(draw.integers(len(actions)))])
+
+
+def _admissible(prompt: Prompt) -> Sequence[str]:
+    actions: Sequence[str] | None = prompt.info.get("admissible_actions")
     if not actions:
         raise UserError(
             f"policy 'mixed' needs a list of admissible actions, and task {prompt.task.name} gives none: "
             "choose another policy for this environment"
         )
-    return str(actions[int(draw.integers(len(actions)))])
+    return actions

@@ -109,6 +109,16 @@ def _mixed(argument: str, environment: str) -> Policy:
     return MixedPolicy(_of_environment("mixed", {**RULES, **EXPERTS}, environment), share)
 
 
+def _guided(argument: str, environment: str) -> Policy:
+    from policies.guided import GuidedPolicy
+
+    try:
+        weight = float(argument or 10)
+    except ValueError:
+        raise UserError(f"policy 'guided' takes the weight of the solution's actions, got {argument!r}") from None
+    return GuidedPolicy(weight)
+
+
 def _replay(argument: str, environment: str) -> Policy:
     from policies.replay import ReplayPolicy
 
@@ -161,6 +171,7 @@ POLICIES: dict[str, PolicyEntry] = {
         PolicyEntry("expert", "a hand-written agent that sees only what any agent sees (alfworld)", _expert),
         PolicyEntry("rule", "a simple rule agent, a floor for every other (webshop)", _rule),
         PolicyEntry("mixed", "the expert (or rule) agent with a share of random actions: mixed:0.5", _mixed),
+        PolicyEntry("guided", "random, with the solution's own actions more likely: guided:10", _guided),
         PolicyEntry(
             "scorer", "a small network over admissible actions, untrained (give the folder of a trained one)", _scorer
         ),

@@ -42,6 +42,7 @@ class ScorerPolicy:
     """
 
     name = "scorer"
+    is_markov = False  # its features look at the history
 
     def __init__(self, seed: int = 0, temperature: float = 1.0, word_size: int = 24, hidden: int = 128) -> None:
         if temperature < 0:
@@ -85,6 +86,16 @@ class ScorerPolicy:
             chosen = float(own[index])
             responses.append(Response(actions[index], details={"log_prob": chosen}, trace=Choice(one, index, chosen)))
         return responses
+
+    def probabilities(self, prompt: Prompt) -> list[float]:
+        """Return the chance of each admissible action."""
+        batch = collate([features(prompt, choices(prompt))], self._device)
+        with torch.no_grad():
+            log_probs = self._tempered(self.network(batch)[0], batch).double()
+        if self.temperature == 0:
+            return [float(place == int(log_probs.argmax())) for place in range(len(log_probs))]
+        chances = log_probs.exp()
+        return [float(chance) for chance in chances / chances.sum()]
 
     def trace(self, prompt: Prompt, action: str) -> Choice | None:
         """Return the trace of an action that somebody else took, or None if it is not among the choices."""
