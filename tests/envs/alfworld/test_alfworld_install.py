@@ -82,7 +82,7 @@ def test_damaged_and_foreign_games_are_named_and_the_rest_goes_in(tmp_path: Path
     with pytest.raises(UserError, match="2 games or parts were left out"):
         install(str(tree), lines.append)
     assert f"{foreign.name}: wrong digest: not the official game of this split" in lines
-    assert any(line.startswith(f"{GAMES[0].name}: not valid JSON") for line in lines)
+    assert any(line.startswith(f"{GAMES[0].name}/game.tw-pddl: not valid JSON") for line in lines)
     assert installed() == [GAMES[1].name] and installed("train") == [GAMES[2].name]
     (tree / GAMES[0].name / "game.tw-pddl").write_text(official_text(GAMES[0]))
     (tree / foreign.name / "game.tw-pddl").unlink()
