@@ -31,7 +31,7 @@ from credit.transitions import Success, Transitions, distances_to_goal, transiti
 @scheme(
     needs=("state", "next_state", "terminated"),
     compares=("group", "state"),
-    claims=("local",),
+    claims=("zero_without_reward", "local"),
     compat={
         "verl-agent": {
             "weighting": "rows",

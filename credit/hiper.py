@@ -34,6 +34,7 @@ Stream = Literal["low", "high", "term"]
 
 @scheme(
     needs=("switch", "terminated", "value_low", "value_high"),
+    claims=("local",),
     compat={"verl-agent": {"keep_penalty": -0.3, "invalid_penalty": 0.1, "keep_consistency_penalty": -0.3}},
 )
 def hiper(

@@ -60,14 +60,15 @@ def transitions(
         grouping: equal states are a node, or also states with similar text (see :mod:`credit.similarity`).
         similarity_threshold: least similarity of two texts.
     """
-    state = np.concatenate([steps.column("state"), steps.column("next_state")])
-    group = np.tile(steps.group, 2)
+    # row by row, the state before the action and the state after it: the order in which similar texts are merged
+    state = np.stack([steps.column("state"), steps.column("next_state")], axis=1).ravel()
+    group = np.repeat(steps.group, 2)
     if grouping == "similarity":
         state = merge_similar(steps, state, group, similarity_threshold)
-    at_goal = np.concatenate([np.zeros(len(steps), dtype=np.bool_), succeeded(steps, success)])
+    at_goal = np.zeros(len(state), dtype=np.bool_)
+    at_goal[1::2] = succeeded(steps, success)
     nodes = Groups.by(group, np.where(at_goal, 0, state), at_goal)
-    source, target = np.split(nodes.code, 2)
-    return Transitions(source, target, Groups.by(group[nodes.first]), at_goal[nodes.first])
+    return Transitions(nodes.code[::2], nodes.code[1::2], Groups.by(group[nodes.first]), at_goal[nodes.first])
 
 
 def distances_to_goal(graph: Transitions) -> FloatArray:

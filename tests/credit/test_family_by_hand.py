@@ -334,3 +334,16 @@ def test_mars_sums_over_the_agents_own_turns(team):
     z = 0.5 / sqrt(0.5)
     close(mars(team), [0, -z, 0, z, 0, -z])
     close(mars(team, unique_values=False, epsilon=0.0), [0, -1 / sqrt(3), 0, 2 / sqrt(3), 0, -1 / sqrt(3)])
+
+
+def test_graphgpo_merges_states_with_similar_texts():
+    room = "You are in the middle of a room. Looking quickly around you, you see a drawer {}."
+    steps = steps_of(
+        episode("g", "X", [room.format(1), "q", "w"], [0, 1], won=True),
+        episode("g", "Y", [room.format(2), "r"], [0]),
+    )
+    only_steps = {"episode_weight": 0.0, "normalize": "mean"}
+    close(graphgpo(steps, **only_steps), [0, 0, 0])  # every state is left once
+    # merged, the room is 2 from the goal and r, from which it was never reached, 3
+    half = (10 * 0.1 - 10 * 0.1**3) / 2
+    close(graphgpo(steps, grouping="similarity", **only_steps), [half, 0, -half])
