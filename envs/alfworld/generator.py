@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import overload
 
 from envs.alfworld.engine import Engine
@@ -96,7 +97,7 @@ def parse_split(split: str) -> GeneratedGames:
 
 @dataclass(frozen=True)
 class GeneratedGames(Sequence[Game]):
-    """The first ``number`` games of a series; nothing is kept, asking again makes a game again."""
+    """The first ``number`` games of a series; made when asked for, and only a few are kept."""
 
     seed: int
     number: int
@@ -112,4 +113,8 @@ class GeneratedGames(Sequence[Game]):
     def __getitem__(self, index: int | slice) -> Game | list[Game]:
         if isinstance(index, slice):
             return [generate(self.seed, i, self.difficulty) for i in range(*index.indices(self.number))]
-        return generate(self.seed, range(self.number)[index], self.difficulty)
+        return _kept(self.seed, range(self.number)[index], self.difficulty)
+
+
+_kept = lru_cache(maxsize=64)(generate)
+"""The games made last: a group of episodes asks for the same one again and again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from envs.alfworld.engine import NOTHING_HAPPENS, Action, Engine
@@ -56,29 +56,28 @@ class Player(Protocol):
         """Release what is held outside of Python."""
 
 
+@lru_cache(maxsize=32)
+def _engine(game: Game) -> Engine:
+    """Return the game's engine, which no episode changes: those of the games played last are shared."""
+    return Engine(game)
+
+
 class FastPlayer:
-    """The fast engine, with the engines of the games played last."""
+    """The fast engine."""
 
     version = f"fast {RULES_VERSION}"
-    _KEPT = 16
 
     def __init__(self) -> None:
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._engine: Engine
         self._state: State
         self._commands: dict[str, Action]
 
     def start(self, key: str, game: Game) -> Turn:
         """Begin a game."""
-        if key not in self._engines:
-            try:
-                self._engines[key] = Engine(game)
-            except BadGameError as error:
-                raise UserError(f"game {game.name} cannot be played: {error}") from error
-            if len(self._engines) > self._KEPT:
-                self._engines.popitem(last=False)
-        self._engines.move_to_end(key)
-        self._engine = self._engines[key]
+        try:
+            self._engine = _engine(game)
+        except BadGameError as error:
+            raise UserError(f"game {game.name} cannot be played: {error}") from error
         return self._turn(self._engine.start, self._engine.introduction)
 
     def act(self, command: str) -> Turn:

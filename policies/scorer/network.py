@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.scorer.relations import ACTION_FEATURES, STATE_FEATURES, VERBS, WORDS, Features
+from policies.scorer.reading import VERBS, WORDS
+from policies.scorer.relations import ACTION_FEATURES, STATE_FEATURES, Features
 
 
 @dataclass(frozen=True, slots=True)

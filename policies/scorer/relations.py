@@ -3,12 +3,13 @@
 Nothing here knows a benchmark. An action is read as a verb and up to two phrases (``take`` / ``mug 1`` / ``desk 2``;
 ``click`` / ``large``); its features say which of their words stand in the task and in the observation, whether and how
 long ago the action or its phrases occurred in the episode, and what was seen the last time.
+
+Most of a decision is like the one before: what depends on the actions on offer and the task alone is kept, and only
+the actions and phrases that occurred before are looked at one by one.
 """
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,35 +17,15 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from policies.contract import Prompt, Turn
+from policies.contract import Prompt
+from policies.scorer.past import Past, past_of
+from policies.scorer.reading import VERBS, Phrase, content_words, in_sight, in_task, parse, task_words
 
-VERBS, WORDS = 64, 4096
-"""Number of hash buckets for verbs and for words."""
-MAX_TASK_WORDS = 24
-"""Words of the task that are looked at; later ones are passed over."""
 ACTION_FEATURES = 28
 STATE_FEATURES = 4
 
-_JOINTS = frozenset(("from", "to", "with", "in", "on", "into", "onto", "under", "at", "using"))
-_STOP = _JOINTS | frozenset(("a", "an", "the", "and", "or", "it", "is", "some", "of", "you", "your", "for", "that"))
-_TOKEN = re.compile(r"[a-z0-9]+")
-
-Phrase = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """An action, taken apart.
-
-    Attributes:
-        verb: bucket of the first word, in [0, VERBS).
-        phrases: first and last phrase; the same one twice if there is only one, empty ones if none.
-        words: bucket of the first word of each phrase, in [0, WORDS); 0 for an empty phrase.
-    """
-
-    verb: int
-    phrases: tuple[Phrase, Phrase]
-    words: tuple[int, int]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,98 +50,52 @@ class Features:
     relations: npt.NDArray[np.float32]
 
 
-def bucket(word: str, buckets: int) -> int:
-    """Hash a word into [1, buckets): the same in every process."""
-    return 1 + zlib.crc32(word.encode()) % (buckets - 1)
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The actions of a decision and their phrases, apart from what happened before.
+
+    Attributes:
+        verbs: int64, shape (actions,).
+        words: int64, shape (actions, 2).
+        actions: float32, shape (actions, 8), see :func:`_relations`.
+        phrases: float32, shape (phrases, 10), see :func:`_phrases`.
+        first, last: int64, shape (actions,): rows of the actions' phrases.
+        places: the row of each phrase.
+        rows: the row of each action.
+        offered: float32, shape (VERBS,): number of actions with each verb.
+    """
+
+    verbs: Integers
+    words: Integers
+    actions: Floats
+    phrases: Floats
+    first: Integers
+    last: Integers
+    places: dict[Phrase, int]
+    rows: dict[str, int]
+    offered: Floats
 
 
-@lru_cache(maxsize=200_000)
-def parse(action: str) -> Parsed:
-    """Take an action apart: ``verb phrase``, ``verb phrase joint phrase`` or ``verb[phrase]``."""
-    tokens = _TOKEN.findall(action.lower())
-    if not tokens:
-        return Parsed(0, ((), ()), (0, 0))
-    phrases: list[list[str]] = [[]]
-    for token in tokens[1:]:
-        if token in _JOINTS:
-            phrases.append([])
-        else:
-            phrases[-1].append(token)
-    found = [tuple(phrase) for phrase in phrases if phrase] or [()]
-    first, last = found[0], found[-1]
-    words = tuple(bucket(phrase[0], WORDS) if phrase else 0 for phrase in (first, last))
-    return Parsed(bucket(tokens[0], VERBS), (first, last), (words[0], words[1]))
-
-
-@lru_cache(maxsize=50_000)
-def content_words(text: str) -> frozenset[str]:
-    """Return the words of a text that mean something: no numbers, no function words."""
-    return frozenset(token for token in _TOKEN.findall(text.lower()) if token not in _STOP and not token.isdigit())
-
-
-@lru_cache(maxsize=20_000)
-def _task(instruction: str) -> tuple[dict[str, float], npt.NDArray[np.int64]]:
-    """Return where each word of the task stands (in (0, 1]), and the buckets of its words."""
-    tokens = [token for token in _TOKEN.findall(instruction.lower()) if token not in _STOP]
-    places: dict[str, float] = {}
-    for place, token in enumerate(tokens):
-        places.setdefault(token, (place + 1) / len(tokens))
-    buckets = np.zeros(MAX_TASK_WORDS, np.int64)
-    for place, token in enumerate(tokens[:MAX_TASK_WORDS]):
-        buckets[place] = bucket(token, WORDS)
-    return places, buckets
-
-
-@lru_cache(maxsize=200_000)
-def _in_task(phrase: Phrase, instruction: str) -> tuple[float, float]:
-    """Return the share of a phrase's words that stand in the task (numbers do not count), and where the last does."""
-    task, _ = _task(instruction)
-    words = [word for word in phrase if not word.isdigit()]
-    share = sum(word in task for word in words) / len(words) if words else 0.0
-    return share, max((task.get(word, 0.0) for word in phrase), default=0.0)
-
-
-@lru_cache(maxsize=200_000)
-def _in_sight(observation: str, besides: Phrase, instruction: str) -> float:
-    """Return how many words of the task the observation has, apart from those of a phrase."""
-    task, _ = _task(instruction)
-    return float(sum(word in task for word in content_words(observation).difference(besides)))
-
-
-class _Past:
-    """What happened in the episode so far, gathered in one pass over its turns."""
-
-    def __init__(self, prompt: Prompt, instruction: str) -> None:
-        self.now = len(prompt.history)
-        self.actions: dict[str, tuple[int, int]] = {}
-        self.phrases: dict[Phrase, tuple[int, int]] = {}
-        self.firsts: dict[Phrase, int] = {}
-        self.seen: dict[Phrase, float] = {}
-        self.verbs = [0] * VERBS
-        self.task_verbs = [0] * VERBS
-        self.last = Parsed(0, ((), ()), (0, 0))
-        for when, turn in enumerate(prompt.history):
-            last_turn = when + 1 == self.now
-            after = prompt.observation if last_turn else prompt.history[when + 1].observation
-            parsed = self.last = parse(turn.action)
-            self._count(turn, parsed, when)
-            first, last = parsed.phrases
-            if after != turn.observation and _in_task(first, instruction)[0] > 0:
-                self.task_verbs[parsed.verb] += 1
-                self.firsts[first] = parsed.verb
-            if last:
-                self.seen[last] = _in_sight(after, last, instruction)
-
-    def _count(self, turn: Turn, parsed: Parsed, when: int) -> None:
-        self.verbs[parsed.verb] += 1
-        self.actions[turn.action] = (self.actions.get(turn.action, _NEVER)[0] + 1, when)
-        first, last = parsed.phrases
-        self.phrases[first] = (self.phrases.get(first, _NEVER)[0] + 1, when)
-        if last != first:
-            self.phrases[last] = (self.phrases.get(last, _NEVER)[0] + 1, when)
-
-
-_NEVER = (0, -1)
+@lru_cache(maxsize=4096)
+def _offer(actions: tuple[str, ...], instruction: str) -> Offer:
+    parsed = [parse(action) for action in actions]
+    places: dict[Phrase, int] = {}
+    for each in parsed:
+        for phrase in each.phrases:
+            places.setdefault(phrase, len(places))
+    first = np.array([places[each.phrases[0]] for each in parsed], np.int64)
+    last = np.array([places[each.phrases[1]] for each in parsed], np.int64)
+    mentions = np.bincount(first, minlength=len(places)) + np.bincount(last[last != first], minlength=len(places))
+    about = np.zeros((len(places), 10), np.float32)
+    about[:, :2] = [in_task(phrase, instruction) for phrase in places]
+    about[:, 9] = np.minimum(mentions, 8) / 8
+    alone = np.zeros((len(actions), 8), np.float32)
+    alone[:, 6] = first != last
+    verbs = np.fromiter((each.verb for each in parsed), np.int64, len(parsed))
+    words = np.array([each.words for each in parsed], np.int64)
+    rows = {action: row for row, action in enumerate(actions)}
+    offered = np.bincount(verbs, minlength=VERBS).astype(np.float32)
+    return Offer(verbs, words, alone, about, first, last, places, rows, offered)
 
 
 def features(prompt: Prompt, actions: Sequence[str]) -> Features:
@@ -169,64 +104,45 @@ def features(prompt: Prompt, actions: Sequence[str]) -> Features:
     The task's text is ``info["instruction"]``.
     """
     instruction: str = prompt.info["instruction"]
-    _, task_words = _task(instruction)
-    past = _Past(prompt, instruction)
-    parsed = [parse(action) for action in actions]
-    offered = [0] * VERBS
-    mentions: dict[Phrase, int] = {}
-    for each in parsed:
-        offered[each.verb] += 1
-        first, last = each.phrases
-        mentions[first] = mentions.get(first, 0) + 1
-        if last != first:
-            mentions[last] = mentions.get(last, 0) + 1
-    sight = content_words(prompt.observation)
-    about = {phrase: _phrase(phrase, past, instruction, sight, count) for phrase, count in mentions.items()}
-    rows = [
-        _relations(action, each, past) + about[each.phrases[0]] + about[each.phrases[1]]
-        for action, each in zip(actions, parsed, strict=True)
-    ]
-    here = [past.now / 50, _in_sight(prompt.observation, (), instruction) / 4, len(actions) / 50, float(past.now == 0)]
-    counts = np.log1p(np.array(offered + past.verbs, np.float32))
-    return Features(
-        task_words=task_words,
-        state=np.concatenate([np.array(here, np.float32), counts, np.array(past.task_verbs, np.float32)]),
-        last_verb=past.last.verb,
-        verbs=np.fromiter((each.verb for each in parsed), np.int64, len(parsed)),
-        words=np.array([each.words for each in parsed], np.int64),
-        relations=np.array(rows, np.float32),
+    _, words = task_words(instruction)
+    past = past_of(prompt)
+    offer = _offer(tuple(actions), instruction)
+    about = _phrases(offer, past, content_words(prompt.observation))
+    relations = np.concatenate([_relations(offer, past), about[offer.first], about[offer.last]], axis=1)
+    here = [past.now / 50, in_sight(prompt.observation, (), instruction) / 4, len(actions) / 50, float(past.now == 0)]
+    verbs = np.array(past.verbs + past.task_verbs, np.float32)
+    state = np.concatenate(
+        [np.array(here, np.float32), np.log1p(offer.offered), np.log1p(verbs[:VERBS]), verbs[VERBS:]]
     )
+    return Features(words, state, past.last.verb, offer.verbs, offer.words, relations)
 
 
-def _relations(action: str, parsed: Parsed, past: _Past) -> list[float]:
-    """Describe an action as a whole: 8 numbers."""
-    times, when = past.actions.get(action, _NEVER)
-    first, last = parsed.phrases
-    return [
-        float(times > 0),
-        min(times, 4) / 4,
-        1 / (past.now - when) if times else 0.0,
-        float(parsed.verb == past.last.verb),
-        float(past.verbs[parsed.verb] > 0),
-        float(min(past.task_verbs[parsed.verb], 3)),
-        float(first != last),
-        float(past.firsts.get(first, -1) == parsed.verb),
-    ]
+def _relations(offer: Offer, past: Past) -> Floats:
+    """Describe the actions as wholes, shape (actions, 8): was it taken, how often, how long ago; was its verb used
+    last, at all, on what the task names; has it two phrases; is it what was last done with its first phrase."""
+    found = offer.actions.copy()
+    for action, (times, when) in past.actions.items():
+        if (row := offer.rows.get(action)) is not None:
+            found[row, :3] = 1.0, min(times, 4) / 4, 1 / (past.now - when)
+    found[:, 3] = offer.verbs == past.last.verb
+    found[:, 4] = np.array(past.verbs)[offer.verbs] > 0
+    found[:, 5] = np.minimum(np.array(past.task_verbs)[offer.verbs], 3)
+    for phrase, verb in past.firsts.items():
+        if (place := offer.places.get(phrase)) is not None:
+            found[:, 7] += (offer.first == place) & (offer.verbs == verb)
+    return found
 
 
-def _phrase(phrase: Phrase, past: _Past, instruction: str, sight: frozenset[str], mentions: int) -> list[float]:
-    """Describe a phrase of an action: 10 numbers."""
-    share, place = _in_task(phrase, instruction)
-    seen, when = past.phrases.get(phrase, _NEVER)
-    return [
-        share,
-        place,
-        sum(word in sight for word in phrase) / max(1, len(phrase)),
-        float(seen > 0),
-        min(seen, 6) / 6,
-        1 / (past.now - when) if seen else 0.0,
-        float(phrase in past.last.phrases),
-        min(past.seen.get(phrase, 0.0), 3.0),
-        float(phrase in past.firsts),
-        min(mentions, 8) / 8,
-    ]
+def _phrases(offer: Offer, past: Past, sight: frozenset[str]) -> Floats:
+    """Describe the phrases of the actions, shape (phrases, 10): share of its words in the task, and where; share in
+    sight; was it used, how often, how long ago, just now; how much of the task was seen there; was it changed; how
+    many of the actions name it."""
+    found = offer.phrases.copy()
+    found[:, 2] = [sum(map(sight.__contains__, phrase)) / max(1, len(phrase)) for phrase in offer.places]
+    for phrase, (times, when) in past.phrases.items():
+        if (place := offer.places.get(phrase)) is not None:
+            seen = min(past.seen.get(phrase, 0.0), 3.0)
+            found[place, 3:9] = (
+                1.0, min(times, 6) / 6, 1 / (past.now - when), phrase in past.last.phrases, seen, phrase in past.firsts,
+            )  # fmt: skip
+    return found
