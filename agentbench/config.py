@@ -22,12 +22,14 @@ class EvaluateConfig(BaseModel):
     split: str | None = Field(None, description="set of tasks; None for the environment's own default")
     env_options: dict[str, Any] = Field(default_factory=dict, description="further options of the environment")
     policy: str = "random"
+    policy_options: dict[str, Any] = Field(default_factory=dict, description="options of the policy")
     trials: int = Field(1, ge=1, description="times each task is played")
     seed: int = Field(0, ge=0)
     tasks: list[str] | None = Field(None, description="ids or names of the tasks to play; None for all")
     limit: int | None = Field(None, ge=1, description="play only this many tasks, drawn with the seed")
 
-    workers: int = Field(1, ge=1, le=512)
+    workers: int = Field(1, ge=1, le=512, description="episodes at the same time")
+    inline: bool = Field(False, description="environments in this process: no supervision, for quick ones of ours")
     step_timeout: float = Field(60.0, gt=0, description="seconds")
     episode_timeout: float = Field(600.0, gt=0, description="seconds of environment time")
     start_timeout: float = Field(120.0, gt=0, description="seconds")

@@ -93,7 +93,7 @@ def evaluate(
     name = policy if isinstance(policy, str) else policy.name
     config = check_config(env=env, policy=name, split=split, **settings)
     environment = make_environment(config)
-    actor = make_policy(policy, environment=config.env) if isinstance(policy, str) else policy
+    actor = _make_actor(policy, config)
     tasks = choose_tasks(environment, config)
     folder = Path(out) if out is not None else default_folder(config, environment)
     identity = run_identity(config, environment, actor, tasks)
@@ -108,6 +108,14 @@ def evaluate(
         _play_missing(writer, jobs, actor, config, environment, on_progress)
         writer.close_tables()
     return Result(open_run(folder), tuple(environment.notes))
+
+
+def _make_actor(policy: str | Policy, config: EvaluateConfig) -> Policy:
+    if isinstance(policy, str):
+        return make_policy(policy, environment=config.env, options=config.policy_options)
+    if config.policy_options:
+        raise UserError("policy_options are for a policy by name: make this one with its options")
+    return policy
 
 
 def _play_missing(
@@ -134,8 +142,12 @@ def _play_missing(
     report()
     options = PlayOptions(**config.model_dump(include=set(PlayOptions.__dataclass_fields__)))
     recipe = Recipe(find(config.env), environment_options(config))
-    with Workers(recipe, start_timeout=config.start_timeout) as workers:
-        play(workers, policy, missing, options, finished)
+    with Workers(recipe, inline=config.inline, start_timeout=config.start_timeout) as workers:
+        try:
+            play(workers, policy, missing, options, finished)
+        finally:
+            if usage := getattr(policy, "usage", None):
+                log.info("%s", usage)
 
 
 def make_environment(config: EvaluateConfig) -> TextEnv:

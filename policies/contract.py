@@ -69,7 +69,11 @@ class Response:
 
 
 class Policy(Protocol):
-    """Who acts. A policy keeps nothing from one call to the next that could change an answer."""
+    """Who acts. A policy keeps nothing from one call to the next that could change an answer.
+
+    A policy that waits for something outside the program (a server) also has ``concurrency``, a number: ``act`` is
+    then called with one prompt at a time, from so many threads at once.
+    """
 
     @property
     def name(self) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from envs.errors import UserError, unknown
 from policies.contract import Policy
@@ -18,31 +19,52 @@ class PolicyEntry:
         name: short name, as on the command line.
         summary: one line for people.
         factory: makes the policy from what stands after the colon of ``name:argument`` (empty without a
-            colon) and the name of the environment that it will play.
+            colon), the name of the environment that it will play, and the options by name.
+        options: the names of the options that it takes (``temperature``).
     """
 
     name: str
     summary: str
-    factory: Callable[[str, str], Policy]
+    factory: Callable[..., Policy]
+    options: tuple[str, ...] = ()
 
 
-def make_policy(spec: str, *, environment: str) -> Policy:
+def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | None = None) -> Policy:
     """Make a policy from ``name`` or ``name:argument``.
 
     Args:
         spec: one of :data:`POLICIES`, with its argument where it takes one (``replay:results/my-run``); or the
             folder of a trained policy, or of the run that trained it.
         environment: short name of the environment that it will play (``alfworld``).
+        options: the policy's options by name (:attr:`PolicyEntry.options`).
 
     Raises:
-        UserError: unknown name, a missing or needless argument, or no such policy for this environment.
+        UserError: unknown name or option, a missing or needless argument, or no such policy for this environment.
     """
+    options = options or {}
     if _is_saved(Path(spec)):
+        _check_options(spec, options, ())
         return load_policy(Path(spec))
     name, _, argument = spec.partition(":")
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
-    return POLICIES[name].factory(argument, environment)
+    entry = POLICIES[name]
+    _check_options(name, options, entry.options)
+    return entry.factory(argument, environment, **options)
+
+
+def options_of(spec: str) -> tuple[str, ...]:
+    """Return the names of the options that the policy ``name`` or ``name:argument`` takes; none for an unknown one."""
+    entry = POLICIES.get(spec.partition(":")[0])
+    return () if entry is None else entry.options
+
+
+def _check_options(name: str, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for option in options:
+        if not known:
+            raise UserError(f"policy {name!r} takes no options, got {option!r}")
+        if option not in known:
+            raise unknown(f"option of policy {name!r}:", option, known)
 
 
 def load_policy(folder: Path) -> Policy:

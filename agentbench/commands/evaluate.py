@@ -17,7 +17,8 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="set of tasks; default: the environment's own")] = None,
     policy: Annotated[str, typer.Option(help="who acts; 'agentbench policies' lists them")] = "random",
     trials: Annotated[int, typer.Option(help="times each task is played")] = 1,
-    workers: Annotated[int, typer.Option(help="worker processes")] = 2,
+    workers: Annotated[int, typer.Option(help="episodes at the same time, each in a process of its own")] = 2,
+    inline: Annotated[bool, typer.Option(help="play in this process: less work, but no supervision")] = False,
     seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder of the run [results/<env>-<split>-<policy>]")] = None,
     limit: Annotated[int | None, typer.Option(help="play only this many tasks, drawn with the seed")] = None,
@@ -31,11 +32,14 @@ def evaluate(
     """Evaluate a policy on the tasks of an environment, and store every step.
 
     The same command after an interruption goes on where it stopped. Any other --name value is an option of the
-    environment (--max-steps 30, --engine textworld).
+    policy (--base-url http://localhost:8000/v1) or of the environment (--max-steps 30, --engine textworld).
     """
     from agentbench.commands.options import parse_extra
     from agentbench.commands.show import print_runs
+    from policies.registry import options_of
 
+    extra = parse_extra(context.args)
+    of_policy = {name: extra.pop(name) for name in options_of(policy) if name in extra}
     settings: dict[str, Any] = {
         "split": split,
         "trials": trials,
@@ -43,7 +47,9 @@ def evaluate(
         "seed": seed,
         "limit": limit,
         "tasks": task,
-        "env_options": parse_extra(context.args),
+        "env_options": extra,
+        "policy_options": of_policy,
+        "inline": inline,
         "step_timeout": step_timeout,
         "episode_timeout": episode_timeout,
         "memory_limit": memory_limit,

@@ -1,7 +1,8 @@
 """Play episodes: whoever is ready acts next, in the largest batch that is ready.
 
-Episodes are independent: a slow environment holds up nobody but itself. An episode whose worker hangs, dies,
-grows too large or raises is played again from its start in a fresh worker; after :attr:`PlayOptions.attempts`
+Episodes are independent: a slow environment holds up nobody but itself, and nor does a slow answer of a policy that
+has a ``concurrency``: such a policy is asked for each prompt on its own, in threads. An episode whose worker hangs,
+dies, grows too large or raises is played again from its start in a fresh worker; after :attr:`PlayOptions.attempts`
 tries its outcome is ``error``, never ``failure``: the agent was not judged.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 from agentbench.episodes import Episode, Step, clean_text
 from agentbench.provenance import stable_seed
+from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import Worker, WorkerFailure, Workers, ready
 from envs.contract import Info, Task
 from envs.errors import UserError
@@ -50,9 +52,9 @@ class PlayOptions:
     attempts: int = 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Seat:
-    """One worker and the episode it is playing, if any."""
+    """One worker and the episode it is playing, if any; ``thinking`` while the policy is asked in a thread."""
 
     worker: Worker
     starting: bool = True
@@ -62,6 +64,7 @@ class _Seat:
     observation: str = ""
     info: Info = field(default_factory=dict)
     response: Response | None = None
+    thinking: bool = False
     seconds: float = 0.0
     asked: float = 0.0
 
@@ -77,6 +80,8 @@ class _Rollout:
         self.finished: list[Episode] = []
         self.checked_memory = time.monotonic()
         self.seats: list[_Seat] = []
+        threads = min(getattr(policy, "concurrency", 0), options.workers)
+        self.calls: Calls[_Seat] | None = Calls(self._ask_policy, threads) if threads else None
         for _ in range(min(options.workers, len(self.waiting))):
             self._take_seat()
 
@@ -85,11 +90,11 @@ class _Rollout:
     def turn(self) -> None:
         """Wait for whoever is ready, let the policy act for all of them, hand out waiting jobs."""
         now = time.monotonic()
-        nearest = min(seat.worker.deadline for seat in self.seats)
-        by_worker = {seat.worker: seat for seat in self.seats}
+        asked = {seat.worker: seat for seat in self.seats if not seat.thinking}
+        nearest = min((worker.deadline for worker in asked), default=now + 1.0)
         acting = []
-        for worker in ready(by_worker, min(1.0, max(0.0, nearest - now))):
-            seat = by_worker[worker]
+        for worker in ready(asked, min(1.0, max(0.0, nearest - now)), self.calls):
+            seat = asked[worker]
             try:
                 if self._take_reply(seat):
                     acting.append(seat)
@@ -145,15 +150,30 @@ class _Rollout:
         seat.history.append(Turn(seat.observation, response.action, response.text, offered, response.trace))
 
     def _act(self, seats: list[_Seat]) -> None:
-        if not seats:
+        """Ask the policy for those that are ready; hand on the answers that are there."""
+        if self.calls is None:
+            answers = act(self.policy, [self._prompt(seat) for seat in seats]) if seats else []
+            for seat, answer in zip(seats, answers, strict=True):
+                self._answered(seat, answer)
             return
-        for seat, answer in zip(seats, act(self.policy, [self._prompt(seat) for seat in seats]), strict=True):
-            if isinstance(answer, str):
-                self._finish(seat, "error", answer)
-                self._next_job(seat)
-            else:
-                seat.response = answer
-                self._ask(seat, "step", answer.action)
+        for seat in seats:
+            seat.thinking = True
+            self.calls.submit(seat, self._prompt(seat))
+        for seat, answer in self.calls.take():
+            seat.thinking = False
+            if seat in self.seats:  # else its worker was replaced meanwhile, and its episode is played again
+                self._answered(seat, answer)
+
+    def _ask_policy(self, prompt: Prompt) -> Response | str:
+        return act(self.policy, [prompt])[0]
+
+    def _answered(self, seat: _Seat, answer: Response | str) -> None:
+        if isinstance(answer, str):
+            self._finish(seat, "error", answer)
+            self._next_job(seat)
+        else:
+            seat.response = answer
+            self._ask(seat, "step", answer.action)
 
     def _prompt(self, seat: _Seat) -> Prompt:
         assert seat.job is not None
@@ -269,7 +289,9 @@ class _Rollout:
         self.seats.remove(seat)
 
     def close(self) -> None:
-        """End every worker that is still at work."""
+        """End every worker that is still at work, and ask the policy nothing more."""
+        if self.calls:
+            self.calls.close()
         for seat in list(self.seats):
             self._remove(seat)
 

@@ -198,8 +198,14 @@ class Workers:
         self._idle.append(worker)
 
 
-def ready(workers: Iterable[Worker], timeout: float) -> list[Worker]:
-    """Wait until a worker has a reply or has died, at most ``timeout`` seconds; return all such."""
+def ready(workers: Iterable[Worker], timeout: float, also: Any = None) -> list[Worker]:
+    """Wait until a worker has a reply or has died, at most ``timeout`` seconds; return all such.
+
+    Args:
+        workers: those that were asked.
+        timeout: seconds.
+        also: something else with a ``fileno()`` that ends the waiting when it is readable.
+    """
     local, processes = [], {}
     for worker in workers:
         if isinstance(worker, ProcessWorker):
@@ -208,4 +214,8 @@ def ready(workers: Iterable[Worker], timeout: float) -> list[Worker]:
             local.append(worker)
     if local:
         timeout = 0.0
-    return [*local, *(processes[found] for found in wait(list(processes), timeout))]  # type: ignore[index]
+    awaited: list[Any] = list(processes)
+    if also is not None:
+        awaited.append(also)
+    found = wait(awaited, timeout)
+    return [*local, *(processes[each] for each in found if each is not also)]  # type: ignore[index]
