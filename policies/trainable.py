@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -58,17 +59,33 @@ class TrainablePolicy(Policy, Protocol):
         """Everything but the weights that is needed to make this policy again (JSON)."""
 
 
-def save_policy(policy: TrainablePolicy, folder: Path) -> None:
-    """Write a policy's settings and weights to ``folder``; a reader never sees half of them (rename comes last)."""
+def save_policy(policy: TrainablePolicy, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
+    """Write a policy's settings and weights to ``folder``; a reader never sees half of them (rename comes last).
+
+    ``tensors`` are the weights where the module itself does not hold them as a whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS_FILE
     temporary = folder / f".{WEIGHTS_FILE}.part"
-    save_file({name: tensor.contiguous() for name, tensor in policy.module.state_dict().items()}, temporary)
+    tensors = policy.module.state_dict() if tensors is None else tensors
+    save_tensors(tensors, temporary)
     temporary.replace(weights)
     record = {"policy": policy.name, "settings": policy.settings(), "sha256": _sha256(weights)}
     description = folder / f".{POLICY_FILE}.part"
     description.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     description.replace(folder / POLICY_FILE)
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors.
+
+    Raises:
+        OSError: the disk is full, or broken.
+    """
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # its own class, also where the disk is to blame
+        raise OSError(f"{path.name}: {error}") from error
 
 
 def read_policy(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,9 @@ def train(
             f"about {measured['seconds'] / 60:.1f} minutes for {measured['environment_steps']} environment steps, "
             f"{measured['memory_mb']:.0f} MB of memory (measured on one small batch)"
         )
+        return
+    if int(os.environ.get("RANK", "0")) > 0:  # one of several processes: number 0 alone talks
+        run(settings, out, resume=resume)
         return
     saved = _with_dashboard(lambda report: run(settings, out, resume=resume, on_metrics=report), settings, out)
     typer.echo(f"policy: {saved}\nmetrics: {out / 'metrics.jsonl'}, curve: {out / 'curve.png'}")

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from policies.trainable import TrainablePolicy, read_policy, save_policy
+from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
+from policies.trainable import TrainablePolicy, read_policy, save_policy, save_tensors
 
 log = logging.getLogger("agentbench")
 
@@ -25,24 +26,44 @@ STATE_FILE, OPTIMIZER_FILE = "trainer.json", "optimizer.safetensors"
 
 
 def save_checkpoint(
-    folder: Path, policy: TrainablePolicy, optimizer: torch.optim.Optimizer, counters: dict[str, Any], keep: int
+    folder: Path,
+    policy: TrainablePolicy,
+    optimizer: torch.optim.Optimizer,
+    counters: dict[str, Any],
+    keep: int,
+    *,
+    writes: bool = True,
 ) -> None:
-    """Write the checkpoint of ``counters["step"]`` under ``folder`` and remove all but the ``keep`` newest."""
+    """Write the checkpoint of ``counters["step"]`` under ``folder`` and remove all but the ``keep`` newest.
+
+    Every one of several processes must call this (their parts are put together), but only one of them ``writes``.
+    Where writing fails, what was there before is left as it was.
+
+    Raises:
+        OSError: the disk is full, or broken.
+    """
+    weights = whole_weights(policy.module)
+    tensors, numbers = _flatten(optimizer)
+    if not writes:
+        return
     final = folder / f"step-{counters['step']:06d}"
     temporary = folder / f".{final.name}.part"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_policy(policy, temporary)
-    tensors, numbers = _flatten(optimizer)
-    save_file(tensors, temporary / OPTIMIZER_FILE)
-    files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-    state = {**counters, "optimizer": numbers, "files": files}
-    (temporary / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
-    for path in temporary.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    try:
+        save_policy(policy, temporary, weights)
+        save_tensors(tensors, temporary / OPTIMIZER_FILE)
+        files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        state = {**counters, "optimizer": numbers, "files": files}
+        (temporary / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        for path in [*temporary.iterdir(), temporary]:
+            _flush(path)
+    except OSError:
+        shutil.rmtree(temporary)
+        raise
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
+    _flush(folder)
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
 
@@ -61,7 +82,7 @@ def load_checkpoint(folder: Path, policy: TrainablePolicy, optimizer: torch.opti
     for path in sorted(folder.glob("step-*"), reverse=True):
         if (state := _read(path)) is not None:
             _, _, weights = read_policy(path)
-            policy.module.load_state_dict(weights)
+            load_weights(policy.module, weights)
             _restore(optimizer, load_file(path / OPTIMIZER_FILE), state.pop("optimizer"))
             return state
     return None
@@ -87,19 +108,32 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor],
     for parameter, entries in optimizer.state_dict()["state"].items():
         for name, value in entries.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{parameter}.{name}"] = value.contiguous()
+                tensors[f"{parameter}.{name}"] = whole(value)
             else:
                 numbers[f"{parameter}.{name}"] = value
     return tensors, numbers
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], numbers: dict[str, float]) -> None:
-    whole = optimizer.state_dict()
-    whole["state"] = {}
+    state = optimizer.state_dict()
+    state["state"] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, value in {**tensors, **numbers}.items():
-        parameter, _, name = key.partition(".")
-        whole["state"].setdefault(int(parameter), {})[name] = value
-    optimizer.load_state_dict(whole)
+        place, _, name = key.partition(".")
+        parameter = parameters[int(place)]
+        is_moment = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+        found = split_like(value, parameter) if is_moment else value  # type: ignore[arg-type]
+        state["state"].setdefault(int(place), {})[name] = found
+    optimizer.load_state_dict(state)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder, before anything goes on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

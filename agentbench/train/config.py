@@ -6,9 +6,10 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
+from agentbench.train.sinks import SinkName
 from envs.errors import UserError, unknown
 
 
@@ -67,8 +68,16 @@ class TrainConfig(BaseModel):
     threads: int = Field(1, ge=1, description="of torch on the processor; small networks are slower with more")
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
+    overlap: bool = Field(False, description="play the next step's rollouts during the update, with older weights")
+    shard: bool = Field(False, description="several processes: split the weights over them (FSDP2)")
+    sinks: list[SinkName] = Field(default_factory=list, description="further places for the metrics")
     keep_checkpoints: int = Field(2, ge=1)
     checkpoint_every: int = Field(10, ge=1)
+
+    @field_validator("sinks", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
 
     def loss_settings(self) -> LossSettings:
         """Return the part that the loss needs."""

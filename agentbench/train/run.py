@@ -18,6 +18,8 @@ from agentbench.train.batch import step_table
 from agentbench.train.checkpoint import newest_step
 from agentbench.train.config import TrainConfig
 from agentbench.train.curve import draw_curve
+from agentbench.train.distributed import Ranks, join, leave
+from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.trainer import Metrics, Trainer, read_metrics
 from credit.registry import advantages
 from credit.registry import find as find_scheme
@@ -41,30 +43,53 @@ def train(
         config: what to do.
         out: folder of the run; ``metrics.jsonl`` in it is the truth, ``curve.png`` its picture.
         resume: go on with the run in ``out``; without it a folder that holds a run is refused.
-        on_metrics: called after each training step.
+        on_metrics: called after each training step, in the process that writes.
 
     Raises:
         UserError: before the first rollout if the scheme cannot be computed or the folder cannot be written;
             later if the loss is no longer a number.
     """
     check_scheme(config)
+    check_sinks(config.sinks)
     policy = make_learner(config)
+    ranks = join(config.device)
+    try:
+        if ranks.rank == 0:
+            _train_and_record(config, policy, out, ranks, resume, on_metrics or (lambda _: None))
+        else:
+            Trainer(config, policy, out, ranks).run(lambda _: None)
+    finally:
+        leave(ranks)
+    return out / "policy"
+
+
+def _train_and_record(
+    config: TrainConfig,
+    policy: TrainablePolicy,
+    out: Path,
+    ranks: Ranks,
+    resume: bool,
+    on_metrics: Callable[[Metrics], None],
+) -> None:
     if not resume and (out / METRICS_FILE).exists():
         raise UserError(f"{out} holds a training run: add --resume to go on with it, or choose another --out")
-    lock = claim(out, {"kind": "train", **config.model_dump()}, {"kind": "train", **describe()})
+    settings = config.model_dump()
+    identity = {"kind": "train", **{name: value for name, value in settings.items() if name != "sinks"}}
+    lock = claim(out, identity, {"kind": "train", "sinks": config.sinks, "processes": ranks.count, **describe()})
     try:
-        trainer = Trainer(config, policy, out)
+        trainer = Trainer(config, policy, out, ranks)
         _cut_metrics(out)
+        with open_sinks(config.sinks, settings, out) as send:
 
-        def report(metrics: Metrics) -> None:
-            with (out / METRICS_FILE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(metrics) + "\n")
-            if "eval/success" in metrics or metrics["step"] == config.steps:
-                draw_curve({config.scheme: [read_metrics(out / METRICS_FILE)]}, out / CURVE_FILE)
-            if on_metrics:
+            def report(metrics: Metrics) -> None:
+                with (out / METRICS_FILE).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(metrics) + "\n")
+                send(metrics)
+                if "eval/success" in metrics or metrics["step"] == config.steps:
+                    draw_curve({config.scheme: [read_metrics(out / METRICS_FILE)]}, out / CURVE_FILE)
                 on_metrics(metrics)
 
-        trainer.run(report)
+            trainer.run(report)
     except OSError as error:
         raise UserError(
             f"cannot write to {out}: {error.strerror or error}; the last checkpoint is whole: "
@@ -72,7 +97,6 @@ def train(
         ) from error
     finally:
         lock.release()
-    return out / "policy"
 
 
 def check_scheme(config: TrainConfig) -> None:

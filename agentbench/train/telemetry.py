@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
 from agentbench.episodes import Episode
 from agentbench.train.batch import Batch
@@ -18,9 +19,16 @@ from credit.health import health
 
 
 class Clock:
-    """Seconds by phase of one training step."""
+    """Seconds by phase of one training step, and the memory it took.
 
-    def __init__(self) -> None:
+    Args:
+        device: whose peak memory is told, if it is a GPU.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = torch.device(device)
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         self._started = time.perf_counter()
         self._phases: dict[str, float] = defaultdict(float)
 
@@ -33,16 +41,20 @@ class Clock:
         finally:
             self._phases[name] += time.perf_counter() - started
 
-    def metrics(self, steps: int) -> dict[str, float]:
-        """Return the seconds in all and by phase, environment steps a second, and this process's memory in MB."""
+    def metrics(self, steps: int, tokens: int) -> dict[str, float]:
+        """Return the seconds in all and by phase, environment steps and sampled tokens a second, and memory in MB.
+
+        ``memory_mb`` is this process's resident memory, ``device_memory_mb`` the GPU's peak since the clock started.
+        """
         seconds = time.perf_counter() - self._started
-        phases = {f"seconds/{name}": round(value, 5) for name, value in self._phases.items()}
-        return {
-            "seconds": round(seconds, 4),
-            **phases,
-            "steps_per_second": round(steps / max(1e-9, seconds), 1),
-            "memory_mb": round(psutil.Process().memory_info().rss / 2**20, 1),
-        }
+        found = {f"seconds/{name}": round(value, 5) for name, value in self._phases.items()}
+        found["seconds"] = round(seconds, 4)
+        found["steps_per_second"] = round(steps / max(1e-9, seconds), 1)
+        found["tokens_per_second"] = round(tokens / max(1e-9, seconds), 1)
+        found["memory_mb"] = round(psutil.Process().memory_info().rss / 2**20, 1)
+        if self._device.type == "cuda":
+            found["device_memory_mb"] = round(torch.cuda.max_memory_allocated(self._device) / 2**20, 1)
+        return found
 
 
 def episode_metrics(episodes: Sequence[Episode]) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import shutil
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +20,14 @@ import numpy as np
 import torch
 
 from agentbench.episodes import Episode, to_line
-from agentbench.provenance import stable_seed
-from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.pool import Recipe, Workers
-from agentbench.train.batch import Batch, group_by_task, is_informative, make_batch, needs_values, step_table
+from agentbench.train.batch import Floats, make_batch, needs_values, step_table
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import TrainConfig
+from agentbench.train.distributed import ALONE, Ranks, same_start, split_weights, whole_weights
+from agentbench.train.rollouts import Played, Rollouts
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
-from agentbench.train.update import NonFiniteError, update
-from envs.contract import Task
+from agentbench.train.update import NonFiniteError, pieces, update
 from envs.errors import UserError
-from envs.registry import find, make
 from policies.trainable import TrainablePolicy, save_policy
 
 log = logging.getLogger("agentbench")
@@ -38,23 +38,36 @@ Metrics = dict[str, Any]
 class Trainer:
     """One training run in one folder.
 
+    With ``overlap`` the rollouts of the next training step are played in a thread, by a copy of the policy from before
+    this step's update: one step off-policy, which the loss's importance ratios correct for, as they are those to the
+    weights that sampled. Nothing is played ahead of a checkpoint or an evaluation, so a checkpoint holds no rollouts
+    and a resumed run plays the same ones.
+
     Args:
         config: what to do.
         policy: who learns; changed in place.
         folder: where checkpoints and the final policy go.
+        ranks: the processes that train together; number 0 alone writes.
     """
 
-    def __init__(self, config: TrainConfig, policy: TrainablePolicy, folder: Path) -> None:
+    def __init__(self, config: TrainConfig, policy: TrainablePolicy, folder: Path, ranks: Ranks = ALONE) -> None:
         torch.set_num_threads(config.threads)
-        self.config, self.policy, self.folder = config, policy, folder
+        self.config, self.policy, self.folder, self.ranks = config, policy, folder, ranks
+        self.rollouts = Rollouts(config, ranks)
         self.module = policy.module.to(config.device)
+        same_start(self.module, ranks)
+        self.reference = _frozen_copy(policy) if config.kl_coefficient else None
+        # Who plays: the policy itself, unless its weights are not whole or change in the meantime.
+        self.actor = _frozen_copy(policy) if config.shard or config.overlap else policy
+        if config.shard:
+            split_weights(self.module, config.device, ranks)
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.reference = _frozen_copy(policy) if config.kl_coefficient else None
-        self.tasks = _tasks(config.env, config.split, config.env_options)
-        self.step, self.position = 0, 0
-        self._environments: dict[str, Workers] = {}
+        self.step, self.best = 0, -1.0
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: Future[Played] | None = None
+        self._saving_seconds = 0.0
 
     # -- the loop ------------------------------------------------------------------------------------
 
@@ -71,153 +84,151 @@ class Trainer:
                 on_metrics(self.train_step())
                 if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                     self.save()
-            save_policy(self.policy, self.folder / "policy")
+            self._save_policy("policy")
         finally:
-            for workers in self._environments.values():
-                workers.__exit__()
+            self.rollouts.stop()
+            self._thread.shutdown()
+            self.rollouts.close()
 
     def train_step(self) -> Metrics:
         """Play one batch of groups, learn from it, and say what happened."""
-        clock = Clock()
+        clock = Clock(self.config.device)
         with clock.phase("rollout"):
-            groups, played = self._rollouts()
-        metrics: Metrics = {"step": self.step + 1, **episode_metrics(played)}
-        if groups:
-            with clock.phase("table"):
-                penalty = self.config.invalid_action_penalty
-                table = step_table(groups, penalty, self._values(groups), self._kl(groups))
-            with clock.phase("advantage"):
-                batch = make_batch(groups, table, self.config)
-            metrics |= advantage_metrics(self.config.scheme, batch)
-            with clock.phase("update"):
-                metrics |= self._update(batch, groups)
+            played, staleness = self._next_rollouts()
+        metrics: Metrics = {"step": self.step + 1, **episode_metrics(played.episodes), "staleness": staleness}
+        if played.groups:
+            metrics |= self._learn(played.groups, clock)
         self.step += 1
-        if self.config.eval_split and (self.step % self.config.eval_every == 0 or self.step == self.config.steps):
+        if self._is_evaluated(self.step):
             with clock.phase("evaluate"):
                 metrics |= self.evaluate()
-        return metrics | clock.metrics(sum(len(episode.steps) for episode in played))
+        return metrics | clock.metrics(played.steps, played.tokens) | {"seconds/checkpoint": self._saving_seconds}
 
     def evaluate(self) -> Metrics:
-        """Play the held-out tasks once each; the same draws every time."""
-        assert self.config.eval_split is not None
-        tasks = _tasks(self.config.env, self.config.eval_split, self.config.env_options)[: self.config.eval_tasks]
-        policy = copy.copy(self.policy)
+        """Play the held-out tasks once each, the same draws every time; keep the best policy in ``best/``."""
+        self._refresh_actor()
+        policy = copy.copy(self.actor)
         policy.temperature = self.config.eval_temperature  # type: ignore[attr-defined]
-        seed = stable_seed(self.config.seed, "evaluate")
-        episodes = self._play(policy, self.config.eval_split, [Job(task, 0) for task in tasks], seed)
-        return {f"eval/{name}": value for name, value in episode_metrics(episodes).items()}
+        found = episode_metrics(self.rollouts.evaluate(policy))
+        if found.get("success", -1.0) > self.best:
+            self.best = found["success"]
+            self._save_policy("best")
+        return {f"eval/{name}": value for name, value in found.items()} | {"eval/best": self.best}
 
     # -- parts of a step -----------------------------------------------------------------------------
 
-    def _rollouts(self) -> tuple[list[list[Episode]], list[Episode]]:
-        """Play groups until the batch is full; return those to learn from, and all that was played."""
+    def _next_rollouts(self) -> tuple[Played, int]:
+        """Return this step's rollouts and how many updates old their weights are; start the next step's if allowed."""
+        staleness = 0 if self._ahead is None else 1
+        if self._ahead is None:
+            self._refresh_actor()
+            played = self.rollouts.train(self.actor, self.step)
+        else:
+            played, self._ahead = self._ahead.result(), None
+        after = self.step + 1
+        is_boundary = after % self.config.checkpoint_every == 0 or after == self.config.steps
+        if self.config.overlap and not is_boundary and not self._is_evaluated(after):
+            self._refresh_actor()
+            self._ahead = self._thread.submit(self.rollouts.train, self.actor, after)
+        return played, staleness
+
+    def _is_evaluated(self, step: int) -> bool:
+        return bool(self.config.eval_split) and (step % self.config.eval_every == 0 or step == self.config.steps)
+
+    def _refresh_actor(self) -> None:
+        if self.actor is not self.policy:
+            self.actor.module.load_state_dict(whole_weights(self.module))
+
+    # -- learning ------------------------------------------------------------------------------------
+
+    def _learn(self, groups: Sequence[Sequence[Episode]], clock: Clock) -> Metrics:
+        """Compute the advantages of groups of episodes and update the policy."""
         config = self.config
-        wanted = config.tasks_per_step
-        kept: list[list[Episode]] = []
-        played: list[Episode] = []
-        for attempt in range(1 + config.refills):
-            tasks = [self._next_task() for _ in range(wanted - len(kept))]
-            # Around the end of an epoch a task can come twice: each draw is a group of its own.
-            seed = stable_seed(config.seed, "rollouts", self.step, attempt)
-            for number, part in enumerate(_without_repeats(tasks)):
-                jobs = [Job(task, trial) for task in part for trial in range(config.group_size)]
-                episodes = self._play(self.policy, config.split, jobs, stable_seed(seed, number))
-                played += episodes
-                groups = group_by_task(episodes)
-                kept += [group for group in groups if is_informative(group) or not config.drop_equal_groups]
-            if len(kept) >= wanted or not config.drop_equal_groups:
-                break
-        return kept, played
-
-    def _next_task(self) -> Task:
-        """Return the next task: every epoch goes through all of them in an order of its own."""
-        epoch, place = divmod(self.position, len(self.tasks))
-        order = np.random.default_rng(stable_seed(self.config.seed, "tasks", epoch)).permutation(len(self.tasks))
-        self.position += 1
-        return self.tasks[int(order[place])]
-
-    def _play(self, policy: TrainablePolicy, split: str, jobs: Sequence[Job], seed: int) -> list[Episode]:
-        config = self.config
-        if split not in self._environments:
-            recipe = Recipe(find(config.env), {**config.env_options, "split": split})
-            self._environments[split] = Workers(recipe, inline=config.workers == 0)
-        options = PlayOptions(workers=config.workers or min(len(jobs), 256), seed=seed)
-        episodes: list[Episode] = []
-        play(self._environments[split], policy, jobs, options, episodes.append)
-        return episodes
-
-    def _values(self, groups: Sequence[Sequence[Episode]]) -> Any:
-        if not needs_values(self.config.scheme):
-            return None
-        with torch.no_grad():
-            values = self.policy.likelihood(_traces(groups)).values
-        return values.double().cpu().numpy()
-
-    def _kl(self, groups: Sequence[Sequence[Episode]]) -> Any:
-        if self.reference is None or self.config.kl_in == "loss":
-            return None
-        traces = _traces(groups)
-        with torch.no_grad():
-            ours, theirs = self.policy.sampled(traces), self.reference.likelihood(traces)
-            difference = ((ours.log_probs - theirs.log_probs) * ours.mask).sum(1)
-        return self.config.kl_coefficient * difference.double().cpu().numpy()
-
-    def _update(self, batch: Batch, groups: Sequence[Sequence[Episode]]) -> dict[str, float]:
-        reference = self.reference if self.config.kl_in == "loss" else None
+        reference = self.reference if config.kl_in == "loss" else None
         try:
-            return update(self.policy, self.optimizer, batch, self.config, self.step, reference)
+            with clock.phase("table"):
+                table = step_table(groups, config.invalid_action_penalty, self._values(groups), self._kl(groups))
+            with clock.phase("advantage"):
+                batch = make_batch(groups, table, config)
+            with clock.phase("update"):
+                found = update(self.policy, self.optimizer, batch, config, self.step, reference, self.ranks)
         except NonFiniteError as error:
             path = self.folder / "failed-batch.jsonl"
-            path.write_text("".join(to_line(episode) for group in groups for episode in group), encoding="utf-8")
+            if self.ranks.rank == 0:
+                path.write_text("".join(to_line(episode) for group in groups for episode in group), encoding="utf-8")
             raise UserError(
                 f"{error}: training stopped; the batch is in {path}, the last checkpoint is untouched. "
                 "Try a lower learning_rate or max_grad_norm, or precision = 'float32'"
             ) from error
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
             raise UserError(
-                f"out of memory on {self.config.device}: lower token_budget ({self.config.token_budget}); "
+                f"out of memory on {config.device}: lower token_budget ({config.token_budget}); "
                 "the gradient stays the same"
             ) from error
+        return advantage_metrics(config.scheme, batch) | found
+
+    def _values(self, groups: Sequence[Sequence[Episode]]) -> Floats | None:
+        if not needs_values(self.config.scheme):
+            return None
+        return self._measure(groups, lambda traces: self.policy.likelihood(traces).values)
+
+    def _kl(self, groups: Sequence[Sequence[Episode]]) -> Floats | None:
+        reference = self.reference
+        if reference is None or self.config.kl_in == "loss":
+            return None
+
+        def difference(traces: list[Any]) -> torch.Tensor:
+            ours, theirs = self.policy.sampled(traces), reference.likelihood(traces)
+            return ((ours.log_probs - theirs.log_probs) * ours.mask).sum(1)
+
+        return self.config.kl_coefficient * self._measure(groups, difference)
+
+    def _measure(self, groups: Sequence[Sequence[Episode]], of: Callable[[list[Any]], torch.Tensor]) -> Floats:
+        """Measure something of every step, a token budget at a time. float64, shape (steps,)."""
+        traces = [step.trace for group in groups for episode in group for step in episode.steps]
+        tokens = np.array([trace.tokens for trace in traces], dtype=np.int64)
+        with torch.no_grad():
+            cut = pieces(np.arange(len(traces)), tokens, self.config.token_budget)
+            found = torch.cat([of([traces[row] for row in rows]) for rows in cut])
+        return found.double().cpu().numpy()
 
     # -- checkpoints ---------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
-        counters = {"step": self.step, "position": self.position}
-        folder = self.folder / "checkpoints"
-        save_checkpoint(folder, self.policy, self.optimizer, counters, self.config.keep_checkpoints)
+        started = time.perf_counter()
+        counters = {"step": self.step, "position": self.rollouts.position, "best": self.best}
+        folder, keep = self.folder / "checkpoints", self.config.keep_checkpoints
+        save_checkpoint(folder, self.policy, self.optimizer, counters, keep, writes=self.ranks.rank == 0)
+        self._saving_seconds = round(time.perf_counter() - started, 5)
 
     def resume(self) -> None:
-        """Go back to the newest whole checkpoint, if there is one."""
+        """Go back to the newest whole checkpoint, if there is one.
+
+        Raises:
+            UserError: the processes do not see the same files.
+        """
         counters = load_checkpoint(self.folder / "checkpoints", self.policy, self.optimizer)
         if counters is not None:
-            self.step, self.position = counters["step"], counters["position"]
+            self.step, self.rollouts.position, self.best = (counters[name] for name in ("step", "position", "best"))
+        if len(set(self.ranks.gather([self.step]))) > 1:
+            raise UserError(f"the processes see different checkpoints: {self.folder} must be the same disk for all")
+
+    def _save_policy(self, name: str) -> None:
+        weights = whole_weights(self.module)
+        if self.ranks.rank == 0:
+            # A folder of its own first: weights and description are of one moment whenever this is killed.
+            folder, temporary = self.folder / name, self.folder / f".{name}.part"
+            shutil.rmtree(temporary, ignore_errors=True)
+            save_policy(self.policy, temporary, weights)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
 
 
-def _tasks(env: str, split: str, options: dict[str, Any]) -> list[Task]:
-    environment = make(env, **{**options, "split": split})
-    tasks = list(environment.tasks)
-    environment.close()
-    if not tasks:
-        raise UserError(f"split {split!r} of {env!r} has no tasks")
-    return tasks
-
-
-def _without_repeats(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Split a list into lists in which no task comes twice."""
-    parts: list[list[Task]] = []
-    for task in tasks:
-        for part in parts:
-            if task not in part:
-                part.append(task)
-                break
-        else:
-            parts.append([task])
-    return parts
-
-
-def _traces(groups: Sequence[Sequence[Episode]]) -> list[Any]:
-    return [step.trace for group in groups for episode in group for step in episode.steps]
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _frozen_copy(policy: TrainablePolicy) -> TrainablePolicy:

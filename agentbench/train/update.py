@@ -13,6 +13,7 @@ import torch
 from agentbench.provenance import stable_seed
 from agentbench.train.batch import Batch
 from agentbench.train.config import TrainConfig
+from agentbench.train.distributed import ALONE, Ranks, whole
 from agentbench.train.loss import policy_loss, token_weights
 from policies.trainable import TrainablePolicy
 
@@ -38,8 +39,12 @@ def update(
     config: TrainConfig,
     step: int,
     reference: TrainablePolicy | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Improve the policy on a batch; return means of the loss's parts, the gradient's norm and the learning rate.
+
+    Every one of several processes must call this with the same batch. ``sampler_gap`` is the mean absolute difference
+    between the log-probabilities at sampling and those found now, before the first of the updates.
 
     Raises:
         NonFiniteError: the loss or its gradient is not finite; the weights were not touched by it.
@@ -54,17 +59,27 @@ def update(
             optimizer.zero_grad(set_to_none=True)
             # The weights sum to 1 over the batch; a minibatch stands for the whole, so it is scaled up to it.
             share = float((weights[rows] * torch.tensor(batch.tokens[rows])).sum())
-            for piece in pieces(rows, batch.tokens, config.token_budget):
-                parts = backward(policy, batch, piece, config, weights[piece] / share, len(rows), reference)
-                for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + value
-            norm = float(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), config.max_grad_norm))
+            parts: dict[str, float] = {}
+            for piece, scale in own_pieces(rows, batch, config, ranks):
+                found = backward(
+                    policy, batch, piece, config, scale * weights[piece] / share, scale / len(rows), reference
+                )
+                parts = {name: value + parts.get(name, 0.0) for name, value in found.items()}
+            parts = ranks.sum(parts)
+            if not math.isfinite(loss := parts["loss"] + config.value_coefficient * parts["value_loss"]):
+                raise NonFiniteError(f"the loss is {loss} at training step {step}")
+            ranks.sum_gradients(policy.module)
+            norm = float(whole(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), config.max_grad_norm)))
             if not math.isfinite(norm):
                 raise NonFiniteError(f"the gradient's norm is {norm} at training step {step}")
             optimizer.step()
             updates += 1
-            sums["grad_norm"] = sums.get("grad_norm", 0.0) + norm
-    return {name: value / updates for name, value in sums.items()} | {"learning_rate": learning_rate(config, step)}
+            gap = sums.get("sampler_gap", parts["log_ratio"])
+            sums = {name: value + sums.get(name, 0.0) for name, value in {**parts, "grad_norm": norm}.items()}
+            sums["sampler_gap"] = gap
+    gap = sums.pop("sampler_gap")
+    means = {name: value / updates for name, value in sums.items()}
+    return means | {"sampler_gap": gap, "learning_rate": learning_rate(config, step)}
 
 
 def minibatches(batch: Batch, config: TrainConfig, seed: int) -> Iterator[Rows]:
@@ -89,19 +104,38 @@ def pieces(rows: Rows, tokens: npt.NDArray[np.int64], budget: int) -> Iterator[R
     yield rows[start:]
 
 
+def own_pieces(rows: Rows, batch: Batch, config: TrainConfig, ranks: Ranks) -> list[tuple[Rows, float]]:
+    """Return this process's pieces of a minibatch, and what each counts.
+
+    Every process gets the same number of them, since those with split weights wait for each other at every one:
+    whoever has fewer fills up with pieces that count 0. Episodes stay whole where the ratio is that of an episode.
+    """
+    if config.ratio == "sequence":
+        episodes = ranks.shares(np.unique(batch.episode[rows]))
+        shares = [rows[np.isin(batch.episode[rows], own)] for own in episodes]
+    else:
+        shares = ranks.shares(rows)
+    cut = [list(pieces(share, batch.tokens, config.token_budget)) if len(share) else [] for share in shares]
+    own = [(piece, 1.0) for piece in cut[ranks.rank]]
+    return own + [(rows[:1], 0.0)] * (max(map(len, cut)) - len(own))
+
+
 def backward(
     policy: TrainablePolicy,
     batch: Batch,
     rows: Rows,
     config: TrainConfig,
     weights: torch.Tensor,
-    minibatch: int,
+    value_weight: float,
     reference: TrainablePolicy | None = None,
 ) -> dict[str, float]:
-    """Add the gradient of a piece of a minibatch of ``minibatch`` rows; return its share of the loss's parts.
+    """Add the gradient of a piece of a minibatch; return its share of the loss's parts.
 
-    Raises:
-        NonFiniteError: the loss is not finite; no gradient was added.
+    Args:
+        policy, batch, config, reference: see :func:`update`.
+        rows: the piece.
+        weights: shape (rows,): of each row's tokens in the minibatch's loss.
+        value_weight: of each row in the critic's loss.
     """
     traces = [batch.traces[row] for row in rows]
     with torch.no_grad():
@@ -123,10 +157,8 @@ def backward(
         reference=anchor,
     )
     returns = torch.as_tensor(batch.returns[rows], dtype=torch.float32, device=device)
-    value_loss = (new.values.float() - returns).square().sum() / minibatch
+    value_loss = (new.values.float() - returns).square().sum() * value_weight
     loss = parts.loss + config.value_coefficient * value_loss
-    if not torch.isfinite(loss):
-        raise NonFiniteError(f"the loss is {float(loss.detach())}")
     loss.backward()  # type: ignore[no-untyped-call]
     return {part.name: float(getattr(parts, part.name).detach()) for part in fields(parts)} | {
         "value_loss": float(value_loss.detach())

@@ -81,7 +81,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, after: int) -> 
     assert weights(whole / "policy") == weights(cut / "policy")
 
     def measured(folder: Path) -> list[dict[str, Any]]:
-        timed = ("seconds", "steps_per_second", "memory")
+        timed = ("seconds", "steps_per_second", "tokens_per_second", "memory")
         rows = read_metrics(folder / "metrics.jsonl")
         return [{name: value for name, value in row.items() if not name.startswith(timed)} for row in rows]
 
@@ -132,9 +132,9 @@ def test_sampling_and_training_agree_on_the_log_probabilities(tmp_path: Path) ->
 def test_groups_without_a_difference_are_left_out_and_refilled(tmp_path: Path) -> None:
     settings = config(drop_equal_groups=True, refills=2, env_options={"tasks": 6, "max_steps": 6})
     trainer = Trainer(settings, make_learner(settings), tmp_path)
-    groups, played = trainer._rollouts()
-    assert all(len({episode.won for episode in group}) > 1 for group in groups)
-    assert len(played) > len(groups) * settings.group_size
+    played = trainer.rollouts.train(trainer.policy, 0)
+    assert all(len({episode.won for episode in group}) > 1 for group in played.groups)
+    assert len(played.episodes) > len(played.groups) * settings.group_size
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,9 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_saved(tmp_path: Path) -> 
     with torch.no_grad():
         trainer.policy.module.value[1].bias.fill_(float("nan"))
     trainer.config = settings.model_copy(update={"value_coefficient": 1.0})
-    with pytest.raises(UserError, match=r"the loss is nan: training stopped; the batch is in .*failed-batch.jsonl"):
+    with pytest.raises(
+        UserError, match=r"the loss is nan at training step 0: training stopped; the batch is in .*failed-batch.jsonl"
+    ):
         trainer.train_step()
     assert len((tmp_path / "failed-batch.jsonl").read_text().splitlines()) == 24
 

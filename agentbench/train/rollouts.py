@@ -1,0 +1,155 @@
+"""What is played for a training step: which tasks, in which groups, and by which of several processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agentbench.episodes import Episode
+from agentbench.provenance import stable_seed
+from agentbench.rollout import Job, PlayOptions, play
+from agentbench.rollout.pool import Recipe, Workers
+from agentbench.train.batch import group_by_task, is_informative
+from agentbench.train.config import TrainConfig
+from agentbench.train.distributed import Ranks
+from envs.contract import Task
+from envs.errors import UserError
+from envs.registry import find, make
+from policies.trainable import TrainablePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """The rollouts of one training step: the groups to learn from, and all judged and unjudged episodes."""
+
+    groups: list[list[Episode]]
+    episodes: list[Episode]
+
+    @property
+    def steps(self) -> int:
+        """Number of environment steps."""
+        return sum(len(episode.steps) for episode in self.episodes)
+
+    @property
+    def tokens(self) -> int:
+        """Number of sampled tokens."""
+        return sum(step.trace.tokens for episode in self.episodes for step in episode.steps)
+
+
+class StoppedError(Exception):
+    """Rollouts were no longer wanted."""
+
+
+class Rollouts:
+    """Plays the training's tasks epoch by epoch, each in an order of its own, and the held-out ones.
+
+    Args:
+        config: what to play.
+        ranks: the processes that play together.
+
+    Attributes:
+        position: how many tasks were drawn so far.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
+        self.tasks = tasks_of(config, config.split)
+        self.position = 0
+        self._environments: dict[str, Workers] = {}
+        self._stopped = threading.Event()
+
+    def train(self, policy: TrainablePolicy, step: int) -> Played:
+        """Play groups until the batch of training step ``step`` is full.
+
+        Raises:
+            UserError: no episode could be judged.
+        """
+        config = self.config
+        wanted = config.tasks_per_step
+        kept: list[list[Episode]] = []
+        played: list[Episode] = []
+        for attempt in range(1 + config.refills):
+            tasks = [self._next_task() for _ in range(wanted - len(kept))]
+            # Around the end of an epoch a task can come twice: each draw is a group of its own.
+            seed = stable_seed(config.seed, "rollouts", step, attempt)
+            for number, part in enumerate(_without_repeats(tasks)):
+                jobs = [Job(task, trial) for task in part for trial in range(config.group_size)]
+                episodes = self._play(policy, config.split, jobs, stable_seed(seed, number))
+                played += episodes
+                groups = group_by_task(episodes)
+                kept += [group for group in groups if is_informative(group) or not config.drop_equal_groups]
+            if len(kept) >= wanted or not config.drop_equal_groups:
+                break
+        if all(episode.outcome == "error" for episode in played):
+            raise UserError(f"no episode of training step {step + 1} could be played: {played[0].error}")
+        return Played(kept, played)
+
+    def evaluate(self, policy: TrainablePolicy) -> list[Episode]:
+        """Play the held-out tasks once each; the same draws every time."""
+        assert self.config.eval_split is not None
+        tasks = tasks_of(self.config, self.config.eval_split)[: self.config.eval_tasks]
+        seed = stable_seed(self.config.seed, "evaluate")
+        return self._play(policy, self.config.eval_split, [Job(task, 0) for task in tasks], seed)
+
+    def stop(self) -> None:
+        """Have rollouts that are under way in a thread end with their next episode."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """End the workers."""
+        for workers in self._environments.values():
+            workers.__exit__()
+
+    def _next_task(self) -> Task:
+        epoch, place = divmod(self.position, len(self.tasks))
+        order = np.random.default_rng(stable_seed(self.config.seed, "tasks", epoch)).permutation(len(self.tasks))
+        self.position += 1
+        return self.tasks[int(order[place])]
+
+    def _play(self, policy: TrainablePolicy, split: str, jobs: Sequence[Job], seed: int) -> list[Episode]:
+        """Play this process's share of the jobs and return the episodes of all processes, in order of their keys."""
+        config = self.config
+        if split not in self._environments:
+            recipe = Recipe(find(config.env), {**config.env_options, "split": split})
+            self._environments[split] = Workers(recipe, inline=config.workers == 0)
+        own = self.ranks.shares(jobs)[self.ranks.rank]
+        episodes: list[Episode] = []
+
+        def collect(episode: Episode) -> None:
+            if self._stopped.is_set():
+                raise StoppedError
+            episodes.append(episode)
+
+        options = PlayOptions(workers=config.workers or min(max(1, len(own)), 256), seed=seed)
+        play(self._environments[split], policy, own, options, collect)
+        return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
+
+
+def tasks_of(config: TrainConfig, split: str) -> list[Task]:
+    """Return the tasks of a split.
+
+    Raises:
+        UserError: there are none.
+    """
+    environment = make(config.env, **{**config.env_options, "split": split})
+    tasks = list(environment.tasks)
+    environment.close()
+    if not tasks:
+        raise UserError(f"split {split!r} of {config.env!r} has no tasks")
+    return tasks
+
+
+def _without_repeats(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Split a list into lists in which no task comes twice."""
+    parts: list[list[Task]] = []
+    for task in tasks:
+        for part in parts:
+            if task not in part:
+                part.append(task)
+                break
+        else:
+            parts.append([task])
+    return parts
