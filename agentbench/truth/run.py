@@ -1,0 +1,254 @@
+"""Play groups of episodes and find the true advantage of every step: resumable, in several processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from agentbench.config import check_config
+from agentbench.episodes import Episode
+from agentbench.evaluation import environment_options, evaluate
+from agentbench.provenance import describe
+from agentbench.store import Run, RunWriter, open_run
+from agentbench.truth.alfworld import solve_task
+from agentbench.truth.exact import TooManyStatesError
+from agentbench.truth.monte_carlo import branch
+from agentbench.truth.problems import PROBLEMS, make_problem
+from agentbench.truth.table import EpisodeTruth, write_truth
+from agentbench.truth.tabular import as_episodes, play_problem
+from envs.errors import UserError, unknown
+from envs.registry import make
+from policies import make_policy
+
+log = logging.getLogger("agentbench")
+
+METHODS = ("auto", "exact", "monte-carlo")
+PARTS_FILE = "truth.jsonl"
+"""One finished episode a line, after a first line with the settings: what makes it resumable."""
+
+
+@dataclass(frozen=True)
+class TruthSettings:
+    """What decides the truth of a run, beside the run itself.
+
+    Attributes:
+        env, env_options, policy, seed: as of the run.
+        group_size: trials of a task that are a group.
+        method: ``exact``, ``monte-carlo``, or ``auto``: exact for each task where that can be done.
+        rollouts: K of :func:`agentbench.truth.monte_carlo.branch`.
+        state_limit: most states of a game that are counted.
+    """
+
+    env: str
+    env_options: dict[str, Any]
+    policy: str
+    seed: int
+    group_size: int
+    method: str
+    rollouts: int
+    state_limit: int
+
+
+def make_truth(
+    out: Path,
+    *,
+    env: str = "alfworld",
+    policy: str = "guided",
+    split: str | None = None,
+    tasks: int | None = None,
+    group_size: int = 8,
+    groups: int = 1,
+    method: str = "auto",
+    rollouts: int = 16,
+    state_limit: int = 200_000,
+    seed: int = 0,
+    workers: int = 1,
+    env_options: dict[str, Any] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Play groups, store them as a run in ``out``, and write the true advantages beside it.
+
+    Args:
+        out: folder; the same call after an interruption goes on where it stopped.
+        env: an environment, or one of :data:`agentbench.truth.problems.PROBLEMS`, which has a policy of its own.
+        policy: name of a policy; ignored for a problem.
+        split, env_options: of the environment; for a problem its settings are the options.
+        tasks: play only so many tasks, drawn with the seed.
+        group_size, groups: so many episodes a group, so many groups a task.
+        method, rollouts, state_limit: see :class:`TruthSettings`.
+        seed: of every draw.
+        workers: processes; nothing depends on it.
+        on_progress: called with the number of episodes done and of all, after each.
+
+    Returns:
+        the table (:data:`agentbench.truth.table.TRUTH_COLUMNS`).
+
+    Raises:
+        UserError: a wrong setting; ``exact`` where it cannot be had.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if group_size < 1 or groups < 1:
+        raise UserError(f"group size and number of groups must be at least 1, got {group_size} and {groups}")
+    options = dict(env_options or {})
+    if env in PROBLEMS:
+        return _problem_truth(out, env, options, group_size, groups, seed)
+    config = check_config(env=env, policy=policy, split=split, limit=tasks, env_options=options, seed=seed)
+    settings = TruthSettings(
+        env, environment_options(config), policy, seed, group_size, method, rollouts, state_limit
+    )  # fmt: skip
+    check_method(settings)
+    played = evaluate(
+        env, policy, split=split, out=out, limit=tasks, trials=group_size * groups, seed=seed, workers=workers,
+        env_options=options,
+    )  # fmt: skip
+    found = _all_truths(played.run, settings, workers, on_progress)
+    return write_truth(played.run, found, asdict(settings))
+
+
+def check_method(settings: TruthSettings) -> None:
+    """Refuse, before anything is played, what cannot be computed exactly.
+
+    Raises:
+        UserError: exact values were asked for, and the environment or the policy rules them out.
+    """
+    if settings.rollouts < 2:
+        raise UserError(f"--rollouts must be at least 2 for a standard error, got {settings.rollouts}")
+    if settings.method == "exact" and (reason := _why_not_exact(settings)):
+        raise UserError(f"exact advantages cannot be computed: {reason}; take --method monte-carlo")
+
+
+def _why_not_exact(settings: TruthSettings) -> str | None:
+    if settings.env != "alfworld" or settings.env_options.get("engine", "fast") != "fast":
+        return "the states of this environment cannot be counted, only those of ALFWorld with the fast engine"
+    policy = make_policy(settings.policy, environment=settings.env)
+    if not getattr(policy, "is_markov", False):
+        return f"policy {policy.name!r} looks at the history, so its choice is not a function of the state"
+    return None
+
+
+def _problem_truth(
+    out: Path, name: str, options: dict[str, Any], group_size: int, groups: int, seed: int
+) -> pd.DataFrame:
+    problem = make_problem(name, **options)
+    played = play_problem(problem, group_size * groups, seed)
+    settings = {"env": name, "env_options": problem.settings, "group_size": group_size, "seed": seed, "method": "exact"}
+    identity = {"kind": "problem", **settings, "groups": groups}
+    with RunWriter(out, identity, {"kind": "truth", "notes": [], **describe()}) as writer:
+        episodes = list(as_episodes(played))
+        for episode in episodes:
+            if episode.key not in writer.finished:
+                writer.add(episode)
+        writer.close_tables()
+    policy = problem.process.policy[problem.process.observation]
+    bounds = played.is_last.nonzero()[0] + 1
+    found = [
+        EpisodeTruth(
+            episode.task_id, episode.trial, "exact", played.advantage[first:end].tolist(), [0.0] * (end - first),
+            played.value[first:end].tolist(), played.state[first:end].astype(str).tolist(),
+            policy[played.state[first:end]].tolist(),
+        )
+        for episode, first, end in zip(episodes, [0, *bounds[:-1].tolist()], bounds.tolist(), strict=True)
+    ]  # fmt: skip
+    return write_truth(open_run(out), found, settings)
+
+
+# -- each episode, once ------------------------------------------------------------------------------------
+
+
+def _all_truths(
+    run: Run, settings: TruthSettings, workers: int, on_progress: Callable[[int, int], None] | None
+) -> list[EpisodeTruth]:
+    """Find what is missing, a line of ``truth.jsonl`` at a time."""
+    path = run.folder / PARTS_FILE
+    found = _read_parts(path, settings)
+    episodes = [episode for episode in run.read_episodes() if episode.outcome != "error"]
+    missing = [episode for episode in episodes if episode.key not in found]
+    by_task: dict[str, list[Episode]] = {}
+    for episode in missing:
+        by_task.setdefault(episode.task_id, []).append(episode)
+    with path.open("a", encoding="utf-8") as file:
+        if not path.stat().st_size:
+            file.write(json.dumps(asdict(settings)) + "\n")
+        for each in _computed(settings, list(by_task.values()), workers):
+            found[each.task_id, each.trial] = each
+            file.write(json.dumps(asdict(each)) + "\n")
+            file.flush()
+            if on_progress:
+                on_progress(len(found), len(episodes))
+    return [found[episode.key] for episode in episodes]
+
+
+def _read_parts(path: Path, settings: TruthSettings) -> dict[tuple[str, int], EpisodeTruth]:
+    """Read the finished lines; a torn last line is cut off.
+
+    Raises:
+        UserError: they were made with other settings.
+    """
+    if not path.exists():
+        return {}
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        path.write_bytes(b"".join(lines[:-1]))
+        lines = lines[:-1]
+    if not lines:
+        return {}
+    there, wanted = json.loads(lines[0]), json.loads(json.dumps(asdict(settings)))
+    if there != wanted:
+        changed = ", ".join(name for name in wanted if there.get(name) != wanted[name])
+        raise UserError(f"{path} was made with another {changed}: choose another --out, or remove that file")
+    parts = [EpisodeTruth(**json.loads(line)) for line in lines[1:]]
+    return {(each.task_id, each.trial): each for each in parts}
+
+
+def _computed(settings: TruthSettings, tasks: list[list[Episode]], workers: int) -> Iterator[EpisodeTruth]:
+    """Compute the truth of episodes, task by task."""
+    if workers == 1 or len(tasks) < 2:
+        for episodes in tasks:
+            yield from truth_of_task(settings, episodes)
+        return
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
+        for part in pool.map(truth_of_task_list, [settings] * len(tasks), tasks):
+            yield from part
+
+
+def truth_of_task_list(settings: TruthSettings, episodes: Sequence[Episode]) -> list[EpisodeTruth]:
+    """Compute :func:`truth_of_task` in a worker process."""
+    return list(truth_of_task(settings, episodes))
+
+
+def truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Iterator[EpisodeTruth]:
+    """Yield the truth of episodes of one task, exactly or by branching, as the settings say.
+
+    Raises:
+        UserError: ``exact`` was asked for, and the task has too many states.
+    """
+    environment = make(settings.env, **settings.env_options)
+    policy = make_policy(settings.policy, environment=settings.env)
+    task = environment.find_task(episodes[0].task_id)
+    if settings.method == "exact" or (settings.method == "auto" and not _why_not_exact(settings)):
+        try:
+            yield from solve_task(environment, policy, task, episodes, settings.state_limit)
+            return
+        except TooManyStatesError as error:
+            if settings.method == "exact":
+                raise
+            log.info("task %s: %s; branching instead", task.name, error)
+    for episode in episodes:
+        found = branch(
+            environment, policy, task, episode.trial, [step.action for step in episode.steps],
+            rollouts=settings.rollouts, seed=settings.seed,
+        )  # fmt: skip
+        states: list[str | None] = [None] * len(episode.steps)
+        yield EpisodeTruth(
+            task.id, episode.trial, "monte-carlo", found.advantage, found.standard_error, found.value, states,
+            found.probabilities,
+        )  # fmt: skip

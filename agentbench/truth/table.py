@@ -1,0 +1,107 @@
+"""The files of a truth: ``truth.parquet``, one row a judged step, and ``truth.json``, how it was made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agentbench.files import replaced, write_text
+from agentbench.store import Run
+from envs.errors import UserError
+
+TRUTH_TABLE, TRUTH_SETTINGS = "truth.parquet", "truth.json"
+
+TRUTH_COLUMNS = pa.schema(
+    [
+        ("episode", pa.int64()),  # as in steps.parquet
+        ("task_id", pa.string()),
+        ("trial", pa.int64()),
+        ("step", pa.int64()),
+        ("true_advantage", pa.float64()),  # of the action that was taken
+        ("standard_error", pa.float64()),  # of true_advantage; 0 where it is exact
+        ("value", pa.float64()),  # V of the point before the action
+        ("method", pa.string()),  # exact or monte-carlo
+        ("state", pa.string()),  # with task and step, what an exact value depends on; null for monte-carlo
+        ("probabilities", pa.list_(pa.float64())),  # of the admissible actions; null where the policy does not say
+    ]
+)
+"""Columns of ``truth.parquet``, sorted by task id, trial and step."""
+
+
+@dataclass(frozen=True)
+class EpisodeTruth:
+    """The truth of one episode of T steps; all lists have length T.
+
+    Attributes:
+        task_id, trial: which episode.
+        method: ``exact`` or ``monte-carlo``.
+        advantage, standard_error, value, state, probabilities: see :data:`TRUTH_COLUMNS`.
+    """
+
+    task_id: str
+    trial: int
+    method: str
+    advantage: list[float]
+    standard_error: list[float]
+    value: list[float]
+    state: list[str | None]
+    probabilities: list[list[float] | None]
+
+
+def write_truth(run: Run, found: list[EpisodeTruth], settings: dict[str, Any]) -> pd.DataFrame:
+    """Write both files into the run's folder, and return the table.
+
+    Args:
+        run: the run whose steps these are.
+        found: the truth of each of its judged episodes, in any order.
+        settings: what decided them; ``group_size`` trials of a task are a group.
+
+    Raises:
+        UserError: the truth of an episode has not as many steps as the episode.
+    """
+    episodes = run.episodes
+    number = {
+        (task, trial): (episode, steps)
+        for episode, task, trial, steps in episodes[["episode", "task_id", "trial", "steps"]].itertuples(index=False)
+    }
+    rows: list[dict[str, Any]] = []
+    for each in sorted(found, key=lambda one: (one.task_id, one.trial)):
+        episode, steps = number[each.task_id, each.trial]
+        if steps != len(each.advantage):
+            raise UserError(
+                f"task {each.task_id}, trial {each.trial}: the truth has {len(each.advantage)} steps of {steps}"
+            )
+        rows += [
+            {
+                "episode": episode, "task_id": each.task_id, "trial": each.trial, "step": step,
+                "true_advantage": each.advantage[step], "standard_error": each.standard_error[step],
+                "value": each.value[step], "method": each.method, "state": each.state[step],
+                "probabilities": each.probabilities[step],
+            }
+            for step in range(steps)
+        ]  # fmt: skip
+    with replaced(run.folder / TRUTH_TABLE) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=TRUTH_COLUMNS), temporary)
+    write_text(run.folder / TRUTH_SETTINGS, json.dumps(settings, indent=2) + "\n")
+    return pd.read_parquet(run.folder / TRUTH_TABLE)
+
+
+def read_truth(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read the table and the settings of a truth.
+
+    Raises:
+        UserError: there is none in the folder.
+    """
+    try:
+        settings = json.loads((folder / TRUTH_SETTINGS).read_text(encoding="utf-8"))
+        return pd.read_parquet(folder / TRUTH_TABLE), settings
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no true advantages in {folder} ({error}): make them with agentbench truth --out {folder}"
+        ) from error

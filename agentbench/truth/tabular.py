@@ -1,0 +1,137 @@
+"""Episodes of a tabular problem, with the exact value and advantage of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from agentbench.episodes import Episode, Step
+from agentbench.provenance import digest
+from agentbench.truth.problems import Problem
+from credit.exact import Solution, solve
+from credit.steps import BoolArray, FloatArray, IntArray
+
+ACTION_NAMES = ("forward", "back", "stay", "pick up")
+
+
+@dataclass(frozen=True)
+class Played:
+    """Steps of many episodes, one row a step, episodes contiguous and in time order.
+
+    Attributes:
+        problem: what was played.
+        solution: its exact values.
+        episode, step, state, action, next_state: int64, shape ``(n,)``.
+        reward: float64, shape ``(n,)``.
+        terminated: the step reached the goal, shape ``(n,)``.
+        advantage, value: exact A of the step's action and V of its state, shape ``(n,)``.
+    """
+
+    problem: Problem
+    solution: Solution
+    episode: IntArray
+    step: IntArray
+    state: IntArray
+    action: IntArray
+    next_state: IntArray
+    reward: FloatArray
+    terminated: BoolArray
+    advantage: FloatArray
+    value: FloatArray
+
+    @property
+    def is_last(self) -> BoolArray:
+        """Whether a row is the last one of its episode."""
+        return np.append(self.episode[1:] != self.episode[:-1], True)
+
+
+def play_problem(problem: Problem, episodes: int, seed: int) -> Played:
+    """Play a problem's own policy.
+
+    Args:
+        problem: what to play.
+        episodes: how many times, at least 1.
+        seed: of every draw; the first episodes of a longer play are not those of a shorter one.
+    """
+    process, solution = problem.process, solve(problem.process)
+    draw = np.random.default_rng([seed, episodes])
+    states = len(process.observation)
+    # An outcome is a next state, and whether the episode goes on there: 2 S of them.
+    outcomes = np.concatenate([process.going_on, process.probability - process.going_on], axis=2).cumsum(axis=2)
+    choices = process.policy[process.observation].cumsum(axis=1)
+    at = np.full(episodes, process.start)
+    playing = np.arange(episodes)
+    parts = []
+    for step in range(process.horizon):
+        action = _draw(choices[at], draw)
+        outcome = _draw(outcomes[at, action], draw)
+        terminated, following = outcome >= states, outcome % states
+        parts.append((playing, np.full(len(playing), step), at, action, following, terminated))
+        playing, at = playing[~terminated], following[~terminated]
+        if not len(playing):
+            break
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.lexsort((columns[1], columns[0]))
+    episode, time, state, action, following, terminated = (column[order] for column in columns)
+    return Played(
+        problem, solution, episode, time, state, action, following, terminated.astype(np.float64), terminated,
+        solution.A[time, state, action], solution.V[time, state],
+    )  # fmt: skip
+
+
+def as_episodes(played: Played) -> Iterator[Episode]:
+    """Yield the episodes as a run stores them: one task, trials 0, 1, …
+
+    The observation is the anchor state.
+    """
+    problem = played.problem
+    task_id = digest([problem.name, problem.settings])
+    seen = problem.process.observation
+    bounds = np.concatenate([[0], np.flatnonzero(played.is_last) + 1])
+    names = [_action_name(problem, action) for action in range(len(problem.valid))]
+    for trial, (first, end) in enumerate(pairwise(bounds)):
+        rows = range(int(first), int(end))
+        won = bool(played.terminated[end - 1])
+        steps = [
+            Step(
+                observation=f"You are at {seen[played.state[row]]}.",
+                anchor=str(seen[played.state[row]]),
+                admissible_actions=list(names),
+                action=names[played.action[row]],
+                reward=float(played.reward[row]),
+                is_valid=bool(problem.valid[played.action[row]]),
+                terminated=bool(played.terminated[row]),
+                truncated=row == end - 1 and not won,
+                score=float(played.terminated[row]),
+            )
+            for row in rows
+        ]
+        place = "the goal" if won else seen[played.next_state[end - 1]]
+        yield Episode(
+            task_id=task_id,
+            task_name=problem.name,
+            task_type=problem.name,
+            instruction=f"Reach the goal of the problem {problem.name}.",
+            trial=trial,
+            outcome="success" if won else "failure",
+            won=won,
+            score=float(won),
+            steps=steps,
+            final_observation=f"You are at {place}.",
+            final_anchor=str(place),
+        )
+
+
+def _action_name(problem: Problem, action: int) -> str:
+    if not problem.valid[action]:
+        return "nonsense"
+    return ACTION_NAMES[action] if problem.name != "stochastic" else f"way {action}"
+
+
+def _draw(cumulated: FloatArray, draw: np.random.Generator) -> IntArray:
+    """Draw one index from each row of cumulated probabilities."""
+    below = draw.random(len(cumulated))[:, None] * cumulated[:, -1:]
+    return np.asarray(np.minimum((cumulated <= below).sum(axis=1), cumulated.shape[1] - 1))
