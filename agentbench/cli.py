@@ -21,6 +21,7 @@ from agentbench.commands import (
     replay,
     schemes,
     show,
+    sweep,
     train,
     verify,
 )
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("eval", context_settings=EXTRA)(evaluate.evaluate)
 app.command(context_settings=EXTRA)(train.train)
 app.command()(train.clone)
+app.command(context_settings=EXTRA)(sweep.sweep)
 app.command()(show.show)
 app.command()(replay.replay)
 app.command()(diff.diff)

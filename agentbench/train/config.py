@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
+from credit.registry import find as find_scheme
 from envs.errors import UserError, unknown
 
 
@@ -89,8 +90,11 @@ class TrainConfig(BaseModel):
 def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
     """Read a TOML file and put ``flags`` over it.
 
+    A table ``[schemes.NAME]`` in the file holds settings for that scheme alone; they go over the file's others.
+
     Raises:
         UserError: the file cannot be read, or a setting is unknown or has a value that it cannot have.
+        CreditError: the file has settings for a scheme that does not exist.
     """
     settings: dict[str, Any] = {}
     if path is not None:
@@ -98,7 +102,11 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read the configuration {path}: {error}") from error
-    settings.update(flags)
+    schemes = settings.pop("schemes", {})
+    for name in schemes:
+        find_scheme(name)
+    scheme = flags.get("scheme", settings.get("scheme", TrainConfig.model_fields["scheme"].default))
+    settings.update({**schemes.get(scheme, {}), **flags})
     for name in settings:
         if name not in TrainConfig.model_fields:
             raise unknown("training setting", name, TrainConfig.model_fields)

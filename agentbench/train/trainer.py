@@ -24,6 +24,7 @@ from agentbench.train.batch import Floats, make_batch, needs_values, step_table
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import ALONE, Ranks, same_start, split_weights, whole_weights
+from agentbench.train.outcomes import save_outcomes
 from agentbench.train.rollouts import Played, Rollouts
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
@@ -109,7 +110,10 @@ class Trainer:
         self._refresh_actor()
         policy = copy.copy(self.actor)
         policy.temperature = self.config.eval_temperature  # type: ignore[attr-defined]
-        found = episode_metrics(self.rollouts.evaluate(policy))
+        episodes = self.rollouts.evaluate(policy)
+        if self.ranks.rank == 0:
+            save_outcomes(self.folder, self.step, episodes)
+        found = episode_metrics(episodes)
         if found.get("success", -1.0) > self.best:
             self.best = found["success"]
             self._save_policy("best")

@@ -1,0 +1,74 @@
+"""``agentbench sweep``: train with several schemes and seeds, and say which differences are more than chance."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from agentbench.train.sweep import SweepRun
+
+
+def sweep(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="folder of the sweep; each run has a folder in it")],
+    schemes: Annotated[str, typer.Option(help="credit schemes, with commas between; the first is compared with")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags go over it")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each scheme, with the seeds 0, 1, …")] = 5,
+    jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side [number of cores]")] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="train nothing: sum up what is finished")] = False,
+) -> None:
+    """Train with several credit schemes and seeds, and compare them on held-out tasks.
+
+    Any other --name value is a training setting ('agentbench train --dry-run' lists them). The same command after an
+    interruption goes on: finished runs are passed over. A failed run is named and the others go on; the exit code
+    is then 1.
+    """
+    from agentbench.commands.options import parse_extra
+    from agentbench.train.sweep import plan_sweep, run_sweep
+
+    names = [name.strip() for name in schemes.split(",") if name.strip()]
+    runs = plan_sweep(config, parse_extra(context.args), names, seeds, out)
+    failed = 0
+    if not summary:
+        done = sum(run.is_finished for run in runs)
+        typer.echo(f"{len(runs)} runs, {done} of them finished; logs: {out}/<scheme>-<seed>/train.log", err=True)
+        for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
+            done += not ended.error
+            failed += bool(ended.error)
+            what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
+            typer.echo(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
+    _show(runs, out)
+    if failed:
+        typer.echo(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
+        raise typer.Exit(1)
+
+
+def _say_start(run: SweepRun) -> None:
+    where = f"going on after step {run.step}" if run.step else "started"
+    typer.echo(f"{run.folder.name}: {where}", err=True)
+
+
+def _result(run: SweepRun) -> str:
+    return f"held-out success {run.metrics[-1]['eval/success']:.3f}"
+
+
+def _show(runs: list[SweepRun], out: Path) -> None:
+    from rich.console import Console
+
+    from agentbench.train.sweep_summary import render_summary, summarise_sweep, write_summary
+
+    found = summarise_sweep(runs)
+    if found.runs.empty:
+        typer.echo("no run is finished: nothing to sum up", err=True)
+        return
+    console = Console()
+    for table in render_summary(found):
+        console.print(table)
+    missing = len(runs) - len(found.runs)
+    if missing:
+        console.print(f"[yellow]not finished:[/] {missing} of {len(runs)} runs; they are not in the tables")
+    console.print(f"written: {', '.join(str(path) for path in write_summary(runs, found, out))}", soft_wrap=True)

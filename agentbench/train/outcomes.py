@@ -1,0 +1,40 @@
+"""What became of each held-out task at a run's last evaluation: what paired comparisons of runs stand on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from agentbench.episodes import Episode
+from agentbench.files import write_text
+
+OUTCOMES_FILE = "evaluation.json"
+
+
+def save_outcomes(folder: Path, step: int, episodes: Sequence[Episode]) -> None:
+    """Write the outcomes of the evaluation after training step ``step``, in place of the one before."""
+    rows = [
+        {
+            "task_id": episode.task_id,
+            "trial": episode.trial,
+            "task_type": episode.task_type,
+            "outcome": episode.outcome,
+            "score": episode.score,
+            "steps": len(episode.steps),
+            "invalid_actions": sum(not each.is_valid for each in episode.steps),
+        }
+        for episode in sorted(episodes, key=lambda each: each.key)
+    ]
+    write_text(folder / OUTCOMES_FILE, json.dumps({"step": step, "episodes": rows}) + "\n")
+
+
+def read_outcomes(folder: Path, step: int) -> pd.DataFrame | None:
+    """Return the outcomes after training step ``step``, one row an episode, or None where they are not there."""
+    path = folder / OUTCOMES_FILE
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame(found["episodes"]) if found["step"] == step else None

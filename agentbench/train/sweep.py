@@ -1,0 +1,159 @@
+"""A sweep: one training run for each scheme and seed, side by side in processes of their own, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentbench.store import RUN_FILE
+from agentbench.train.config import TrainConfig, read_config
+from agentbench.train.run import METRICS_FILE, check_scheme
+from agentbench.train.trainer import Metrics, read_metrics
+from envs.errors import UserError
+
+LOG_FILE = "train.log"
+COMMAND = (sys.executable, "-m", "agentbench")
+_PERHAPS_CHANGED = frozenset(("device", "threads", "workers"))
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRun:
+    """One training run of a sweep: its settings and its folder, ``<out>/<scheme>-<seed>``."""
+
+    config: TrainConfig
+    folder: Path
+
+    @property
+    def metrics(self) -> list[Metrics]:
+        """The metrics so far, one dictionary a training step."""
+        return read_metrics(self.folder / METRICS_FILE)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was trained to its end."""
+        return (self.folder / "policy" / "policy.json").exists() and self.step == self.config.steps
+
+    @property
+    def step(self) -> int:
+        """The training steps that are done."""
+        rows = self.metrics
+        return int(rows[-1]["step"]) if rows else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: ``error`` is empty, or what went wrong in one line."""
+
+    run: SweepRun
+    error: str
+
+
+def plan_sweep(
+    config: Path | None, flags: dict[str, Any], schemes: Sequence[str], seeds: int, out: Path
+) -> list[SweepRun]:
+    """Return the runs of a sweep, seed by seed, so that a sweep cut short has compared all schemes alike.
+
+    Args:
+        config: TOML file of settings; its table ``[schemes.NAME]`` holds what one scheme has of its own.
+        flags: settings that go over it.
+        schemes: names of credit schemes; the first is the one that the others are compared with.
+        seeds: number of seeds, from 0.
+        out: folder of the sweep.
+
+    Raises:
+        UserError: a setting is wrong, no held-out tasks are named, or a folder holds a run with other settings.
+        CreditError: a scheme or one of its options does not exist.
+    """
+    if repeated := {name for name in schemes if schemes.count(name) > 1}:
+        raise UserError(f"scheme {min(repeated)!r} is named twice")
+    for name in ("scheme", "seed"):
+        if name in flags:
+            raise UserError(f"--{name} is set by the sweep itself: use --{name}s")
+    runs = []
+    for seed in range(seeds):
+        for scheme in schemes:
+            settings = read_config(config, {**flags, "scheme": scheme, "seed": seed})
+            runs.append(SweepRun(settings, out / f"{scheme}-{seed}"))
+    for run in runs:
+        if run.config.eval_split is None:
+            raise UserError("a sweep compares success on held-out tasks: set eval_split (and eval_tasks)")
+        check_scheme(run.config)
+        _check_same(run)
+    return runs
+
+
+def run_sweep(
+    runs: Sequence[SweepRun], jobs: int, command: Sequence[str] = COMMAND, on_start: Callable[[SweepRun], None] = print
+) -> Iterator[Ended]:
+    """Train what is not finished, ``jobs`` runs at a time, and yield each run as it ends.
+
+    Args:
+        runs: from :func:`plan_sweep`; finished ones are passed over, others go on from their last checkpoint.
+        jobs: processes side by side.
+        command: how to start agentbench.
+        on_start: called when a run starts, from its own thread.
+    """
+
+    def work(run: SweepRun) -> str:
+        on_start(run)
+        return _train(run, command)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(work, run): run for run in runs if not run.is_finished}
+        try:
+            for future in as_completed(futures):
+                yield Ended(futures[future], future.result())
+        except BaseException:
+            # Ctrl-C reaches the running ones by itself; those that have not begun shall not.
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _train(run: SweepRun, command: Sequence[str]) -> str:
+    """Train one run in a process of its own; return what went wrong, in one line."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    default = TrainConfig()
+    flags = [
+        f"--{name.replace('_', '-')}={json.dumps(value)}"
+        for name, value in run.config.model_dump().items()
+        if value != getattr(default, name) or name in ("scheme", "seed")
+    ]
+    environment = {"OMP_NUM_THREADS": str(run.config.threads), **os.environ}
+    with (run.folder / LOG_FILE).open("a", encoding="utf-8") as log:
+        done = subprocess.run(
+            [*command, "train", f"--out={run.folder}", "--resume", *flags],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            check=False,
+        )
+    if done.returncode == 0:
+        return ""
+    lines = (run.folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = lines[-1].removeprefix("agentbench: ") if lines else "it said nothing"
+    ended = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+    return f"{ended}: {said}"
+
+
+def _check_same(run: SweepRun) -> None:
+    """Refuse a folder whose run has other settings: it would be taken for this one."""
+    path = run.folder / RUN_FILE
+    if not path.exists():
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    now = json.loads(run.config.model_dump_json())
+    changed = [
+        f"{name}: {before[name]} → {value}"
+        for name, value in now.items()
+        if name in before and before[name] != value and name not in _PERHAPS_CHANGED
+    ]
+    if changed:
+        raise UserError(f"{run.folder} was made with other settings ({', '.join(changed)}): choose another --out")
