@@ -22,7 +22,6 @@ EXTRAS = {
     "alfworld": "the original engine of ALFWorld, as reference back end",
     "train": "training, and language models with transformers",
     "vllm": "fast rollouts of language models",
-    "openai": "policies behind an OpenAI-compatible server",
     "ray": "rollouts on a cluster",
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.errors import UserError, unknown
 from policies.contract import Policy
+from policies.language.settings import OPTIONS, language_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ def load_policy(folder: Path) -> Policy:
 
     inner = folder / "policy"
     name, settings, weights = read_policy(inner if inner.is_dir() else folder)
+    if name.startswith("hf:"):
+        from policies.language.policy import load_saved
+
+        return load_saved(inner if inner.is_dir() else folder, settings, weights)
     if name != "scorer":
         raise UserError(f"{folder} holds a policy of the unknown kind {name!r}: upgrade to read it")
     from policies.scorer import ScorerPolicy
@@ -95,6 +100,14 @@ def _scorer(argument: str, environment: str) -> Policy:
 
     _no_argument("scorer", argument)
     return ScorerPolicy()
+
+
+def _language(argument: str, environment: str, **options: Any) -> Policy:
+    try:
+        from policies.language.policy import LanguagePolicy
+    except ImportError as error:
+        raise UserError(f"policy 'hf' needs more packages ({error}): pip install 'agentbench[language]'") from error
+    return LanguagePolicy(language_settings(argument, environment, options))
 
 
 def _random(argument: str, environment: str) -> Policy:
@@ -119,6 +132,15 @@ def _expert(argument: str, environment: str) -> Policy:
 def _rule(argument: str, environment: str) -> Policy:
     _no_argument("rule", argument)
     return _of_environment("rule", RULES, environment)
+
+
+def _openai(argument: str, environment: str, **options: Any) -> Policy:
+    from policies.openai_server import OpenAIPolicy, ServerOptions
+    from policies.option_values import read_options
+
+    if "api_key" in options:
+        raise UserError("keys come from the environment alone: set OPENAI_API_KEY, or name another with key_variable")
+    return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
 
 
 def _mixed(argument: str, environment: str) -> Policy:
@@ -185,6 +207,12 @@ EXPERTS: dict[str, Callable[[], Policy]] = {"alfworld": _alfworld_expert}
 RULES: dict[str, Callable[[], Policy]] = {"webshop": _webshop_rule}
 """Environment -> maker of the policy called ``rule`` there."""
 
+_SERVER = (
+    *("base_url", "key_variable", "api_key", "temperature", "top_p", "max_tokens", "max_tokens_name", "max_context"),
+    *("history", "thinking", "show_actions", "template", "seeded", "require_tokens", "extra"),
+    *("concurrency", "timeout", "attempts", "patience", "price_in", "price_out"),
+)
+
 POLICIES: dict[str, PolicyEntry] = {
     entry.name: entry
     for entry in (
@@ -197,7 +225,11 @@ POLICIES: dict[str, PolicyEntry] = {
         PolicyEntry(
             "scorer", "a small network over admissible actions, untrained (give the folder of a trained one)", _scorer
         ),
+        PolicyEntry(
+            "hf", "a causal language model of transformers: hf:FOLDER, hf:ORGANISATION/NAME", _language, OPTIONS
+        ),
         PolicyEntry("replay", "the actions of a recorded run once more: replay:FOLDER", _replay),
+        PolicyEntry("openai", "a language model behind an OpenAI-compatible server: openai:MODEL", _openai, _SERVER),
         PolicyEntry("human", "you, in the terminal", _human),
     )
 }

@@ -1,0 +1,281 @@
+"""A language model behind an OpenAI-compatible server (vLLM, llama.cpp, a hosted one) as a policy."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from envs.errors import UserError
+from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
+from policies.contract import Prompt, Response
+from policies.digest import digest_of
+from policies.parsing import parse_answer
+from policies.prompts import ContextTooLong, Fitted, Message, PromptSettings, fit_messages, make_settings
+
+VERSION = 1
+BYTES_A_TOKEN = 3
+"""A server's tokenizer is not at hand: text counts as one token per 3 bytes, rather too many than too few."""
+
+TOKENS_A_MESSAGE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Options of the policy ``openai:MODEL``.
+
+    Attributes:
+        base_url: the server, up to ``/v1``.
+        key_variable: the environment variable that holds the key; nothing else ever does.
+        temperature: of the sampling, 0 for the likeliest token; None leaves it to the server.
+        top_p: share of the likeliest tokens that are sampled from; None leaves it to the server.
+        max_tokens: longest answer, in tokens.
+        max_tokens_name: what the server calls that (``max_completion_tokens`` at some hosted models).
+        max_context: longest prompt, in tokens as estimated here; None: until the server says that it is too long.
+        history: number of past steps that are shown, or ``all``.
+        thinking: ask for reasoning before the action.
+        show_actions: list the admissible actions.
+        template: TOML file that replaces the benchmark's texts.
+        seeded: send each step's own seed, where there is sampling.
+        require_tokens: stop if the server does not return token ids and log-probabilities (training needs them).
+        extra: further fields of the request, such as ``{"chat_template_kwargs": {"enable_thinking": false}}``.
+        concurrency: most requests at the same time.
+        timeout: seconds that one try may take.
+        attempts: tries of one request.
+        patience: requests in a row that may fail before the run stops.
+        price_in: cost of a million prompt tokens, in any currency.
+        price_out: cost of a million answer tokens.
+    """
+
+    base_url: str = "http://localhost:8000/v1"
+    key_variable: str = "OPENAI_API_KEY"
+    temperature: float | None = 0.0
+    top_p: float | None = None
+    max_tokens: int = 1024
+    max_tokens_name: str = "max_tokens"
+    max_context: int | None = None
+    history: int | str = "all"
+    thinking: bool = True
+    show_actions: bool = True
+    template: str | None = None
+    seeded: bool = True
+    require_tokens: bool = False
+    extra: dict[str, Any] | None = None
+    concurrency: int = 64
+    timeout: float = 120.0
+    attempts: int = 7
+    patience: int = 8
+    price_in: float = 0.0
+    price_out: float = 0.0
+
+
+OPTIONS = tuple(each.name for each in fields(ServerOptions))
+HOW_NOT_WHAT = (
+    *("key_variable", "require_tokens", "concurrency", "timeout", "attempts", "patience", "price_in", "price_out"),
+    "template",
+)
+"""Options that say how the work is done and not what comes out, and the file whose texts are: not in the digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTokens:
+    """What a server says of the tokens that it sampled.
+
+    Attributes:
+        prompt_ids: token ids of the prompt as the server wrote it.
+        token_ids: ids of the sampled tokens.
+        log_probs: log-probability of each of them.
+    """
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Number of sampled tokens."""
+        return len(self.token_ids)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was asked of the server so far, and what it cost."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    retries: int = 0
+    cost: float = 0.0
+
+    def __str__(self) -> str:
+        text = f"{self.requests} answers, {self.prompt_tokens} prompt tokens, {self.answer_tokens} answer tokens"
+        text += f", {self.retries} retries" if self.retries else ""
+        return text + (f", cost {self.cost:.4f}" if self.cost else "")
+
+
+class OpenAIPolicy:
+    """Asks a chat server for every action; called from many threads.
+
+    Args:
+        model: the model's id at the server.
+        environment: short name of the environment; it decides the prompts.
+        options: everything else.
+
+    Raises:
+        UserError: an option has a value that it cannot have.
+    """
+
+    def __init__(self, model: str, environment: str, options: ServerOptions | None = None) -> None:
+        if not model:
+            raise UserError("policy 'openai' needs the model's id at the server: write openai:MODEL")
+        options = options or ServerOptions()
+        _check(options)
+        self.model, self.options, self.concurrency = model, options, options.concurrency
+        self.prompts: PromptSettings = make_settings(
+            environment,
+            history=options.history,
+            thinking=options.thinking,
+            show_actions=options.show_actions,
+            template=options.template,
+        )
+        key = key_from_environment(options.key_variable)
+        self._client = ChatClient(
+            ClientSettings(options.base_url, key, options.timeout, options.attempts, patience=options.patience)
+        )
+        self._usage, self._lock = Usage(), threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """``openai:MODEL``."""
+        return f"openai:{self.model}"
+
+    @property
+    def digest(self) -> str:
+        """Changes with the model, the server and every option that decides the answers."""
+        decisive = {name: value for name, value in asdict(self.options).items() if name not in HOW_NOT_WHAT}
+        return digest_of("openai", VERSION, model=self.model, prompts=self.prompts.as_dict(), **decisive)
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked so far."""
+        self._usage.retries = self._client.retries
+        return self._usage
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Ask for each prompt, one after the other (the rollout calls this from many threads).
+
+        Raises:
+            policies.chat_client.PassingFailure, policies.chat_client.RefusedRequest: no answer to a prompt.
+            ContextTooLong: a task and observation that do not fit into the context.
+            UserError: the server cannot be used at all.
+        """
+        return [self._answer(prompt) for prompt in prompts]
+
+    def _answer(self, prompt: Prompt) -> Response:
+        limit = self.options.max_context
+        while True:
+            fitted = fit_messages(prompt, self.prompts, estimated_tokens, limit)
+            try:
+                answer = self._client.ask(self._request(fitted.messages, prompt.seed))
+            except TooLong as refused:
+                # The server counts exactly, the estimate does not: leave more steps out until it agrees.
+                limit = fitted.tokens * 3 // 4
+                if fitted.left_out >= len(prompt.history) or limit < TOKENS_A_MESSAGE:
+                    raise ContextTooLong(str(refused)) from refused
+                continue
+            return self._response(answer, fitted, prompt)
+
+    def _request(self, messages: list[Message], seed: int) -> dict[str, Any]:
+        options = self.options
+        body: dict[str, Any] = {"model": self.model, "messages": messages, options.max_tokens_name: options.max_tokens}
+        if options.temperature is not None:
+            body["temperature"] = options.temperature
+        if options.top_p is not None:
+            body["top_p"] = options.top_p
+        if options.seeded and options.temperature != 0:
+            body["seed"] = seed % 2**31
+        if options.require_tokens:
+            body |= {"logprobs": True, "return_token_ids": True}
+        return body | (options.extra or {})
+
+    def _response(self, answer: dict[str, Any], fitted: Fitted, prompt: Prompt) -> Response:
+        choice = answer["choices"][0]
+        text = text_of(choice["message"])
+        parsed = parse_answer(text, prompt.info.get("admissible_actions"))
+        details: dict[str, Any] = self._count(answer)
+        if parsed.reason:
+            details["invalid"] = parsed.reason
+        if choice.get("finish_reason") == "length":
+            details["cut_answer"] = True
+        if fitted.left_out:
+            details["left_out"] = fitted.left_out
+        trace = sampled_tokens(answer)
+        if trace is None and self.options.require_tokens:
+            raise UserError(
+                f"{self.options.base_url} returns no token ids and log-probabilities: it can be evaluated, but nothing "
+                "can be trained from it; vLLM's server returns them (return_token_ids)"
+            )
+        return Response(parsed.action, text=text, details=details, trace=trace)
+
+    def _count(self, answer: dict[str, Any]) -> dict[str, Any]:
+        usage = answer.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        asked, said = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
+        cost = (asked * self.options.price_in + said * self.options.price_out) / 1e6
+        with self._lock:
+            self._usage.requests += 1
+            self._usage.prompt_tokens += asked
+            self._usage.answer_tokens += said
+            self._usage.cost += cost
+        details: dict[str, Any] = {"prompt_tokens": asked, "answer_tokens": said} if usage else {}
+        return {**details, "cost": cost} if cost else details
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """Return the whole answer: reasoning that the server keeps apart, words, and tool calls, as one text."""
+    thoughts = message.get("reasoning_content") or message.get("reasoning")
+    words = message.get("content")
+    if isinstance(words, list):  # some servers send parts
+        words = "".join(str(part.get("text", "")) for part in words if isinstance(part, dict))
+    text = f"<think>{thoughts}</think>" if isinstance(thoughts, str) else ""
+    text += words if isinstance(words, str) else ""
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, dict) else None
+        text += f"<tool_call>{json.dumps(function)}</tool_call>"
+    return text
+
+
+def sampled_tokens(answer: dict[str, Any]) -> SampledTokens | None:
+    """Return the ids and log-probabilities of an answer, or None where the server does not give all of them."""
+    choice = answer["choices"][0]
+    try:
+        prompt_ids = answer.get("prompt_token_ids") or choice["prompt_token_ids"]
+        ids = tuple(int(token) for token in choice["token_ids"])
+        log_probs = tuple(float(token["logprob"]) for token in choice["logprobs"]["content"])
+        whole = len(ids) == len(log_probs) and all(map(math.isfinite, log_probs))
+        return SampledTokens(tuple(int(token) for token in prompt_ids), ids, log_probs) if whole else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def estimated_tokens(messages: Sequence[Message]) -> int:
+    """Estimate the length of messages in tokens: see :data:`BYTES_A_TOKEN`."""
+    return sum(TOKENS_A_MESSAGE - -len(each["content"].encode()) // BYTES_A_TOKEN for each in messages)
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _check(options: ServerOptions) -> None:
+    for name in ("max_tokens", "concurrency", "attempts", "patience"):
+        if getattr(options, name) < 1:
+            raise UserError(f"{name} must be at least 1, got {getattr(options, name)}")
+    if not 0 < options.timeout < math.inf:
+        raise UserError(f"timeout must be a number of seconds above 0, got {options.timeout}")
+    if options.temperature is not None and not 0 <= options.temperature < math.inf:
+        raise UserError(f"temperature must be at least 0, got {options.temperature}")
