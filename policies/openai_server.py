@@ -45,6 +45,7 @@ class ServerOptions:
         concurrency: most requests at the same time.
         timeout: seconds that one try may take.
         attempts: tries of one request.
+        backoff: seconds before the second try; doubled before each further one, up to 30.
         patience: requests in a row that may fail before the run stops.
         price_in: cost of a million prompt tokens, in any currency.
         price_out: cost of a million answer tokens.
@@ -67,6 +68,7 @@ class ServerOptions:
     concurrency: int = 64
     timeout: float = 120.0
     attempts: int = 7
+    backoff: float = 1.0
     patience: int = 8
     price_in: float = 0.0
     price_out: float = 0.0
@@ -74,8 +76,8 @@ class ServerOptions:
 
 OPTIONS = tuple(each.name for each in fields(ServerOptions))
 HOW_NOT_WHAT = (
-    *("key_variable", "require_tokens", "concurrency", "timeout", "attempts", "patience", "price_in", "price_out"),
-    "template",
+    *("key_variable", "require_tokens", "concurrency", "timeout", "attempts", "backoff", "patience"),
+    *("price_in", "price_out", "template"),
 )
 """Options that say how the work is done and not what comes out, and the file whose texts are: not in the digest."""
 
@@ -143,7 +145,7 @@ class OpenAIPolicy:
         )
         key = key_from_environment(options.key_variable)
         self._client = ChatClient(
-            ClientSettings(options.base_url, key, options.timeout, options.attempts, patience=options.patience)
+            ClientSettings(options.base_url, key, options.timeout, options.attempts, options.backoff, options.patience)
         )
         self._usage, self._lock = Usage(), threading.Lock()
 
@@ -275,6 +277,8 @@ def _check(options: ServerOptions) -> None:
     for name in ("max_tokens", "concurrency", "attempts", "patience"):
         if getattr(options, name) < 1:
             raise UserError(f"{name} must be at least 1, got {getattr(options, name)}")
+    if not 0 <= options.backoff < math.inf:
+        raise UserError(f"backoff must be a number of seconds, got {options.backoff}")
     if not 0 < options.timeout < math.inf:
         raise UserError(f"timeout must be a number of seconds above 0, got {options.timeout}")
     if options.temperature is not None and not 0 <= options.temperature < math.inf:

@@ -1,0 +1,381 @@
+"""A language model behind a server, against a server that misbehaves: nothing hangs, nothing finished is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stub_server import chat, serving, up
+from toy_environment import ToyEnv
+
+from agentbench import Response, UserError, evaluate, open_run
+from envs.contract import Task
+from policies import POLICIES, Prompt, Turn, make_policy
+from policies.chat_client import ChatClient, ClientSettings, PassingFailure, RefusedRequest
+from policies.openai_server import OPTIONS, OpenAIPolicy, SampledTokens, ServerOptions, text_of
+
+QUICK = {"backoff": 0.01, "timeout": 0.4}
+
+
+def run(url: str, out: Path, model: str = "stub", **settings: Any) -> Any:
+    """Evaluate on the toy, in this process."""
+    options = {"base_url": url, **QUICK, **settings.pop("policy_options", {})}
+    settings = {"workers": 6, "inline": True, **settings}
+    return evaluate("toy", f"openai:{model}", out=out, policy_options=options, **settings)
+
+
+def prompt(steps: int = 0) -> Prompt:
+    info = {"instruction": "count", "admissible_actions": ["stay", "up"]}
+    turns = [Turn(f"at {k}", "up", "<action>up</action>", ("stay", "up")) for k in range(steps)]
+    return Prompt(Task("id", "name", "type", 0), f"at {steps}", info, turns, seed=2**40 + 7)
+
+
+def policy(url: str, **options: Any) -> OpenAIPolicy:
+    return OpenAIPolicy("stub", "toy", ServerOptions(base_url=url, **{**QUICK, **options}))
+
+
+def test_a_good_server_wins_every_task_and_is_counted(tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    with serving() as server:
+        result = run(server.url, tmp_path / "run", policy_options={"price_in": 2.0, "price_out": 10.0})
+    assert list(result.frame["outcome"]) == ["success"] * 6
+    assert len(server.bodies) == 21  # 1 + 2 + … + 6 steps
+    step = result.run.read_episodes()[0].steps[0]
+    assert step.text == "<think>higher</think><action>up</action>" and step.action == "up"
+    assert step.details == {"prompt_tokens": 100, "answer_tokens": 10, "cost": pytest.approx(0.0003)}
+    assert "21 answers, 2100 prompt tokens, 210 answer tokens, cost 0.0063" in caplog.text
+    body = next(body for body in server.bodies if len(body["messages"]) == 4)
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("stub", 0.0, 1024) and "seed" not in body
+
+
+def test_the_tables_do_not_depend_on_workers_concurrency_or_retries(tmp_path: Path) -> None:
+    def moody(body: dict[str, Any], number: int) -> Any:
+        return (503, {"error": "busy"}) if number % 3 == 0 else up(body, number)
+
+    tables = []
+    with serving(moody) as server:
+        for workers, concurrency in ((1, 1), (6, 64), (6, 2)):
+            out = tmp_path / f"{workers}-{concurrency}"
+            run(server.url, out, workers=workers, policy_options={"concurrency": concurrency})
+            tables.append([(out / f"{name}.parquet").read_bytes() for name in ("episodes", "steps")])
+    assert tables[0] == tables[1] == tables[2]
+
+
+FAULTS: dict[str, Any] = {
+    "closes the connection": "close",
+    "hangs": "hang",
+    "answers half a JSON": "half",
+    "answers cut JSON": b'{"choices": [{"message"',
+    "answers garbage": b"\xff\xfe<html>",
+    "answers an error as a success": {"error": {"message": "no"}},
+    "has no choices": {"choices": []},
+    "has a message of another kind": {"choices": [{"message": "up"}]},
+    "is overloaded": (429, {"error": {"message": "slow down"}}),
+    "asks for a pause": (429, {"error": {"message": "slow down"}}, "0.05"),
+    "breaks": (500, ["?"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_that_passes_costs_nothing(fault: Any) -> None:
+    with serving(lambda body, number: fault if number in (0, 2) else up(body, number)) as server:
+        asked = policy(server.url)
+        responses = [asked.act([prompt()])[0] for _ in range(2)]
+    assert [response.action for response in responses] == ["up", "up"]
+    assert asked.usage.retries == 2 and asked.usage.requests == 2
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_that_lasts_is_told_after_bounded_tries(fault: Any) -> None:
+    with serving(lambda body, number: fault) as server, pytest.raises(PassingFailure):
+        policy(server.url, attempts=2, timeout=0.2).act([prompt()])
+    assert len(server.bodies) == 2
+
+
+def test_a_request_that_fails_spoils_its_own_episode_alone(tmp_path: Path) -> None:
+    def unlucky(body: dict[str, Any], number: int) -> Any:
+        return (500, {"error": "no luck"}) if "count to 3" in body["messages"][1]["content"] else up(body, number)
+
+    with serving(unlucky) as server:
+        result = run(server.url, tmp_path / "run", policy_options={"attempts": 2})
+        frame = result.frame.set_index("task_name")
+        assert frame.loc["toy:2", "outcome"] == "error" and "HTTP 500: no luck" in frame.loc["toy:2", "error"]
+        assert list(frame["outcome"]).count("success") == 5
+        server.answer = up
+        again = run(server.url, tmp_path / "run", policy_options={"attempts": 2}, retry_errors=True)
+    assert list(again.frame["outcome"]) == ["success"] * 6
+
+
+def test_a_server_that_is_gone_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    with serving(lambda body, number: up(body, number) if number < 60 else "close") as server:
+        with pytest.raises(UserError, match=r"3 requests in a row failed.*--retry-errors"):
+            run(server.url, tmp_path / "run", trials=20, policy_options={"attempts": 2, "patience": 3})
+        finished = open_run(tmp_path / "run").read_episodes()
+        assert sum(episode.won for episode in finished) >= 10
+        assert [episode.outcome for episode in finished].count("error") <= 2
+        server.answer = up
+        options = {"attempts": 2, "patience": 3}
+        result = run(server.url, tmp_path / "run", trials=20, policy_options=options, retry_errors=True)
+    assert list(result.frame["outcome"]) == ["success"] * 120
+
+
+def test_a_wrong_model_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    answer = (404, {"error": {"message": "The model `stab` does not exist."}})
+    with (
+        serving(lambda body, number: answer) as server,
+        pytest.raises(UserError, match=r"has no model 'stab'.*does not exist.*it has other, stub"),
+    ):
+        run(server.url, tmp_path / "run", model="stab")
+
+
+def test_a_server_that_was_never_there_is_told_at_once(tmp_path: Path) -> None:
+    with serving() as server:
+        url = server.url
+    with pytest.raises(UserError, match="no server answers at .* mend --base-url"):
+        run(url, tmp_path / "run")
+
+
+def test_a_refused_request_is_not_tried_again() -> None:
+    with (
+        serving(lambda body, number: (400, {"error": {"message": "temperature: unsupported"}})) as server,
+        pytest.raises(RefusedRequest, match="HTTP 400: temperature: unsupported"),
+    ):
+        policy(server.url).act([prompt()])
+    assert len(server.bodies) == 1
+
+
+# -- keys ----------------------------------------------------------------------------------------------------
+
+
+def test_the_key_comes_from_the_environment_and_is_written_nowhere(
+    tmp_path: Path, monkeypatch: Any, caplog: Any
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    key = "sk-very-secret-123"
+    monkeypatch.setenv("MY_KEY", f" {key}\n")
+
+    def leaky(body: dict[str, Any], number: int) -> Any:
+        return up(body, number) if number % 4 else (500, {"error": {"message": f"bad key {key}!"}})
+
+    with serving(leaky) as server:
+        run(server.url, tmp_path / "run", policy_options={"attempts": 1, "key_variable": "MY_KEY", "patience": 99})
+        assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {key}"}
+        assert key not in repr(vars(policy(server.url, key_variable="MY_KEY"))["_client"].settings)
+        with pytest.raises(UserError) as refused:
+            server.answer = lambda body, number: (401, {"error": {"message": f"Incorrect key: {key}"}})
+            run(server.url, tmp_path / "other", policy_options={"key_variable": "MY_KEY"})
+    assert "check the key" in str(refused.value) and key not in str(refused.value)
+    assert "bad key" in (tmp_path / "run" / "episodes.jsonl").read_text()
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or key.encode() not in path.read_bytes()
+    assert key not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"base_url": "http://me:secret@host/v1"}, "no user, password or query"),
+        ({"base_url": "http://host/v1?key=secret"}, "no user, password or query"),
+        ({"base_url": "localhost:8000"}, "is no base URL"),
+        ({"base_url": "http://host:x/v1"}, "base URL is none"),
+        ({"api_key": "secret"}, "keys come from the environment alone"),
+        ({"max_tokens": "secret"}, "max_tokens: input should be a valid integer"),
+        ({"max_tokens": 0}, "max_tokens must be at least 1"),
+        ({"temperature": -1}, "temperature must be at least 0"),
+        ({"timeout": 0}, "timeout must be a number of seconds above 0"),
+        ({"thinking": "perhaps"}, "thinking: input should be a valid boolean"),
+        ({"tempreature": 1}, "did you mean temperature"),
+    ],
+)
+def test_a_bad_option_is_told_without_its_value(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem) as refused:
+        make_policy("openai:stub", environment="toy", options=options)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_list_of_policies_names_every_option() -> None:
+    assert sorted(POLICIES["openai"].options) == sorted([*OPTIONS, "api_key"])
+    with pytest.raises(UserError, match="takes no options, got 'temperature'"):
+        make_policy("random", environment="toy", options={"temperature": 1})
+    with pytest.raises(UserError, match="write openai:MODEL"):
+        make_policy("openai", environment="toy")
+
+
+def test_the_digest_changes_with_what_decides_the_answers_and_with_nothing_else(tmp_path: Path) -> None:
+    base = policy("http://host/v1").digest
+    path = tmp_path / "t.toml"
+    path.write_text("user = '{{ observation }}'")
+    decisive = ({"temperature": 1.0}, {"max_tokens": 5}, {"history": 3}, {"thinking": False}, {"template": str(path)})
+    digests = [policy("http://host/v1", **options).digest for options in decisive]
+    assert len({base, policy("http://other/v1").digest, *digests}) == 7
+    for options in ({"concurrency": 3}, {"timeout": 5.0}, {"attempts": 2}, {"price_in": 1.0}):
+        assert policy("http://host/v1", **options).digest == base
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+def test_sampling_sends_the_seed_of_the_step() -> None:
+    with serving() as server:
+        policy(server.url, temperature=0.7).act([prompt()])
+        policy(server.url, temperature=None, seeded=False, extra={"top_k": 5}).act([prompt()])
+    first, second = server.bodies
+    assert first["seed"] == 7 and first["temperature"] == 0.7
+    assert "seed" not in second and "temperature" not in second and second["top_k"] == 5
+
+
+def test_an_invalid_answer_is_recorded_with_its_reason(tmp_path: Path) -> None:
+    def wordy(body: dict[str, Any], number: int) -> Any:
+        answer = chat("<think>on and on")
+        answer["choices"][0]["finish_reason"] = "length"
+        return answer
+
+    with serving(wordy) as server:
+        result = run(server.url, tmp_path / "run", env_options={"tasks": 1})
+    assert list(result.frame["outcome"]) == ["failure"] and list(result.frame["invalid_actions"]) == [10]
+    step = result.run.read_episodes()[0].steps[0]
+    assert step.action == "" and step.details["invalid"] == "the thinking was not closed" and step.details["cut_answer"]
+
+
+def test_an_answer_in_any_shape_becomes_one_text() -> None:
+    assert text_of({"content": "a"}) == "a" and text_of({"content": None}) == "" and text_of({}) == ""
+    assert text_of({"reasoning_content": "why", "content": "b"}) == "<think>why</think>b"
+    assert text_of({"content": [{"type": "text", "text": "a"}, {"text": "b"}, 3]}) == "ab"
+    call = {"function": {"name": "act", "arguments": json.dumps({"action": "up"})}}
+    with serving(lambda body, number: chat(None, tool_calls=[call])) as server:
+        assert policy(server.url).act([prompt()])[0].action == "up"
+
+
+def test_a_context_that_overflows_is_cut_until_the_server_takes_it() -> None:
+    def small(body: dict[str, Any], number: int) -> Any:
+        if len(body["messages"]) > 8:
+            return (400, {"error": {"message": "This model's maximum context length is 500 tokens."}})
+        return up(body, number)
+
+    with serving(small) as server:
+        response = policy(server.url, patience=1).act([prompt(steps=20)])[0]
+        assert response.action == "up" and response.details["left_out"] >= 17
+        by_setting = policy(server.url, max_context=400).act([prompt(steps=20)])[0]
+    assert by_setting.details["left_out"] > 0
+    assert "Task: count" in server.bodies[-1]["messages"][1]["content"]
+
+
+def test_tokens_come_along_where_the_server_gives_them_and_are_demanded_for_training() -> None:
+    def exact(body: dict[str, Any], number: int) -> Any:
+        assert body["logprobs"] and body["return_token_ids"]
+        answer = chat("<action>up</action>")
+        answer["prompt_token_ids"] = [1, 2, 3]
+        answer["choices"][0] |= {"token_ids": [7, 8], "logprobs": {"content": [{"logprob": -0.5}, {"logprob": -1}]}}
+        return answer
+
+    with serving(exact) as server:
+        trace = policy(server.url, require_tokens=True).act([prompt()])[0].trace
+        assert trace == SampledTokens((1, 2, 3), (7, 8), (-0.5, -1.0)) and trace.tokens == 2
+        server.answer = up
+        assert policy(server.url).act([prompt()])[0].trace is None
+        with pytest.raises(UserError, match="can be evaluated, but nothing can be trained"):
+            policy(server.url, require_tokens=True).act([prompt()])
+
+
+# -- nobody waits for another --------------------------------------------------------------------------------
+
+
+def test_requests_overlap_up_to_the_limit(tmp_path: Path) -> None:
+    def slow(body: dict[str, Any], number: int) -> Any:
+        time.sleep(0.05)
+        return up(body, number)
+
+    for limit, most in ((64, 6), (2, 2)):
+        with serving(slow) as server:
+            run(server.url, tmp_path / str(limit), policy_options={"concurrency": limit})
+        assert server.most == most
+
+
+def test_a_slow_answer_holds_nobody_else_up(tmp_path: Path) -> None:
+    release, done = threading.Event(), []
+
+    def one_waits(body: dict[str, Any], number: int) -> Any:
+        if "count to 1" in body["messages"][1]["content"]:
+            done.append(release.wait(20))
+        return up(body, number)
+
+    def watch(progress: Any) -> None:
+        if progress.finished == 5:
+            release.set()
+
+    with serving(one_waits) as server:
+        result = run(server.url, tmp_path / "run", policy_options={"timeout": 30.0}, on_progress=watch)
+    assert done == [True] and list(result.frame["outcome"]) == ["success"] * 6
+
+
+class Patient:
+    """Answers at once, but for one task only when a worker of another was replaced."""
+
+    name, digest, concurrency = "patient", "patient-1", 4
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def act(self, prompts: Any) -> list[Response]:
+        (one,) = prompts
+        self.asked.append(one.task.index)
+        if one.task.index == 1 and len(one.history) == 0:
+            deadline = time.monotonic() + 20
+            while self.asked.count(0) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return [Response("up")]
+
+
+def test_environments_are_supervised_while_the_policy_thinks(tmp_path: Path) -> None:
+    """Task 0 hangs; its deadline passes and it is played again although an answer for task 1 is still to come."""
+    patient = Patient()
+    options = {"tasks": 2, "faults": {"0": "sleep"}, "times": 1, "folder": str(tmp_path)}
+    result = evaluate("toy", patient, out=tmp_path / "run", workers=2, step_timeout=1.5, env_options=options)
+    assert list(result.frame["outcome"]) == ["success"] * 2 and patient.asked.count(0) == 2
+
+
+def test_an_interrupted_run_does_not_wait_for_the_server(tmp_path: Path) -> None:
+    def stop(progress: Any) -> None:
+        if progress.finished:
+            raise KeyboardInterrupt
+
+    def one_hangs(body: dict[str, Any], number: int) -> Any:
+        return "hang" if "count to 6" in body["messages"][1]["content"] else up(body, number)
+
+    with serving(one_hangs) as server:
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            run(server.url, tmp_path / "run", policy_options={"timeout": 60.0}, on_progress=stop)
+        assert time.monotonic() - start < 4
+
+
+def test_a_client_serves_many_threads_at_once() -> None:
+    with serving(lambda body, number: chat(body["messages"][0]["content"])) as server:
+        client = ChatClient(ClientSettings(server.url))
+        found: dict[int, str] = {}
+
+        def ask(number: int) -> None:
+            for turn in range(5):
+                answer = client.ask({"model": "stub", "messages": [{"content": f"{number}/{turn}"}]})
+                found[10 * number + turn] = answer["choices"][0]["message"]["content"]
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {10 * number + turn: f"{number}/{turn}" for number in range(10) for turn in range(5)}
+
+
+def test_the_toy_has_no_prompt_of_its_own() -> None:
+    """The tests above play with the generic texts; the settings of a policy are frozen."""
+    assert ToyEnv.name == "toy"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        policy("http://host/v1").options.max_tokens = 3  # type: ignore[misc]
