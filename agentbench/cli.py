@@ -19,6 +19,7 @@ from agentbench.commands import (
     listing,
     plan,
     replay,
+    report,
     schemes,
     show,
     sweep,
@@ -44,6 +45,9 @@ app.command()(show.show)
 app.command()(replay.replay)
 app.command()(diff.diff)
 app.command()(plan.plan)
+app.command()(report.report)
+app.command()(report.view)
+app.command()(report.export)
 app.command(context_settings=EXTRA)(credit.credit)
 app.command(context_settings=EXTRA)(compare.compare)
 app.command(context_settings=EXTRA)(graph.graph)

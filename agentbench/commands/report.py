@@ -1,0 +1,71 @@
+"""``agentbench report``, ``view`` and ``export``: show runs in a browser, and take results out of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_SCHEMES = "gigpo,hgpo,salt,mapo,grpo"
+
+Runs = Annotated[list[Path], typer.Argument(help="folders of runs; the first is what the others are compared with")]
+Schemes = Annotated[str, typer.Option("--schemes", help="credit schemes beside the steps: names, 'all' or 'none'")]
+
+
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="HTML file")] = Path("report.html"),
+    schemes: Schemes = DEFAULT_SCHEMES,
+    title: Annotated[str, typer.Option(help="of the page")] = "agentbench",
+) -> None:
+    """Write one self-contained page: results, learning curves, an episode reader, trajectory graphs."""
+    from agentbench.report import make_report, write_page
+
+    page, *folders = write_page(make_report(runs, _names(schemes), title), out)
+    typer.echo(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), to be opened in any browser")
+    for folder in folders:
+        typer.echo(f"steps: {folder}{'/'} belongs to it: keep them together")
+
+
+def view(
+    runs: Runs,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="on this machine; 0 for any that is free")] = 0,
+    schemes: Schemes = DEFAULT_SCHEMES,
+    browser: Annotated[bool, typer.Option(help="open the page in a browser")] = False,
+) -> None:
+    """Serve the page of runs to this machine alone, kept fresh while they go on; Ctrl-C ends it."""
+    from agentbench.report.server import make_server
+
+    server = make_server(runs, port, _names(schemes))
+    address = f"http://127.0.0.1:{server.server_address[1]}/"
+    typer.echo(f"{address}  (Ctrl-C ends it)")
+    if browser:
+        import webbrowser
+
+        webbrowser.open(address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        typer.echo("ended")
+    finally:
+        server.server_close()
+
+
+def export(
+    runs: Runs,
+    to: Annotated[str, typer.Option(help="csv, parquet, latex, chat or inspect")],
+    out: Annotated[Path, typer.Option(help="a folder for csv and parquet, a file for the others")],
+    schemes: Annotated[str, typer.Option(help="csv and parquet: also each step's credit by these schemes")] = "none",
+) -> None:
+    """Write the tables behind the page, a LaTeX table, or the episodes as chats or an Inspect log."""
+    from agentbench.report.export import export as write
+
+    for path in write(runs, to, out, _names(schemes)):
+        typer.echo(f"written: {path}")
+
+
+def _names(text: str) -> list[str]:
+    from agentbench.credit_of_run import scheme_names
+
+    return [] if text.strip() == "none" else scheme_names(text)

@@ -1,0 +1,146 @@
+"""Collect what the page shows: an index that is small, and the steps in chunks that are read when needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from agentbench.report.curves import METRICS
+from agentbench.report.quality import quality_plots
+from agentbench.report.runs import ReportRun, read_runs
+from agentbench.report.steps import StepBook, make_book
+from agentbench.report.tables import result_tables
+
+SCHEMES = ("gigpo", "hgpo", "salt", "mapo", "grpo")
+"""Schemes whose advantages stand beside the steps unless others are named."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything on a page.
+
+    Attributes:
+        index: plain data for JSON: runs with their episodes, tables, curves, notes.
+        books: the steps of each run by the number of the run; None for a run without episodes.
+    """
+
+    index: dict[str, Any]
+    books: list[StepBook | None]
+
+    def chunk_names(self) -> list[tuple[int, int]]:
+        """Number of run and chunk, for every chunk."""
+        return [(run, chunk) for run, book in enumerate(self.books) if book for chunk in range(book.chunks)]
+
+    def pack(self, run: int, chunk: int) -> str:
+        """Return a chunk of a run, packed (see :mod:`agentbench.report.steps`); KeyError if there is none."""
+        if (run, chunk) not in set(self.chunk_names()):
+            raise KeyError((run, chunk))
+        book = self.books[run]
+        assert book is not None
+        return book.pack(chunk)
+
+
+def make_report(folders: Sequence[Path], schemes: Sequence[str] = SCHEMES, title: str = "agentbench") -> Report:
+    """Read runs and compute what their page shows.
+
+    Args:
+        folders: of runs, finished or not; the first on a set of tasks is what the others are compared with.
+        schemes: credit schemes to show beside the steps.
+        title: of the page.
+
+    Raises:
+        UserError: no run in a folder, or a damaged one.
+    """
+    runs = read_runs(folders)
+    tables, notes = result_tables(runs)
+    books = [make_book(run, schemes) if run.episodes is not None else None for run in runs]
+    index = {
+        "title": title,
+        "runs": [_described(run, book) for run, book in zip(runs, books, strict=True)],
+        "tables": {name: as_table(table) for name, table in tables.items() if name not in ("episodes", "curves")},
+        "curves": _curves(tables.get("curves")),
+        "quality_plots": quality_plots(tables.get("quality")),
+        "notes": notes,
+    }
+    return Report(index, books)
+
+
+def as_table(table: pd.DataFrame) -> dict[str, Any]:
+    """Return a table as ``{"keys": names of columns, "rows": lists of plain values}``; NaN becomes None."""
+    rows = table.astype(object).to_numpy().tolist()
+    return {"keys": [str(name) for name in table.columns], "rows": [[_plain(value) for value in row] for row in rows]}
+
+
+def _described(run: ReportRun, book: StepBook | None) -> dict[str, Any]:
+    identity = run.identity
+    facts: dict[str, Any] = {
+        "name": run.name,
+        "kind": run.run.config.get("kind", "run"),
+        "env": identity.get("env"),
+        "split": identity.get("split"),
+        "policy": identity.get("policy"),
+        "scheme": identity.get("scheme"),
+        "started": run.run.config.get("started"),
+        "settings": sorted([key, _setting(value)] for key, value in identity.items()),
+        "versions": sorted([key, _setting(value)] for key, value in run.run.config.get("versions", {}).items()),
+        "expected": identity.get("number_of_tasks", 0) * identity.get("trials", 1),
+        "training_steps": run.metrics[-1]["step"] if run.metrics else None,
+    }
+    return facts | (_played(book) if book else {})
+
+
+def _played(book: StepBook) -> dict[str, Any]:
+    """The episodes of a run column by column, and its tasks."""
+    episodes = book.episodes
+    tasks = episodes.drop_duplicates("task_id")
+    place = {task_id: number for number, task_id in enumerate(tasks["task_id"])}
+    columns = ["trial", "outcome", "score", "steps", "total_reward", "invalid_actions"]
+    return {
+        "schemes": [{"name": name, "scale": _plain(scale)} for name, scale in book.scale.items()],
+        "skipped": sorted(book.skipped.items()),
+        "tasks": as_table(tasks[["task_id", "task_name", "task_type", "instruction"]])["rows"],
+        "episodes": {
+            "task": [place[task_id] for task_id in episodes["task_id"]],
+            "chunk": book.chunk_of.tolist(),
+            **{name: [_plain(value) for value in episodes[name]] for name in columns},
+        },
+    }
+
+
+def _curves(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """One chart a metric: its lines with the training step, estimate, low and high of every point."""
+    charts: list[dict[str, Any]] = []
+    for metric, title in METRICS.items() if table is not None else ():
+        assert table is not None
+        lines = [
+            {"label": line, "seeds": int(part["seeds"].iloc[0]), **_points(part)}
+            for line, part in table[table["metric"] == metric].groupby("line", sort=False)
+        ]
+        if lines:
+            charts.append({"metric": metric, "title": title, "lines": lines})
+    return charts
+
+
+def _points(part: pd.DataFrame) -> dict[str, list[Any]]:
+    return {name: [_plain(value) for value in part[name]] for name in ("step", "estimate", "low", "high")}
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: no NaN, no numpy types, floats with at most seven significant digits."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return None if value is None or value is pd.NA else str(value)

@@ -1,0 +1,108 @@
+"""Write the page: one HTML file with its style, script and data, which needs no network and no server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from agentbench.files import replaced, write_text
+from agentbench.report.data import Report
+from envs.errors import UserError
+
+PAGE = Path(__file__).with_name("page")
+SCRIPTS = ("dom", "tables", "charts", "steps", "overview", "episodes", "reader", "group", "graph", "app")
+INLINE_BYTES = 4_000_000
+"""Steps of more than this many bytes, packed, go to files beside the page and are read when they are looked at."""
+
+
+def write_page(report: Report, out: Path) -> list[Path]:
+    """Write the page to ``out``, and where there are many steps a folder of them beside it.
+
+    Returns:
+        What was written: the page, then the folder if there is one. They belong together when they are moved.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    packed = {f"{run}-{chunk}": report.pack(run, chunk) for run, chunk in report.chunk_names()}
+    inline = sum(map(len, packed.values())) <= INLINE_BYTES
+    folder = out.with_name(f"{out.stem}-steps")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if inline:
+            write_text(out, render(report.index, {"kind": "inline"}, packed))
+            return [out]
+        _write_chunks(folder, packed)
+        write_text(out, render(report.index, {"kind": "files", "prefix": f"{folder.name}/"}, {}))
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    return [out, folder]
+
+
+def render(index: dict[str, Any], source: dict[str, Any], packed: dict[str, str]) -> str:
+    """Return the page's HTML.
+
+    Args:
+        index: of the report.
+        source: where the page finds steps: ``{"kind": "inline"}``, ``{"kind": "files", "prefix": …}``, or
+            ``{"kind": "live", …}`` for a page that is served and asks for news.
+        packed: the chunks that are part of the page.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string((PAGE / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        title=index["title"],
+        style=(PAGE / "page.css").read_text(encoding="utf-8"),
+        script=script(),
+        policy=content_policy(),
+        data=json_for_html({"index": index, "source": source}),
+        packed=packed,
+    )
+
+
+@cache
+def script() -> str:
+    """Return the page's script: its modules in one scope."""
+    parts = [(PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+
+
+@cache
+def content_policy() -> str:
+    """Return the page's content security policy: our own script by its digest, and what that script itself loads.
+
+    A script that came in with the data of a run would not run, even if it were not escaped.
+    """
+    digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}' 'strict-dynamic'; style-src 'unsafe-inline'; "
+        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def json_for_html(value: Any) -> str:
+    """Return JSON that may stand in a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def chunk_script(name: str, packed: str) -> str:
+    """Return the script that gives a chunk to the page: files can be loaded this way without a server."""
+    return f"agentbenchSteps({json.dumps(name)},{json.dumps(packed)});\n"
+
+
+def _write_chunks(folder: Path, packed: dict[str, str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        if re.fullmatch(r"\d+-\d+\.js", old.name) and old.stem not in packed:
+            old.unlink()
+    for name, text in packed.items():
+        with replaced(folder / f"{name}.js") as temporary:
+            temporary.write_text(chunk_script(name, text), encoding="ascii")

@@ -1,0 +1,90 @@
+"""What the page and the export read of a run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from agentbench.store import EPISODES_FILE, Run, open_run
+from envs.errors import UserError
+
+METRICS_FILE, QUALITY_FILE, TRUTH_FILE = "metrics.jsonl", "quality.csv", "truth.parquet"
+READ_FILES = (EPISODES_FILE, METRICS_FILE, QUALITY_FILE, TRUTH_FILE, "run.json")
+
+
+@dataclass(frozen=True)
+class ReportRun:
+    """A run, with the files that a page shows.
+
+    Attributes:
+        name: unique among the runs of a page.
+        run: the run.
+        episodes: one row an episode, or None where there are none (a training run).
+        metrics: one dictionary a training step.
+        quality: how good the schemes are on this run's steps, where that was measured.
+        truth: true advantages of the steps, where they were computed.
+    """
+
+    name: str
+    run: Run
+    episodes: pd.DataFrame | None
+    metrics: list[dict[str, Any]]
+    quality: pd.DataFrame | None
+    truth: pd.DataFrame | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What was asked for."""
+        return dict(self.run.config.get("identity", {}))
+
+
+def read_runs(folders: Sequence[Path]) -> list[ReportRun]:
+    """Read runs in the order given, finished or not.
+
+    Raises:
+        UserError: no folder, one named twice, or one that holds no run.
+    """
+    if not folders:
+        raise UserError("name at least one folder of a run")
+    return [_read(name, folder) for name, folder in zip(names_of(folders), folders, strict=True)]
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """Name runs by their folders, by whole paths where folders of the same name lie in different places."""
+    resolved = [folder.resolve() for folder in folders]
+    for folder in resolved:
+        if resolved.count(folder) > 1:
+            raise UserError(f"{folder} is named twice: name each run once")
+    names = [folder.name for folder in resolved]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _read(name: str, folder: Path) -> ReportRun:
+    run = open_run(folder)
+    has_episodes = any((folder / file).exists() for file in (EPISODES_FILE, "episodes.parquet"))
+    episodes = run.episodes if has_episodes else None
+    quality, truth = folder / QUALITY_FILE, folder / TRUTH_FILE
+    try:
+        return ReportRun(
+            name=name,
+            run=run,
+            episodes=episodes if episodes is not None and len(episodes) else None,
+            metrics=_metrics(folder / METRICS_FILE),
+            quality=pd.read_csv(quality) if quality.is_file() else None,
+            truth=pd.read_parquet(truth) if truth.is_file() else None,
+        )
+    except (ValueError, OSError) as error:
+        raise UserError(f"a file in {folder} cannot be read: {error}") from error
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the lines that are whole: a run that goes on may be writing the last one."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line.strip()]

@@ -1,0 +1,182 @@
+"""The steps of a run, packed for the episode reader: chunks of whole tasks, each text once, compressed.
+
+A chunk is JSON, deflated and in base64; the browser inflates it by itself. Its form::
+
+    {"texts": [...], "lists": [[text, …], …], "episodes": {"<task id>/<trial>": {
+        "observation": [text, …], "action": [text, …], "answer": [text, …], "offered": [list, …],
+        "reward": [...], "valid": [...], "state": [...], "next": [...], "final": text, "error": text,
+        "credit": {scheme: [...]}}}}
+
+Texts and lists are numbers of places in ``texts`` and ``lists``, -1 for none. ``state`` and ``next`` are codes of
+anchor states, equal within a task; ``next`` is -1 where a success reached the goal (as in :mod:`credit.graph`).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from agentbench.credit_of_run import RunCredit, compute, read_run
+from agentbench.report.runs import ReportRun
+from credit import CreditError
+from credit.steps import FloatArray, IntArray
+from credit.transitions import succeeded
+from envs.errors import UserError
+
+CHUNK_STEPS = 2000
+"""Steps after which a chunk is closed at the next task."""
+TRUTH = "truth"
+
+
+@dataclass(frozen=True)
+class StepBook:
+    """The steps of one run.
+
+    Attributes:
+        table: one row a step, sorted by episode and step.
+        episodes: one row an episode, sorted by task.
+        credit: number of every row by scheme; NaN where a step was not judged.
+        scale: root mean square of each scheme's numbers: what its colours are measured by.
+        state, next_state: codes of every row.
+        skipped: why schemes are missing, by name.
+        chunk_of: number of the chunk of every episode.
+    """
+
+    table: pd.DataFrame
+    episodes: pd.DataFrame
+    credit: dict[str, FloatArray]
+    scale: dict[str, float]
+    state: IntArray
+    next_state: IntArray
+    skipped: dict[str, str]
+    chunk_of: IntArray
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return int(self.chunk_of.max()) + 1 if len(self.chunk_of) else 0
+
+    def pack(self, chunk: int) -> str:
+        """Return a chunk as base64 of deflated JSON; equal runs give equal text."""
+        text = json.dumps(self.content(chunk), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+
+    def content(self, chunk: int) -> dict[str, Any]:
+        """Return a chunk as it is before packing (see the module's text)."""
+        texts, lists = _Numbers(), _Numbers()
+        episodes = {}
+        for facts in self.episodes[self.chunk_of == chunk].itertuples():
+            first, last = np.searchsorted(self.table["episode"].to_numpy(), [facts.episode, facts.episode + 1])
+            packed = self._episode(slice(first, last), texts, lists)
+            packed |= {"final": texts.number(facts.final_observation), "error": texts.number(facts.error)}
+            episodes[f"{facts.task_id}/{facts.trial}"] = packed
+        return {"texts": texts.values, "lists": [list(each) for each in lists.values], "episodes": episodes}
+
+    def _episode(self, rows: slice, texts: _Numbers, lists: _Numbers) -> dict[str, Any]:
+        part = self.table.iloc[rows]
+        offered = [
+            -1 if actions is None else lists.number(tuple(texts.number(action) for action in actions))
+            for actions in part["admissible_actions"]
+        ]
+        return {
+            "observation": [texts.number(text) for text in part["observation"]],
+            "action": [texts.number(text) for text in part["action"]],
+            "answer": [texts.number(text) for text in part["text"]],
+            "offered": offered,
+            "reward": [_short(value) for value in part["reward"]],
+            "valid": [int(value) for value in part["is_valid"]],
+            "state": self.state[rows].tolist(),
+            "next": self.next_state[rows].tolist(),
+            "credit": {name: [_short(value) for value in column[rows]] for name, column in self.credit.items()},
+        }
+
+
+def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
+    """Read a run's steps and compute the schemes that can be computed on them.
+
+    A scheme that lacks a column is left out with its reason, and so are all of them in a run without judged steps.
+    """
+    assert run.episodes is not None
+    table = run.run.step_table.sort_values(["episode", "step"], kind="stable", ignore_index=True)
+    judged = table["episode"].isin(run.episodes.loc[run.episodes["outcome"] != "error", "episode"]).to_numpy()
+    columns: dict[str, FloatArray] = {}
+    skipped: dict[str, str] = {}
+    state, following = np.full(len(table), -2, dtype=np.int64), np.full(len(table), -2, dtype=np.int64)
+    try:
+        done = read_run(run.run.folder)
+        state[judged], following[judged] = _codes(done)
+        if schemes:
+            computed = compute(done, schemes, {}, skip=True)
+            columns, skipped = {name: _spread(x, judged) for name, x in computed.values.items()}, computed.skipped
+    except (CreditError, UserError) as error:
+        skipped = dict.fromkeys(schemes, str(error))
+    if run.truth is not None:
+        columns = {TRUTH: _truth(table, run.truth), **columns}
+    scale = {name: float(np.sqrt(np.nanmean(np.square(x)))) if judged.any() else 0.0 for name, x in columns.items()}
+    return StepBook(table, run.episodes, columns, scale, state, following, skipped, _chunks(run.episodes))
+
+
+class _Numbers:
+    """Numbers for values in the order they come; equal values get the same number, None and NaN get -1."""
+
+    def __init__(self) -> None:
+        self._places: dict[Any, int] = {}
+
+    @property
+    def values(self) -> list[Any]:
+        return list(self._places)
+
+    def number(self, value: Any) -> int:
+        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+            return -1
+        return self._places.setdefault(value, len(self._places))
+
+
+def _codes(done: RunCredit) -> tuple[IntArray, IntArray]:
+    """State and next state of every judged row; -1 for the goal. Rows are in order already."""
+    steps = done.steps
+    state, following = steps.column("state"), np.array(steps.column("next_state"))
+    following[succeeded(steps, "rewarded")] = -1
+    return state, following
+
+
+def _spread(values: FloatArray, judged: np.ndarray) -> FloatArray:
+    column = np.full(len(judged), np.nan)
+    column[judged] = values
+    return column
+
+
+def _truth(table: pd.DataFrame, truth: pd.DataFrame) -> FloatArray:
+    key = ["task_id", "trial", "step"]
+    if missing := [name for name in (*key, "true_advantage") if name not in truth.columns]:
+        raise UserError(f"the table of true advantages has no column {missing[0]!r}")
+    joined = table[key].merge(truth.drop_duplicates(key)[[*key, "true_advantage"]], on=key, how="left")
+    return joined["true_advantage"].to_numpy(dtype=np.float64)
+
+
+def _chunks(episodes: pd.DataFrame) -> IntArray:
+    """Number the chunks: a new one begins with the first task after :data:`CHUNK_STEPS` steps."""
+    tasks = episodes["task_id"].to_numpy()
+    chunk, steps, numbers = 0, 0, []
+    for place, length in enumerate(episodes["steps"]):
+        if steps >= CHUNK_STEPS and tasks[place] != tasks[place - 1]:
+            chunk, steps = chunk + 1, 0
+        steps += int(length)
+        numbers.append(chunk)
+    return np.array(numbers, dtype=np.int64)
+
+
+def _short(value: float) -> float | int | None:
+    """Four significant digits are more than a colour shows; None where there is no number."""
+    if not np.isfinite(value):
+        return None
+    short = float(f"{value:.4g}")
+    return int(short) if short.is_integer() else short

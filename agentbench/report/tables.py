@@ -1,0 +1,65 @@
+"""The tables behind every picture of the page, as pandas tables: what is shown is what is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
+from agentbench.report.curves import learning_curves
+from agentbench.report.runs import ReportRun
+from agentbench.summary import summarise
+from envs.errors import UserError
+
+
+def result_tables(runs: Sequence[ReportRun]) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Make every table that the runs have something for.
+
+    Returns:
+        Tables by name, of ``rates`` (one row a run and task type), ``passes`` (pass@k and pass^k), ``comparisons``
+        and ``tasks`` (paired by task with the first run on the same tasks), ``curves`` (over training seeds),
+        ``quality`` (of credit schemes) and ``episodes``; and notes for the reader, one sentence each.
+    """
+    played = [run for run in runs if run.episodes is not None]
+    notes: list[str] = [f"{run.name}: {note}" for run in runs for note in run.run.config.get("notes", [])]
+    tables: dict[str, pd.DataFrame] = {}
+    if played:
+        summaries = {run.name: summarise(run.episodes) for run in played if run.episodes is not None}
+        tables["rates"] = _stacked({name: each.rates for name, each in summaries.items()})
+        tables["passes"] = _stacked({name: each.passes for name, each in summaries.items()})
+        tables |= _compared(played, notes)
+        tables["episodes"] = _stacked({run.name: run.episodes for run in played if run.episodes is not None})
+    tables["curves"] = learning_curves(runs, notes)
+    tables["quality"] = _stacked({run.name: run.quality for run in runs if run.quality is not None})
+    return {name: table for name, table in tables.items() if len(table)}, notes
+
+
+def _stacked(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One table from one a run, with the run's name as first column."""
+    named = [pd.concat([pd.Series(name, part.index, name="run"), part], axis=1) for name, part in parts.items()]
+    named = [part for part in named if len(part)]
+    return pd.concat(named, ignore_index=True) if named else pd.DataFrame()
+
+
+def _compared(played: Sequence[ReportRun], notes: list[str]) -> dict[str, pd.DataFrame]:
+    """Compare each run with the first one that was played on the same tasks."""
+    panels: dict[frozenset[str], list[ReportRun]] = {}
+    for run in played:
+        assert run.episodes is not None
+        panels.setdefault(frozenset(run.episodes["task_id"]), []).append(run)
+    if len(panels) > 1:
+        notes.append(
+            f"the runs were played on {len(panels)} different sets of tasks: only runs on the same are compared"
+        )
+    results = []
+    for first, *others in panels.values():
+        try:
+            frames = {run.name: run.episodes for run in others if run.episodes is not None}
+            assert first.episodes is not None
+            results += compare_with_baseline((first.name, first.episodes), frames) if frames else []
+        except UserError as error:
+            notes.append(str(error))
+    if not results:
+        return {}
+    return {"comparisons": comparison_table(results), "tasks": task_table(results)}
