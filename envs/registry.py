@@ -68,6 +68,13 @@ ENVIRONMENTS: dict[str, Environment] = {
             verifier="envs.webshop.verify:verify",
             ceiling="envs.webshop.ceiling:ceiling",
         ),
+        Environment(
+            "appworld",
+            "agentbench/AppWorld-v0",
+            "envs.appworld:AppWorldEnv",
+            "nine everyday apps to write code for: the original engine, official tasks or 24 of ours (no download)",
+            installer="envs.appworld.install:install",
+        ),
     )
 }
 
