@@ -1,0 +1,268 @@
+"""AppWorld as a Gymnasium text environment: the action is code, the observation is what it printed.
+
+Trivedi et al. 2024, "AppWorld: A Controllable World of Apps and People for Benchmarking Interactive Coding Agents".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from gymnasium.envs.registration import EnvSpec
+
+from envs.appworld.anchors import ANCHORS, extend
+from envs.appworld.layout import VERSION
+from envs.appworld.process import Died, Limits, Server
+from envs.appworld.tasks import open_tasks
+from envs.contract import Info, Task, TextEnv
+from envs.errors import UserError, unknown
+
+FAILED = "Execution failed."
+MAX_DEATHS = 3
+"""How often the code of an episode may end the interpreter; then the episode is over, and lost."""
+
+_START_SECONDS = 60.0
+_JUDGE_SECONDS = 60.0
+_GRACE = 2.0
+_SAVE_SECONDS = 20.0
+
+
+class AppWorldEnv(TextEnv):
+    """Write code against the APIs of nine apps until the task is done; the databases decide whether it is.
+
+    The first observation is the instruction, each later one what the last block of code printed. The code sees
+    ``apis``; variables live on between steps. The episode ends with ``apis.supervisor.complete_task(...)`` or after
+    ``max_steps``, and is judged then: the reward is 1.0 if every requirement is met. Code that ends or blocks its
+    interpreter loses its step alone: the world goes on from where it was before.
+
+    Besides the keys of every environment, ``info`` has ``supervisor`` (who asks), ``apps`` (name to description),
+    ``error`` (the last step's, or None), ``requirements_passed`` and ``requirements_failed`` (None before the end) and
+    ``walkthrough`` (code blocks that solve the task, or None).
+
+    Args:
+        split: ``mini`` (24 tasks of our own in the real engine), or of the official data ``train`` (90), ``dev``
+            (57), ``test_normal`` (168), ``test_challenge`` (417).
+        anchor: what counts as the same situation: ``calls`` (all API calls in normal form and all outputs so far),
+            ``observation`` (the last output alone) or ``database`` (a hash of the tables written to).
+        max_steps: the episode is truncated after this many steps.
+        step_seconds: seconds that one block of code may run.
+        output_limit: characters of an output that are shown: its first and last half, with a line between.
+        memory_mb, file_mb, processes: what the code may use (:class:`envs.appworld.process.Limits`).
+        guard: also keep the engine's own list of forbidden functions, as the original does.
+        unsafe: play without a sandbox: model-written code then runs with the rights of the user.
+        render_mode: ``None`` or ``ansi``.
+
+    Raises:
+        UserError: unknown names, or AppWorld or the split's data are not installed.
+    """
+
+    name: ClassVar[str] = "appworld"
+
+    def __init__(
+        self,
+        split: str = "mini",
+        anchor: str = "calls",
+        max_steps: int = 50,
+        step_seconds: int = 30,
+        output_limit: int = 10_000,
+        memory_mb: int = 3072,
+        file_mb: int = 16,
+        processes: int = 64,
+        guard: bool = True,
+        unsafe: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(max_steps)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown("render mode", str(render_mode), self.metadata["render_modes"])
+        if anchor not in ANCHORS:
+            raise unknown("AppWorld anchor", anchor, ANCHORS)
+        for name, value in (("step_seconds", step_seconds), ("output_limit", output_limit), ("memory_mb", memory_mb),
+                            ("file_mb", file_mb), ("processes", processes)):  # fmt: skip
+            if value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+        self.render_mode = render_mode
+        self.spec = EnvSpec("agentbench/AppWorld-v0", "envs.appworld:AppWorldEnv", kwargs={
+            "split": split, "anchor": anchor, "max_steps": max_steps, "step_seconds": step_seconds,
+            "output_limit": output_limit, "memory_mb": memory_mb, "file_mb": file_mb, "processes": processes,
+            "guard": guard, "unsafe": unsafe,
+        })  # fmt: skip
+        self._set = open_tasks(split)
+        self._by_key = {key: task for task in self._set.tasks for key in (task.id, task.name)}
+        self.notes = (*self._set.notes, *(("played without a sandbox",) if unsafe else ()))
+        self._anchor_kind, self._isolate = anchor, not unsafe
+        self._settings = {"seconds": step_seconds, "output_limit": output_limit, "guard": guard}
+        self._limits = Limits(memory_mb=memory_mb, file_mb=file_mb, processes=processes)
+        self._player: Server | None = None
+        self._judge: Server | None = None
+        self._forget()
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The tasks of the split in the order of its list; names are ``<scenario>_<variant>``."""
+        return self._set.tasks
+
+    @property
+    def digest(self) -> str:
+        """Short hash of package, data, anchor and limits."""
+        parts = (
+            "appworld", VERSION, self._set.digest, self._anchor_kind, self.max_steps,
+            sorted(self._settings.items()), self._limits,
+        )  # fmt: skip
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def find_task(self, key: str) -> Task:
+        """Return the task whose id or name is ``key``."""
+        return self._by_key.get(key) or super().find_task(key)
+
+    def close(self) -> None:
+        """End player and judge; the environment may be reset again afterwards."""
+        for server in (self._player, self._judge):
+            if server is not None:
+                server.close()
+        self._player = self._judge = None
+
+    # -- an episode --------------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """Set everything that an episode gathers to its beginning."""
+        self._actions: list[str] = []
+        self._deaths = 0
+        self._calls_anchor = self._database = ""
+        self._error: str | None = None
+        self._won, self._score = False, 0.0
+        self._passed: list[str] | None = None
+        self._failed: list[str] | None = None
+
+    def _start(self, task: Task) -> tuple[str, Info]:
+        self._forget()
+        reply = self._open_world(task)
+        self._about = {
+            "instruction": reply["instruction"],
+            "supervisor": reply["supervisor"],
+            "apps": reply["apps"],
+            "datetime": reply["datetime"],
+            "walkthrough": self._set.walkthrough(task),
+        }
+        observation = str(reply["instruction"])
+        return observation, self._info(observation)
+
+    def _act(self, action: str) -> tuple[str, float, bool, Info]:
+        self._error = None
+        try:
+            reply = self._execute(action)
+        except Died as death:
+            observation, over = self._after_death(death)
+        else:
+            observation, over = str(reply["output"]), bool(reply["completed"])
+            if observation.startswith(FAILED):
+                self._error = observation
+        if self._deaths < MAX_DEATHS and (over or self._steps + 1 >= self.max_steps):
+            self._evaluate()
+        return observation, float(self._won), over, self._info(observation)
+
+    def _save(self) -> Any:
+        judged = (self._won, self._score, self._passed, self._failed)
+        return (tuple(self._actions), self._database, self._deaths, self._error, judged)
+
+    def _load(self, state: Any) -> Info:
+        actions, database, deaths, error, judged = state
+        if list(actions) != self._actions:
+            self._replay(list(actions), database)
+        self._deaths, self._error = deaths, error
+        self._won, self._score, self._passed, self._failed = judged
+        return self._info(self._observation)
+
+    def _info(self, observation: str) -> Info:
+        anchors = {"observation": observation, "calls": self._calls_anchor, "database": self._database}
+        return {
+            "anchor": anchors[self._anchor_kind],
+            "admissible_actions": None,
+            "is_valid": self._error is None,
+            "won": self._won,
+            "score": self._score,
+            "error": self._error,
+            "requirements_passed": self._passed,
+            "requirements_failed": self._failed,
+        }
+
+    # -- player and judge ----------------------------------------------------------------------------------
+
+    def _open_world(self, task: Task) -> dict[str, Any]:
+        if self._player is None:
+            self._player = self._server("player")
+        self._player.begin()
+        try:
+            reply = self._player.ask(_START_SECONDS, command="start", task=task.name, **self._settings)
+        except Died as death:
+            raise RuntimeError(f"the world of task {task.name} did not start: {death}") from death
+        self._calls_anchor, self._database = "", str(reply["digest"])
+        return reply
+
+    def _execute(self, action: str) -> dict[str, Any]:
+        """Run one action and take in what it did; it counts only if the player lives on."""
+        assert self._player is not None
+        patience = self._settings["seconds"] + _GRACE
+        reply = self._player.ask(patience, command="execute", code=code_of(action))
+        self._actions.append(action)
+        self._database = str(reply["digest"])
+        self._calls_anchor = extend(self._calls_anchor, reply["calls"], str(reply["output"]))
+        return reply
+
+    def _after_death(self, death: Died) -> tuple[str, bool]:
+        """Bring the world back to where it was before the code that ended it; return observation and terminated."""
+        self._deaths += 1
+        cause = f"it ran for more than {self._settings['seconds']} s" if death.timed_out else "it ended the interpreter"
+        self._error = f"{FAILED} The code was stopped: {cause}."
+        if self._deaths >= MAX_DEATHS:
+            return f"{self._error} This was the last time that was allowed: the task is over.", True
+        self._replay(self._actions, self._database)
+        return f"{self._error} Nothing that it did has happened; variables are as they were before.", False
+
+    def _replay(self, actions: list[str], database: str) -> None:
+        """Play the actions in a fresh world, and check that they led to the same databases."""
+        assert self._task is not None
+        self._open_world(self._task)
+        self._actions = []
+        try:
+            for action in actions:
+                self._execute(action)
+        except Died as death:
+            raise RuntimeError(f"playing the episode again failed at step {len(self._actions)}: {death}") from death
+        if self._database != database:
+            raise RuntimeError("playing the episode again led to other databases than the first time")
+
+    def _evaluate(self) -> None:
+        assert self._player is not None and self._task is not None
+        try:
+            files = self._player.ask(_SAVE_SECONDS, command="save")["files"]
+        except Died:  # the world is whole after every step, so the agent's code spoilt it
+            return
+        if self._judge is None:
+            self._judge = self._server("judge")
+        self._judge.begin()
+        try:
+            result = self._judge.ask(_JUDGE_SECONDS, command="evaluate", task=self._task.name, files=files)
+        except Died as death:
+            raise RuntimeError(f"the judge failed on task {self._task.name}: {death}") from death
+        finally:
+            self._judge.end()
+        if "tampered" in result:
+            self._error = f"the databases were changed past the APIs: {result['tampered']}"
+            return
+        self._won = bool(result["success"])
+        self._score = len(result["passes"]) / result["total"]
+        self._passed, self._failed = result["passes"], result["failures"]
+
+    def _server(self, role: Any) -> Server:
+        return Server(self._set.place, role, self._set.collection, self._limits, isolate=self._isolate)
+
+
+def code_of(action: str) -> str:
+    """Return the code of an action: what stands inside the fence if the action is a fenced block, else all of it."""
+    text = action.strip()
+    if not text.startswith("```"):
+        return action
+    first, _, rest = text.partition("\n")
+    return rest.rpartition("```")[0] if "```" in rest else rest

@@ -1,0 +1,1 @@
+"""Scripts run by AppWorld's own interpreter, never imported by the main process."""

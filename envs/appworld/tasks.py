@@ -1,0 +1,67 @@
+"""The tasks of a split, from the lists that the installation wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from envs.appworld.layout import COMMAND, Layout, installed
+from envs.contract import Task
+from envs.errors import UserError, unknown
+
+OFFICIAL = ("train", "dev", "test_normal", "test_challenge")
+SPLITS = ("mini", *OFFICIAL)
+PROTECTED = (
+    "these episodes hold protected content of AppWorld (instructions, outputs): its licence asks that they are passed "
+    "on in public only in encrypted form"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSet:
+    """The tasks of one split, and where their data are.
+
+    Attributes:
+        collection: ``mini`` or ``official``.
+        digest: short hash of the package and of the collection.
+        notes: what a reader of a result must know.
+    """
+
+    place: Layout
+    collection: str
+    tasks: tuple[Task, ...]
+    digest: str
+    notes: tuple[str, ...]
+
+    def walkthrough(self, task: Task) -> tuple[str, ...] | None:
+        """Return code blocks that solve the task, where there are any (the split ``mini``)."""
+        path = self.place.whole(self.collection) / "data" / "tasks" / task.name / "ground_truth" / "walkthrough.json"
+        return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def open_tasks(split: str, home: Path | None = None) -> TaskSet:
+    """Open a split.
+
+    A task's name is ``<scenario>_<variant>``; its type is its difficulty, ``difficulty 1`` to ``difficulty 3``.
+
+    Raises:
+        UserError: unknown split, or it is not installed.
+    """
+    if split not in SPLITS:
+        raise unknown("AppWorld split", split, SPLITS)
+    place, record = installed(home)
+    collection = "official" if split in OFFICIAL else "mini"
+    index = place.index(collection)
+    if not index.is_file():
+        raise UserError(
+            f"the AppWorld split {split!r} needs the official data: type `{COMMAND} --data download`, or give a copy "
+            f"at hand with `{COMMAND} --data ARCHIVE_OR_FOLDER`; the split 'mini' needs none"
+        )
+    entries = json.loads(index.read_text(encoding="utf-8"))[split]
+    tasks = tuple(
+        Task(f"appworld-{entry['digest']}", entry["name"], f"difficulty {entry['difficulty']}", number)
+        for number, entry in enumerate(entries)
+    )
+    digest = f"{record['package_digest']} {record['collections'][collection]}"
+    return TaskSet(place, collection, tasks, digest, (PROTECTED,) if collection == "official" else ())
