@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -180,14 +181,34 @@ def _user(
     window: list[dict[str, Any]],
     with_task: bool,
 ) -> Message:
-    content = render(
-        settings.template.user,
-        task=prompt.info.get("instruction", "") if with_task else "",
-        left_out=left_out if with_task else 0,
+    task = prompt.info.get("instruction", "") if with_task else ""
+    shown = tuple(actions) if settings.show_actions and actions else ()
+    hidden = left_out if with_task else 0
+    texts = settings.template.user, task, hidden, number, observation, shown, settings.thinking
+    return {"role": "user", "content": _write(*texts, window) if window else _write_once(*texts)}
+
+
+def _write(
+    template: str,
+    task: str,
+    left_out: int,
+    number: int,
+    observation: str,
+    actions: tuple[str, ...],
+    thinking: bool,
+    window: Sequence[dict[str, Any]] = (),
+) -> str:
+    return render(
+        template,
+        task=task,
+        left_out=left_out,
         history=window,
         number=number,
         observation=observation,
-        actions=actions if settings.show_actions and actions else [],
-        thinking=settings.thinking,
+        actions=actions,
+        thinking=thinking,
     )
-    return {"role": "user", "content": content}
+
+
+_write_once = functools.lru_cache(maxsize=4096)(_write)
+"""A conversation repeats its past messages at every step: they are written once."""

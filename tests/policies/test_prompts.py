@@ -21,14 +21,11 @@ TASK = Task("id", "name", "type", 0)
 def prompt(steps: int, text: bool = True) -> Prompt:
     """Return the prompt after some steps of an episode; the actions offered differ from step to step."""
     turns = [
-        Turn(
-            f"saw {k}",
-            f"do {k}",
-            f"<think>why {k}</think><action>do {k}</action>" if text else None,
-            (f"do {k}", "look"),
-        )
+        Turn(f"saw {k}", f"do {k}", f"<think>why {k}</think><action>do {k}</action>", (f"do {k}", "look"))
         for k in range(1, steps + 1)
     ]
+    if not text:
+        turns = [Turn(turn.observation, turn.action) for turn in turns]
     info = {"instruction": "find the mug", "admissible_actions": [f"do {steps + 1}", "look"]}
     return Prompt(TASK, f"saw {steps + 1}", info, turns, seed=0)
 
