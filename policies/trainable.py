@@ -70,6 +70,8 @@ def save_policy(policy: TrainablePolicy, folder: Path, tensors: dict[str, Tensor
     tensors = policy.module.state_dict() if tensors is None else tensors
     save_tensors(tensors, temporary)
     temporary.replace(weights)
+    if (companions := getattr(policy, "save_companions", None)) is not None:
+        companions(folder)  # a tokenizer, say
     record = {"policy": policy.name, "settings": policy.settings(), "sha256": _sha256(weights)}
     description = folder / f".{POLICY_FILE}.part"
     description.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

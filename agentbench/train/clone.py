@@ -23,7 +23,7 @@ def prompts_of(episode: Episode) -> Iterator[tuple[Prompt, str]]:
     for step in episode.steps:
         info = {"instruction": episode.instruction, "admissible_actions": step.admissible_actions}
         yield Prompt(task, step.observation, info, tuple(history), seed=0, trial=episode.trial), step.action
-        history.append(Turn(step.observation, step.action, step.text))
+        history.append(Turn(step.observation, step.action, step.text, step.admissible_actions))
 
 
 def clone(
@@ -34,6 +34,7 @@ def clone(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    token_budget: int = 16_384,
 ) -> list[float]:
     """Train ``policy`` in place on the actions of ``episodes``, by maximum likelihood.
 
@@ -44,6 +45,7 @@ def clone(
         batch_size: steps an update.
         learning_rate: of AdamW.
         seed: of the order.
+        token_budget: tokens a forward pass of a language model; more are accumulated.
 
     Returns:
         the mean negative log-likelihood of each pass, in nats a token.
@@ -58,20 +60,45 @@ def clone(
     optimizer = torch.optim.AdamW(policy.module.parameters(), lr=learning_rate)
     losses = []
     for number in range(passes):
-        order = np.random.default_rng(stable_seed(seed, "clone", number)).permutation(len(traces))
+        generator = np.random.default_rng(stable_seed(seed, "clone", number))
         total = 0.0
-        for rows in np.split(order, range(batch_size, len(order), batch_size)):
-            loss = _step(policy, optimizer, [traces[row] for row in rows])
+        for rows in _batches(policy, traces, batch_size, generator):
+            loss = _step(policy, optimizer, [traces[row] for row in rows], token_budget)
             total += loss * len(rows)
         losses.append(total / len(traces))
     return losses
 
 
-def _step(policy: TrainablePolicy, optimizer: torch.optim.Optimizer, traces: list[Any]) -> float:
-    found = policy.likelihood(traces)
-    loss = -(found.log_probs * found.mask).sum() / found.mask.sum()
+def _batches(
+    policy: TrainablePolicy, traces: list[Any], batch_size: int, generator: np.random.Generator
+) -> Iterator[Any]:
+    """Yield the rows of each update, shuffled; whole episodes where the policy judges them at once for less work."""
+    if not getattr(policy, "whole_episodes", False):
+        order = generator.permutation(len(traces))
+        yield from np.split(order, range(batch_size, len(order), batch_size))
+        return
+    episodes = policy.pieces(traces, 1)  # type: ignore[attr-defined]
+    rows: list[int] = []
+    for place in generator.permutation(len(episodes)):
+        rows += episodes[place].tolist()
+        if len(rows) >= batch_size:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _step(policy: TrainablePolicy, optimizer: torch.optim.Optimizer, traces: list[Any], token_budget: int) -> float:
+    own = getattr(policy, "pieces", None)
+    parts = [range(len(traces))] if own is None else own(traces, token_budget)
+    tokens = sum(trace.tokens for trace in traces)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    total = 0.0
+    for part in parts:
+        found = policy.likelihood([traces[row] for row in part])
+        loss = -(found.log_probs * found.mask).sum() / tokens
+        loss.backward()
+        total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(policy.module.parameters(), 1.0)
     optimizer.step()
-    return float(loss.detach())
+    return total

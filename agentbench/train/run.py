@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -129,11 +130,29 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
         from policies.scorer import ScorerPolicy
 
         return ScorerPolicy(**{"seed": config.seed, "temperature": config.temperature, **config.policy_options})
-    policy = make_policy(config.policy, environment=config.env)
+    policy: Any
+    if config.policy.startswith("hf:"):
+        policy = make_policy(config.policy, environment=config.env, options=_language_options(config))
+    else:
+        policy = make_policy(config.policy, environment=config.env)
     if not hasattr(policy, "likelihood"):
         raise UserError(f"policy {config.policy!r} cannot be trained: give 'scorer' or the folder of a saved policy")
-    policy.temperature = config.temperature  # type: ignore[attr-defined]
-    return policy  # type: ignore[return-value]
+    if config.lora and getattr(getattr(policy, "options", None), "lora", None) == 0:
+        folder = Path(config.policy)
+        inner = folder / "policy"
+        policy = policy.with_adapters(config.lora, inner if inner.is_dir() else folder)
+    elif config.lora and not hasattr(policy, "with_adapters"):
+        raise UserError(f"lora = {config.lora} is for language models; policy {config.policy!r} is none")
+    if config.value_coefficient and not getattr(policy, "has_critic", True):
+        raise UserError(f"policy {config.policy!r} has no critic: set value_coefficient = 0 and choose another scheme")
+    policy.temperature = config.temperature
+    return policy  # type: ignore[no-any-return]
+
+
+def _language_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the options of a new language model: those of the run, and over them those of its policy."""
+    common = {"device": config.device, "seed": config.seed, "lora": config.lora}
+    return {**common, **config.policy_options}
 
 
 def _cut_metrics(out: Path) -> None:

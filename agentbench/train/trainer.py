@@ -57,7 +57,7 @@ class Trainer:
         self.rollouts = Rollouts(config, ranks)
         self.module = policy.module.to(config.device)
         same_start(self.module, ranks)
-        self.reference = _frozen_copy(policy) if config.kl_coefficient else None
+        self.reference = _reference(policy) if config.kl_coefficient else None
         # Who plays: the policy itself, unless its weights are not whole or change in the meantime.
         self.actor = _frozen_copy(policy) if config.shard or config.overlap else policy
         if config.shard:
@@ -233,6 +233,12 @@ class Trainer:
 
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _reference(policy: TrainablePolicy) -> TrainablePolicy:
+    """Return the policy as it is now; one with adapters can be that without a second model."""
+    own = getattr(policy, "reference", None)
+    return _frozen_copy(policy) if own is None else own()
 
 
 def _frozen_copy(policy: TrainablePolicy) -> TrainablePolicy:

@@ -55,12 +55,13 @@ def update(
     sums: dict[str, float] = {}
     updates = 0
     for epoch in range(config.epochs):
-        for rows in minibatches(batch, config, stable_seed(config.seed, "minibatches", step, epoch)):
+        seed = stable_seed(config.seed, "minibatches", step, epoch)
+        for rows in minibatches(batch, config, seed, keeps_episodes(policy, config)):
             optimizer.zero_grad(set_to_none=True)
             # The weights sum to 1 over the batch; a minibatch stands for the whole, so it is scaled up to it.
             share = float((weights[rows] * torch.tensor(batch.tokens[rows])).sum())
             parts: dict[str, float] = {}
-            for piece, scale in own_pieces(rows, batch, config, ranks):
+            for piece, scale in own_pieces(policy, rows, batch, config, ranks):
                 found = backward(
                     policy, batch, piece, config, scale * weights[piece] / share, scale / len(rows), reference
                 )
@@ -82,10 +83,19 @@ def update(
     return means | {"sampler_gap": gap, "learning_rate": learning_rate(config, step)}
 
 
-def minibatches(batch: Batch, config: TrainConfig, seed: int) -> Iterator[Rows]:
-    """Yield the rows of each minibatch, shuffled; whole episodes where the ratio is that of an episode."""
+def keeps_episodes(policy: TrainablePolicy, config: TrainConfig) -> bool:
+    """Tell whether the steps of an episode have to stay together.
+
+    They do where the ratio is that of an episode, or where the policy judges them at once for less work
+    (``whole_episodes``).
+    """
+    return config.ratio == "sequence" or getattr(policy, "whole_episodes", False)
+
+
+def minibatches(batch: Batch, config: TrainConfig, seed: int, whole_episodes: bool) -> Iterator[Rows]:
+    """Yield the rows of each minibatch, shuffled; whole episodes if so wished."""
     generator = np.random.default_rng(seed)
-    if config.ratio == "sequence":
+    if whole_episodes:
         order = generator.permutation(int(batch.episode.max()) + 1)
         for episodes in np.array_split(order, min(config.minibatches, len(order))):
             yield np.flatnonzero(np.isin(batch.episode, episodes))
@@ -104,20 +114,29 @@ def pieces(rows: Rows, tokens: npt.NDArray[np.int64], budget: int) -> Iterator[R
     yield rows[start:]
 
 
-def own_pieces(rows: Rows, batch: Batch, config: TrainConfig, ranks: Ranks) -> list[tuple[Rows, float]]:
+def own_pieces(
+    policy: TrainablePolicy, rows: Rows, batch: Batch, config: TrainConfig, ranks: Ranks
+) -> list[tuple[Rows, float]]:
     """Return this process's pieces of a minibatch, and what each counts.
 
     Every process gets the same number of them, since those with split weights wait for each other at every one:
-    whoever has fewer fills up with pieces that count 0. Episodes stay whole where the ratio is that of an episode.
+    whoever has fewer fills up with pieces that count 0. Episodes stay whole where :func:`keeps_episodes` says so.
     """
-    if config.ratio == "sequence":
+    if keeps_episodes(policy, config):
         episodes = ranks.shares(np.unique(batch.episode[rows]))
         shares = [rows[np.isin(batch.episode[rows], own)] for own in episodes]
     else:
         shares = ranks.shares(rows)
-    cut = [list(pieces(share, batch.tokens, config.token_budget)) if len(share) else [] for share in shares]
+    cut = [_cut(policy, share, batch, config.token_budget) if len(share) else [] for share in shares]
     own = [(piece, 1.0) for piece in cut[ranks.rank]]
     return own + [(rows[:1], 0.0)] * (max(map(len, cut)) - len(own))
+
+
+def _cut(policy: TrainablePolicy, rows: Rows, batch: Batch, budget: int) -> list[Rows]:
+    """Cut rows into pieces; a policy that knows better than the number of sampled tokens does it itself."""
+    if (own := getattr(policy, "pieces", None)) is None:
+        return list(pieces(rows, batch.tokens, budget))
+    return [rows[piece] for piece in own([batch.traces[row] for row in rows], budget)]
 
 
 def backward(

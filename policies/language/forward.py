@@ -1,0 +1,47 @@
+"""One forward pass with logits only where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+NEVER = -1e30
+"""Logit of a token that must not come: its probability is exactly 0, and 0 times its logarithm is 0."""
+
+
+@contextmanager
+def logits_at(model: nn.Module, wanted: Tensor) -> Iterator[None]:
+    """Within this block the output layer sees only the ``wanted`` positions.
+
+    The model's logits then have shape (wanted positions, vocabulary), in the order of the batch. Whatever the model
+    does with its logits afterwards (scaling, soft caps) still happens, so this works for every causal model.
+
+    Args:
+        model: a causal language model of transformers.
+        wanted: bool, shape (rows, tokens).
+    """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    hook = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][wanted], *arguments[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def tempered(logits: Tensor, temperature: float) -> Tensor:
+    """Return log-probabilities, float32, at a temperature; 0 counts as 1 here."""
+    logits = logits.float()
+    return torch.log_softmax(logits if temperature in (0, 1) else logits / temperature, dim=-1)
+
+
+def forbid(logits: Tensor, allowed: list[list[int] | None]) -> Tensor:
+    """Return logits of which each row keeps only its allowed tokens (None: all)."""
+    mask = torch.zeros_like(logits, dtype=torch.bool)
+    for row, tokens in enumerate(allowed):
+        if tokens is not None:
+            mask[row] = True
+            mask[row, torch.tensor(tokens, device=logits.device)] = False
+    return logits.masked_fill(mask, NEVER)

@@ -1,0 +1,86 @@
+"""Judging sampled answers: log-probabilities and entropies of exactly the sampled tokens, with gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from policies.language.forward import forbid, logits_at, tempered
+from policies.language.sequences import Sampled, TokenSequence, batches, lay_out
+from policies.trainable import Likelihood
+
+
+def judge(
+    model: nn.Module, traces: Sequence[Sampled], temperature: float, whole_episodes: bool, padded_tokens: int
+) -> Likelihood:
+    """Return the likelihood of sampled answers under the model's weights.
+
+    Args:
+        model: a causal language model of transformers.
+        traces: the answers.
+        temperature: that they were sampled at.
+        whole_episodes, padded_tokens: see :mod:`policies.language.sequences`.
+    """
+    width = max(trace.tokens for trace in traces)
+    places: list[Tensor] = []
+    log_probs: list[Tensor] = []
+    entropies: list[Tensor] = []
+    for batch in batches(lay_out(traces, whole_episodes), padded_tokens):
+        found, entropy, place = _pass(model, batch, traces, temperature, width)
+        log_probs.append(found)
+        entropies.append(entropy)
+        places.append(place)
+    counts = torch.tensor([trace.tokens for trace in traces], device=log_probs[0].device)
+    mask = torch.arange(width, device=counts.device) < counts[:, None]
+    order = torch.cat(places)
+
+    def table(flat: list[Tensor]) -> Tensor:
+        joined = torch.cat(flat)
+        return joined.new_zeros(len(traces) * width).index_copy(0, order, joined).view(len(traces), width)
+
+    return Likelihood(table(log_probs), table(entropies), mask, mask.new_zeros(len(traces), dtype=torch.float32))
+
+
+def _pass(
+    model: nn.Module, batch: Sequence[TokenSequence], traces: Sequence[Sampled], temperature: float, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one batch; return log-probability, entropy and place (step * width + token) of each sampled token."""
+    device = next(model.parameters()).device
+    longest = max(len(each.ids) for each in batch)
+    ids = np.zeros((len(batch), longest), np.int64)
+    filled = np.zeros((len(batch), longest), np.int64)
+    wanted = np.zeros((len(batch), longest), np.bool_)
+    places: list[int] = []
+    allowed: list[list[int] | None] = []
+    for row, sequence in enumerate(batch):
+        ids[row, : len(sequence.ids)] = sequence.ids
+        filled[row, : len(sequence.ids)] = 1
+        for step in sequence.steps:
+            trace = traces[step]
+            begin = len(trace.prompt)
+            # The logits that predict a token stand one position before it.
+            wanted[row, begin - 1 : begin - 1 + trace.tokens] = True
+            places += range(step * width, step * width + trace.tokens)
+            allowed += _allowed(trace)
+    tokens = torch.tensor([token for each in batch for step in each.steps for token in traces[step].answer.tolist()])
+    with logits_at(model, torch.from_numpy(wanted).to(device)):
+        out = model(
+            input_ids=torch.from_numpy(ids).to(device),
+            attention_mask=torch.from_numpy(filled).to(device),
+            use_cache=False,
+        )
+    logits = out.logits if all(each is None for each in allowed) else forbid(out.logits, allowed)
+    found = tempered(logits, temperature)
+    entropy = -(found.exp() * found).sum(-1)
+    chosen = found.gather(1, tokens.to(device)[:, None])[:, 0]
+    return chosen, entropy, torch.tensor(places, device=device)
+
+
+def _allowed(trace: Sampled) -> list[list[int] | None]:
+    if trace.trie is None:
+        return [None] * trace.tokens
+    answer = trace.answer.tolist()
+    return [trace.trie.allowed(answer[:place]) for place in range(len(answer))]

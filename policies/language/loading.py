@@ -1,0 +1,102 @@
+"""Loading a causal language model and its tokenizer, with one clear line where that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from envs.errors import UserError
+from policies.language.settings import LanguageSettings
+
+
+def load_tokenizer(source: str) -> Any:
+    """Load the tokenizer of a model.
+
+    Raises:
+        UserError: there is none, or it has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    _check_folder(source)
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except Exception as error:
+        raise UserError(f"cannot load a tokenizer of {source!r}: {_first_line(error)}") from error
+
+
+def load_model(settings: LanguageSettings) -> nn.Module:
+    """Load a model with its weights, ready for sampling.
+
+    Raises:
+        UserError: no such model, missing or unfitting weights, or a model that keeps no keys and values.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = settings.model
+    _check_folder(source)
+    if Path(source).is_dir() and not any(Path(source).glob("*.safetensors*")) and not any(Path(source).glob("*.bin*")):
+        raise UserError(f"{source} holds no weights: there is neither a .safetensors nor a .bin file in it")
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, settings.precision), output_loading_info=True
+        )
+    except Exception as error:
+        raise UserError(f"cannot load the model {source!r}: {_first_line(error)}") from error
+    model, report = loaded
+    if report["missing_keys"]:
+        names = sorted(report["missing_keys"])
+        raise UserError(f"{source} lacks {len(names)} of the model's weights, the first is {names[0]}: get it again")
+    return prepare(model, settings)
+
+
+def empty_model(source: str, settings: LanguageSettings) -> nn.Module:
+    """Make a model from its configuration alone; its weights are to be loaded by the caller."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    maker: Any = AutoModelForCausalLM
+    try:
+        config = AutoConfig.from_pretrained(source)
+        with torch.random.fork_rng():
+            model = maker.from_config(config, dtype=getattr(torch, settings.precision))
+    except Exception as error:
+        raise UserError(f"cannot make the model of {source!r}: {_first_line(error)}") from error
+    return prepare(model, settings)
+
+
+def prepare(model: Any, settings: LanguageSettings) -> nn.Module:
+    """Put a model on its device and make it deterministic: no dropout, so that sampler and trainer agree."""
+    if getattr(model, "_is_stateful", False):
+        raise UserError(f"{settings.model} keeps a running state in place of keys and values, which is not supported")
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    model.to(settings.device)
+    model.eval()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model  # type: ignore[no-any-return]
+
+
+def context_length(model: Any, settings: LanguageSettings) -> int | None:
+    """Return the longest sequence that the model may see; None where its configuration names none."""
+    own = getattr(model.config, "max_position_embeddings", None)
+    limits = [limit for limit in (own, settings.max_context) if limit is not None]
+    return min(limits) if limits else None
+
+
+def _check_folder(source: str) -> None:
+    looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
+    if not source:
+        raise UserError("policy 'hf' needs a model: write hf:FOLDER or hf:ORGANISATION/NAME")
+    if looks_local and not Path(source).is_dir() and source.count("/") > 0:
+        raise UserError(f"there is no folder {source}: 'agentbench model init' makes a small model")
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise UserError(f"{source} holds no model of transformers: there is no config.json in it")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]

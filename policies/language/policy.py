@@ -1,0 +1,312 @@
+"""A causal language model of transformers as a policy that can be trained."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from envs.errors import UserError
+from policies.contract import Prompt, Response, Turn
+from policies.language import loading, sequences
+from policies.language.cache import PrefixCache, Work, weights_version
+from policies.language.constraint import Trie
+from policies.language.conversation import Writer, Written
+from policies.language.decode import Answer, Request, Rules, decode, stop_check
+from policies.language.likelihood import judge
+from policies.language.sequences import Sampled
+from policies.language.settings import LanguageSettings, to_json
+from policies.language.weights import ADAPTER, REFERENCE, Weights, add_adapters, add_reference, use_adapter
+from policies.parsing import parse_answer
+from policies.prompts import fit_messages, make_settings
+from policies.trainable import Likelihood, read_policy
+
+VERSION = 1
+
+
+class LanguagePolicy:
+    """Answers with a language model, and can judge its answers again.
+
+    Args:
+        settings: which model, and how it is used.
+        model: the model, if it is loaded already.
+        tokenizer: its tokenizer, if it is loaded already.
+
+    Raises:
+        UserError: the model or its tokenizer cannot be loaded or used.
+    """
+
+    has_critic = False
+    whole_episodes = True
+    """Minibatches should keep the steps of an episode together: they share their beginnings."""
+
+    def __init__(self, settings: LanguageSettings, model: nn.Module | None = None, tokenizer: Any = None) -> None:
+        self.options = settings
+        self.temperature = settings.temperature
+        self.tokenizer = loading.load_tokenizer(settings.model) if tokenizer is None else tokenizer
+        self.writer = Writer(self.tokenizer, settings.thinking)
+        self.prompts = make_settings(
+            settings.environment,
+            history=settings.history,
+            thinking=settings.thinking,
+            show_actions=settings.show_actions,
+            template=settings.template,
+        )
+        model = loading.load_model(settings) if model is None else model
+        limit = loading.context_length(model, settings)
+        self.prompt_limit = None if limit is None else limit - settings.max_new_tokens
+        if self.prompt_limit is not None and self.prompt_limit < 1:
+            raise UserError(f"max_new_tokens = {settings.max_new_tokens} leaves no room in a context of {limit} tokens")
+        if settings.lora:
+            model = add_adapters(model, settings.lora, settings.lora_alpha, settings.seed)
+        self.weights = Weights(model, adapters=bool(settings.lora))
+        self.work = Work()
+        self._adapter = ADAPTER
+        self._cache = PrefixCache(settings.cache_mb * 2**20)
+        self._seen: dict[str, Any] = {}
+
+    # -- what every policy has -------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """``hf:`` and the last part of the model's name."""
+        return f"hf:{Path(self.options.model).name}"
+
+    @property
+    def digest(self) -> str:
+        """Hash of the settings that decide answers, the vocabulary, the chat template and the weights."""
+        unimportant = ("model", "device", "cache_mb", "padded_tokens", "layout", "gradient_checkpointing", "seed")
+        chosen = {name: value for name, value in self.settings().items() if name not in unimportant}
+        words = sorted(self.tokenizer.get_vocab().items())
+        parts = (VERSION, sorted(chosen.items()), self.prompts.as_dict(), words, self.tokenizer.chat_template)
+        hashed = hashlib.sha256(repr(parts).encode())
+        for name, tensor in sorted(self.weights.model.state_dict().items()):
+            hashed.update(name.encode())
+            hashed.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Answer each prompt; every draw is made with the prompt's own seed.
+
+        Raises:
+            ContextTooLong: task and observation alone are longer than the model's context.
+        """
+        self._forget_old_weights()
+        written = [self._write(prompt) for prompt in prompts]
+        choices = [self._choices(prompt) for prompt in prompts]
+        requests = [
+            Request(prompt_ids.ids, prompt_ids.ends, prompt.seed, None if offered is None else Trie(tuple(offered)))
+            for prompt, (prompt_ids, _), offered in zip(prompts, written, choices, strict=True)
+        ]
+        with self._using_adapter():
+            answers = decode(self.weights.model, requests, self._rules(), self._cache, self.work)
+        return [
+            self._response(prompt, request, answer, left_out, offered)
+            for prompt, request, answer, (_, left_out), offered in zip(
+                prompts, requests, answers, written, choices, strict=True
+            )
+        ]
+
+    # -- what training needs ---------------------------------------------------------------------------
+
+    @property
+    def module(self) -> nn.Module:
+        """The weights."""
+        return self.weights
+
+    def trace(self, prompt: Prompt, action: str) -> Sampled | None:
+        """Return the trace of an action that somebody else took, as an answer without thoughts."""
+        offered = self._choices(prompt)
+        answer = tuple(self.writer.encode(f"<action>{action}</action>"))
+        if offered is not None and answer not in offered:
+            return None
+        written, _ = self._write(prompt)
+        ids = np.array(answer, np.int32)
+        trie = None if offered is None else Trie(tuple(offered))
+        return Sampled(written.ids, ids, np.zeros(len(ids), np.float32), written.ends, trie)
+
+    def sampled(self, traces: Sequence[Sampled]) -> Likelihood:
+        """Return the log-probabilities that the answers were sampled with."""
+        width = max(trace.tokens for trace in traces)
+        log_probs = torch.zeros(len(traces), width)
+        mask = torch.zeros(len(traces), width, dtype=torch.bool)
+        for row, trace in enumerate(traces):
+            log_probs[row, : trace.tokens] = torch.from_numpy(trace.log_probs)
+            mask[row, : trace.tokens] = True
+        device = self._device
+        log_probs, mask = log_probs.to(device), mask.to(device)
+        return Likelihood(log_probs, torch.zeros_like(log_probs), mask, log_probs.new_zeros(len(traces)))
+
+    def likelihood(self, traces: Sequence[Sampled]) -> Likelihood:
+        """Judge answers with the present weights. There is no critic: the values are 0."""
+        model = self.weights.model
+        # Recomputing activations is only done by models that are in training mode; dropout is off all the same.
+        model.train(self.options.gradient_checkpointing and torch.is_grad_enabled())
+        try:
+            with self._using_adapter():
+                layout = self.options.layout == "episode"
+                return judge(model, traces, self.temperature, layout, self.options.padded_tokens)
+        finally:
+            if not self.options.gradient_checkpointing:
+                model.eval()
+
+    def pieces(self, traces: Sequence[Sampled], budget: int) -> list[npt.NDArray[np.int64]]:
+        """Cut steps into pieces of at most ``budget`` tokens of prompts and answers; what is shared counts once."""
+        return sequences.pieces(sequences.lay_out(traces, self.options.layout == "episode"), budget)
+
+    def reference(self) -> LanguagePolicy:
+        """Return this policy as it is now, frozen: the same model with other adapters, or a copy without adapters."""
+        frozen = copy.copy(self)
+        frozen._cache = PrefixCache(self._cache.limit)
+        if self.options.lora:
+            add_reference(self.weights.model)
+            frozen._adapter = REFERENCE
+        else:
+            frozen.weights = copy.deepcopy(self.weights)
+            frozen.weights.requires_grad_(False)
+        return frozen
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything but the weights."""
+        return {**to_json(self.options), "temperature": self.temperature}
+
+    def save_companions(self, folder: Path) -> None:
+        """Write what lies beside the weights: tokenizer, chat template and the model's configuration."""
+        self.tokenizer.save_pretrained(folder)
+        config: Any = self.weights.model.config
+        config.save_pretrained(folder)
+
+    # -- parts -----------------------------------------------------------------------------------------
+
+    def _write(self, prompt: Prompt) -> tuple[Written, int]:
+        """Return the prompt's ids, and the number of oldest steps that did not fit."""
+        turns = prompt.history if self.options.history == "all" else ()
+        answers = [_sampled_ids(turn) for turn in turns]
+
+        def written(messages: Sequence[dict[str, str]]) -> Written:
+            shown = (len(messages) - 2) // 2
+            return self.writer.write(messages, answers[len(answers) - shown :])
+
+        fitted = fit_messages(prompt, self.prompts, lambda each: len(written(each).ids), self.prompt_limit)
+        return written(fitted.messages), fitted.left_out
+
+    def _choices(self, prompt: Prompt) -> dict[tuple[int, ...], str] | None:
+        """Return the answers that may be given under a constraint, with their actions."""
+        if not self.options.constrained:
+            return None
+        offered = prompt.info.get("admissible_actions")
+        if not offered:
+            raise UserError("constrained = true chooses among admissible actions, but this environment lists none")
+        filled = [action.replace("<query>", prompt.info["instruction"]) for action in offered]
+        return {tuple(self.writer.encode(f"<action>{action}</action>")): action for action in filled}
+
+    def _rules(self) -> Rules:
+        ends = {self.tokenizer.eos_token_id}
+        configured = getattr(self.weights.model.generation_config, "eos_token_id", None)
+        ends |= set(configured if isinstance(configured, list) else [configured])
+        return Rules(
+            temperature=self.temperature,
+            max_new_tokens=self.options.max_new_tokens,
+            end_tokens=frozenset(each for each in ends if each is not None),
+            is_stopped=stop_check(self.tokenizer, self.options.stop),
+        )
+
+    def _response(
+        self,
+        prompt: Prompt,
+        request: Request,
+        answer: Answer,
+        left_out: int,
+        offered: dict[tuple[int, ...], str] | None,
+    ) -> Response:
+        text = self.tokenizer.decode(answer.tokens, skip_special_tokens=False)
+        details: dict[str, Any] = {"finish": answer.finish, "tokens": len(answer.tokens)}
+        details["log_prob"] = float(sum(answer.log_probs))
+        if left_out:
+            details["left_out"] = left_out
+        if offered is not None:
+            action = offered[tuple(answer.tokens)]
+        else:
+            shown = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+            parsed = parse_answer(shown, prompt.info.get("admissible_actions"))
+            action = parsed.action
+            if parsed.reason is not None:
+                details["invalid"] = parsed.reason
+        trace = Sampled(
+            request.ids,
+            np.array(answer.tokens, np.int32),
+            np.array(answer.log_probs, np.float32),
+            request.ends,
+            request.trie,
+        )
+        return Response(action, text, details, trace)
+
+    def _forget_old_weights(self) -> None:
+        """Empty the cache when the weights have changed since it was filled."""
+        version = weights_version(self.weights)
+        if self._seen.get("version") != version:
+            self._cache.clear()
+            self._seen["version"] = version
+
+    @contextmanager
+    def _using_adapter(self) -> Iterator[None]:
+        if self._adapter == ADAPTER:
+            yield
+            return
+        use_adapter(self.weights.model, self._adapter)
+        try:
+            yield
+        finally:
+            use_adapter(self.weights.model, ADAPTER)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.weights.parameters()).device
+
+    def with_adapters(self, rank: int, source: Path) -> LanguagePolicy:
+        """Return a policy that trains adapters of a rank on top of this one, which is saved in ``source``."""
+        settings = replace(self.options, lora=rank, model=str(source), temperature=self.temperature)
+        return LanguagePolicy(settings, self.weights.model, self.tokenizer)
+
+    def export(self, folder: Path) -> None:
+        """Write an ordinary folder of transformers, adapters merged in."""
+        model: Any = copy.deepcopy(self.weights.model)
+        if self.options.lora:
+            model = model.merge_and_unload()
+        model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def _sampled_ids(turn: Turn) -> list[int] | None:
+    return turn.trace.answer.tolist() if isinstance(turn.trace, Sampled) else None
+
+
+def _base_model(settings: LanguageSettings) -> nn.Module:
+    """Load the model that adapters were trained on: one of transformers, or a policy that was saved here."""
+    folder = Path(settings.model)
+    if not (folder / "policy.json").is_file():
+        return loading.load_model(settings)
+    _, options, weights = read_policy(folder)
+    return load_saved(folder, options, weights).weights.model
+
+
+def load_saved(folder: Path, options: dict[str, Any], weights: dict[str, Tensor]) -> LanguagePolicy:
+    """Make a policy from what was saved of it: its own weights, or adapters for the model they were trained on.
+
+    Raises:
+        UserError: the model that adapters belong to is gone, or something does not fit.
+    """
+    settings = LanguageSettings(**options)
+    model = _base_model(settings) if settings.lora else loading.empty_model(str(folder), settings)
+    policy = LanguagePolicy(settings, model, loading.load_tokenizer(str(folder)))
+    policy.module.load_state_dict(weights)
+    return policy

@@ -1,0 +1,160 @@
+"""Our decode loop: against plain forward passes, against transformers' own, whatever the batch and the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="language models need torch: pip install 'agentbench[language]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+
+import tiny_language as tiny  # noqa: E402
+
+from policies.language.cache import PrefixCache, Work, length  # noqa: E402
+from policies.language.constraint import Trie  # noqa: E402
+from policies.language.decode import Request, Rules, decode, stop_check  # noqa: E402
+
+
+def rules(temperature: float = 1.0, tokens: int = 10, stops: tuple[str, ...] = ()) -> Rules:
+    return Rules(temperature, tokens, frozenset([tiny.tokenizer().eos_token_id]), stop_check(tiny.tokenizer(), stops))
+
+
+def plain_log_probs(model: Any, trace: Any, temperature: float = 1.0) -> Any:
+    """One forward pass over prompt and answer, alone and without any cache."""
+    with torch.no_grad():
+        logits = model(torch.from_numpy(trace.ids.astype(np.int64))[None]).logits[0, len(trace.prompt) - 1 : -1]
+    logits = logits / temperature
+    if trace.trie is not None:
+        for place in range(trace.tokens):
+            keep = trace.trie.allowed(trace.answer[:place].tolist())
+            row = torch.full_like(logits[place], -torch.inf)
+            row[keep] = logits[place][keep]
+            logits[place] = row
+    answer = torch.from_numpy(trace.answer.astype(np.int64))
+    return torch.log_softmax(logits, -1).gather(1, answer[:, None])[:, 0].numpy()
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"constrained": True}, {"history": 2}])
+def test_sampled_log_probabilities_equal_a_plain_forward_pass(family: str, options: dict[str, Any]) -> None:
+    model = tiny.model(family)
+    player = tiny.policy(model, **options)
+    for trace in tiny.traces(tiny.play(player, range(5), turns=4)):
+        expected = plain_log_probs(model, trace, options.get("temperature", 1.0))
+        np.testing.assert_allclose(trace.log_probs, expected, atol=1e-4)
+
+
+def test_greedy_decoding_equals_generate() -> None:
+    model = tiny.model()
+    player = tiny.policy(model, temperature=0.0, max_new_tokens=20, stop=())
+    for trace in tiny.traces(tiny.play(player, range(4), turns=3)):
+        prompt = torch.from_numpy(trace.prompt.astype(np.int64))[None]
+        found = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False, pad_token_id=0
+        )
+        assert found[0, len(trace.prompt) :].tolist() == trace.answer.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"constrained": True}])
+def test_an_answer_depends_on_neither_batch_nor_cache(options: dict[str, Any]) -> None:
+    model = tiny.model()
+    together = tiny.play(tiny.policy(model, **options), range(6), turns=4)
+    without_cache = tiny.play(tiny.policy(model, cache_mb=0, **options), range(6), turns=4)
+    alone = [tiny.play(tiny.policy(model, **options), [seed], turns=4)[0] for seed in range(6)]
+    for other in (without_cache, alone):
+        for ours, theirs in zip(tiny.traces(together), tiny.traces(other), strict=True):
+            assert ours.answer.tolist() == theirs.answer.tolist()
+            np.testing.assert_allclose(ours.log_probs, theirs.log_probs, atol=1e-5)
+    answers = {tuple(trace.answer) for trace in tiny.traces(together)}
+    assert len(answers) > 1
+
+
+def test_the_cache_saves_what_earlier_turns_computed() -> None:
+    kept, fresh = tiny.policy(cache_mb=100), tiny.policy(cache_mb=0)
+    longest = max(len(trace.ids) for trace in tiny.traces(tiny.play(kept, [1], turns=10)))
+    tiny.play(fresh, [1], turns=10)
+    assert kept.work.computed <= longest
+    assert fresh.work.computed > 3 * kept.work.computed
+    assert fresh.work.prefilled == kept.work.prefilled + kept.work.reused
+
+
+def test_equal_prompts_are_computed_once_and_answered_each_for_itself() -> None:
+    model = tiny.model()
+    ids = np.arange(10, 60, dtype=np.int32)
+    work = Work()
+    requests = [Request(ids, seed=seed) for seed in range(8)]
+    answers = decode(model, requests, rules(), PrefixCache(0), work)
+    assert work.prefilled == 50 and work.reused == 7 * 50
+    assert len({tuple(answer.tokens) for answer in answers}) > 4
+    for seed, answer in enumerate(answers):
+        alone = decode(model, [Request(ids, seed=seed)], rules(), PrefixCache(0), Work())[0]
+        assert alone.tokens == answer.tokens
+
+
+def test_draws_follow_the_distribution() -> None:
+    model = tiny.model()
+    ids = np.arange(10, 30, dtype=np.int32)
+    draws = 4000
+    answers = decode(
+        model, [Request(ids, seed=seed) for seed in range(draws)], rules(2.0, tokens=1), PrefixCache(0), Work()
+    )
+    with torch.no_grad():
+        expected = torch.softmax(model(torch.from_numpy(ids.astype(np.int64))[None]).logits[0, -1] / 2, -1).numpy()
+    counts = np.bincount([answer.tokens[0] for answer in answers], minlength=len(expected))
+    common = expected * draws > 5
+    deviation = (counts - expected * draws)[common] / np.sqrt(expected * draws)[common]
+    assert common.sum() > 20 and np.mean(deviation**2) < 1.6
+
+
+def test_a_constraint_leaves_nothing_but_the_offered_answers_with_their_renormalised_probabilities() -> None:
+    model = tiny.model()
+    answers = [(5, 6, 7), (5, 6, 8), (5, 9), (4,)]
+    ids = np.arange(10, 30, dtype=np.int32)
+    found = decode(
+        model, [Request(ids, seed=seed, trie=Trie(answers)) for seed in range(200)], rules(), PrefixCache(0), Work()
+    )
+    assert {tuple(answer.tokens) for answer in found} == set(answers)
+    probabilities = {tuple(answer.tokens): np.exp(sum(answer.log_probs)) for answer in found}
+    assert sum(probabilities.values()) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("stop", ["</action>", "é", "🙂"])
+def test_a_stop_string_ends_an_answer_as_soon_as_it_is_complete(stop: str) -> None:
+    tokenizer = tiny.tokenizer()
+    ids = tokenizer.encode(f"look {stop}!", add_special_tokens=False)
+    stopped = stop_check(tokenizer, (stop,))
+    first = next(count for count in range(1, len(ids) + 1) if stopped(ids[:count]))
+    assert stop in tokenizer.decode(ids[:first]) and stop not in tokenizer.decode(ids[: first - 1])
+
+
+def test_the_cache_is_bounded_and_forgets_the_oldest() -> None:
+    row = [(torch.zeros(2, 10, 4), torch.zeros(2, 10, 4))]
+    cache = PrefixCache(limit=3 * 2 * 2 * 10 * 4 * 4)
+    keys = [np.arange(start, start + 10, dtype=np.int32) for start in range(5)]
+    for key in keys:
+        cache.put(key, row)
+        assert cache.used <= cache.limit
+    assert len(cache) == 3
+    assert cache.take(keys[0], ()) is None
+    found = cache.take(np.append(keys[4], 99).astype(np.int32), (10,))
+    assert found is not None and length(found) == 10
+    assert len(cache) == 2
+
+
+def test_changed_weights_empty_the_cache() -> None:
+    model = tiny.model()
+    player = tiny.policy(model)
+    first = tiny.play(player, range(3), turns=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05)
+    after = tiny.play(player, range(3), turns=2)
+    fresh = tiny.play(tiny.policy(model), range(3), turns=2)
+    for ours, theirs in zip(tiny.traces(after), tiny.traces(fresh), strict=True):
+        np.testing.assert_array_equal(ours.answer, theirs.answer)
+        np.testing.assert_allclose(ours.log_probs, theirs.log_probs, atol=1e-5)
+    assert any(
+        a.answer.tolist() != b.answer.tolist() for a, b in zip(tiny.traces(first), tiny.traces(after), strict=True)
+    )
