@@ -17,6 +17,7 @@ from agentbench.commands import (
     graph,
     install,
     listing,
+    model,
     plan,
     replay,
     report,
@@ -57,6 +58,7 @@ app.command(context_settings=EXTRA)(listing.envs)
 app.command()(listing.policies)
 app.command()(schemes.schemes)
 app.command()(doctor.doctor)
+app.add_typer(model.app, name="model")
 
 
 def main() -> None:
