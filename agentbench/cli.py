@@ -15,6 +15,7 @@ from agentbench.commands import (
     doctor,
     evaluate,
     graph,
+    importing,
     install,
     listing,
     model,
@@ -58,6 +59,7 @@ app.command(context_settings=EXTRA)(listing.envs)
 app.command()(listing.policies)
 app.command()(schemes.schemes)
 app.command()(doctor.doctor)
+app.command("import")(importing.import_logs)
 app.add_typer(model.app, name="model")
 
 

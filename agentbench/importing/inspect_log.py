@@ -1,0 +1,180 @@
+"""Logs of Inspect: a ``.eval`` file (a zip of JSON), or the ``.json`` form; read without the package.
+
+An ``.eval`` archive has ``header.json`` (``_journal/start.json`` while the evaluation runs) and one
+``samples/<id>_epoch_<n>.json`` a sample. A sample has ``id``, ``epoch``, ``input`` (text or messages), ``messages``,
+``scores`` (name -> ``{"value": …}``), ``error``, ``limit``, and ``attachments``: long texts, which messages name as
+``attachment://<hash>``. Members are read in memory, by their names in the archive, and never written anywhere.
+Source: inspect_ai, ``log/_recorders/eval.py``, ``log/_log.py``, ``log/_condense.py`` (log version 2); the values of
+scores as in ``scorer/_metric.py`` (``value_to_float``).
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agentbench.episodes import Episode
+from agentbench.importing.conversation import Ending, checked_messages, make_episode
+from agentbench.importing.parts import MAX_BYTES, Bad, BadPartError, Options, Part, number, parse_object, read_part
+
+ATTACHMENT = "attachment://"
+GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_EPOCH = re.compile(r"(.*)_epoch_(\d{1,9})\.json", re.DOTALL)
+_ZSTANDARD = 93  # zipfile can read it from Python 3.14 on
+_BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError)
+
+
+def read_inspect(path: Path, options: Options) -> Iterator[Part]:
+    """Yield the episode of every sample, an id's epochs in order, or why it is none."""
+    try:
+        header, samples = _open_log(path)
+    except BadPartError as error:
+        yield Bad(path.name, str(error))
+        return
+    task = str(_object(header.get("eval")).get("task") or "imported")
+    for where, read in samples:
+        yield read_part(where, partial(_episode, read, task, options))
+
+
+def model_of(path: Path) -> str | None:
+    """Return the model's name that the log gives, if any."""
+    try:
+        model = _object(_open_log(path)[0].get("eval")).get("model")
+    except BadPartError:
+        return None  # reading the samples says what is wrong
+    return model if isinstance(model, str) else None
+
+
+Read = Callable[[], dict[str, Any]]
+
+
+def _open_log(path: Path) -> tuple[dict[str, Any], list[tuple[str, Read]]]:
+    """Return the header, and the name and reader of every sample.
+
+    Raises:
+        BadPartError: the file is no such log.
+    """
+    if path.suffix == ".json":
+        if path.stat().st_size > MAX_BYTES:
+            raise BadPartError(f"longer than {MAX_BYTES} bytes: convert it with `inspect log convert --to eval`")
+        log = parse_object(path.read_bytes())
+        samples = log.get("samples") or []
+        if "eval" not in log or not isinstance(samples, list):
+            raise BadPartError("not a log of Inspect: it has no 'eval' and 'samples'")
+        named = enumerate(map(_object, samples))
+        return log, [(f"{path.name} sample {index}", partial(_object, sample)) for index, sample in named]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+    except _BROKEN as error:
+        raise BadPartError(f"not a whole zip archive ({error})") from None
+    header = members.get("header.json") or members.get("_journal/start.json")
+    if header is None:
+        raise BadPartError("not a log of Inspect: it has neither header.json nor _journal/start.json")
+    names = sorted((name for name in members if name.startswith("samples/") and name.endswith(".json")), key=_order)
+    return _read_json(path, header), [
+        (f"{path.name} {name!r:.120}", partial(_read_json, path, members[name])) for name in names
+    ]
+
+
+def _order(name: str) -> tuple[str, int]:
+    """Sort epochs by their number, whatever its length."""
+    found = _EPOCH.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, 0)
+
+
+def _read_json(path: Path, info: zipfile.ZipInfo) -> dict[str, Any]:
+    return parse_object(read_member(path, info))
+
+
+def read_member(path: Path, info: zipfile.ZipInfo) -> bytes:
+    """Return the content of one member of a zip archive, deflated, stored or Zstandard, checked by its CRC.
+
+    Raises:
+        BadPartError: it is damaged, or longer than :data:`MAX_BYTES`.
+    """
+    if info.file_size > MAX_BYTES:
+        raise BadPartError(f"longer than {MAX_BYTES} bytes")
+    try:
+        if info.compress_type == _ZSTANDARD:
+            return _read_zstandard(path, info)
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(info)
+    except _BROKEN as error:
+        raise BadPartError(f"cannot be read ({error})") from None
+
+
+def _read_zstandard(path: Path, info: zipfile.ZipInfo) -> bytes:
+    import pyarrow as pa
+
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)  # behind the fixed part of the member's header: two lengths
+        name, extra = (int.from_bytes(file.read(2), "little") for _ in range(2))
+        file.seek(info.header_offset + 30 + name + extra)
+        packed = file.read(info.compress_size)
+    content: bytes = pa.decompress(packed, decompressed_size=info.file_size, codec="zstd", asbytes=True)
+    if zlib.crc32(content) != info.CRC:
+        raise BadPartError("damaged: wrong checksum")
+    return content
+
+
+def _episode(read: Read, task: str, options: Options) -> Episode:
+    sample = read()
+    name, given = sample.get("id"), sample.get("input")
+    if not isinstance(name, (str, int)):
+        raise BadPartError("not a sample: it has no id")
+    messages = checked_messages(_with_attachments(sample.get("messages"), _object(sample.get("attachments"))))
+    examples = map(_object, given) if isinstance(given, list) else ()
+    return make_episode(
+        messages,
+        _ending(sample, options),
+        options,
+        task_id=f"{task}:{name}",
+        task_type=task,
+        given=sum(message.get("role") == "assistant" for message in examples),
+    )
+
+
+def _with_attachments(value: Any, attachments: dict[str, Any]) -> Any:
+    """Put the long texts back where a message names them."""
+    if isinstance(value, str) and value.startswith(ATTACHMENT):
+        return attachments.get(value[len(ATTACHMENT) :], value)
+    if isinstance(value, list):
+        return [_with_attachments(item, attachments) for item in value]
+    if isinstance(value, dict):
+        return {name: _with_attachments(item, attachments) for name, item in value.items()}
+    return value
+
+
+def _ending(sample: dict[str, Any], options: Options) -> Ending:
+    truncated = bool(sample.get("limit"))
+    if error := sample.get("error"):
+        return Ending(error=str(_object(error).get("message") or error), truncated=truncated)
+    scores = _object(sample.get("scores"))
+    if options.scorer is not None:
+        if options.scorer not in scores:
+            raise BadPartError(f"no scorer {options.scorer!r}: there is {', '.join(scores) or 'none'}")
+        scores = {options.scorer: scores[options.scorer]}
+    for score in scores.values():
+        value = _object(score).get("value")
+        if isinstance(value, str):
+            value = GRADES.get(value, GRADES.get(value.lower(), _as_number(value)))
+        if isinstance(value, (bool, int, float)):
+            return Ending(number(value, "score"), truncated=truncated)
+    raise BadPartError("no score that is a number" if scores else "it was not scored")
+
+
+def _as_number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
