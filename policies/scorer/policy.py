@@ -15,7 +15,7 @@ from policies.scorer.network import Batch, ScorerNetwork, collate
 from policies.scorer.relations import Features, features
 from policies.trainable import Likelihood
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 VERBS, WORDS = 64, 4096
 """Number of hash buckets for verbs and for words."""
-MAX_TASK_WORDS = 24
+MAX_TASK_WORDS = 48
 """Words of the task that are looked at; later ones are passed over."""
 
 _JOINTS = frozenset(("from", "to", "with", "in", "on", "into", "onto", "under", "at", "using"))
@@ -86,6 +87,37 @@ def in_task(phrase: Phrase, instruction: str) -> tuple[float, float]:
     words = [word for word in phrase if not word.isdigit()]
     share = sum(word in task for word in words) / len(words) if words else 0.0
     return share, max((task.get(word, 0.0) for word in phrase), default=0.0)
+
+
+@lru_cache(maxsize=200_000)
+def run_in_task(phrase: Phrase, instruction: str) -> int:
+    """Return the number of a phrase's words if they stand in the task side by side, in this order, else 0."""
+    task, size = _TOKEN.findall(instruction.lower()), len(phrase)
+    found = size and any(tuple(task[at : at + size]) == phrase for at in range(len(task) - size + 1))
+    return size if found else 0
+
+
+def passages(observation: str, phrases: Collection[Phrase]) -> dict[Phrase, frozenset[str]]:
+    """Return what the observation says after it names a phrase, up to the next phrase: a product's title, say.
+
+    The content words of at most 40 words; of the last place where the phrase is named.
+    """
+    tokens = _TOKEN.findall(observation.lower())
+    begins: dict[str, list[Phrase]] = {}
+    for phrase in phrases:
+        if phrase:
+            begins.setdefault(phrase[0], []).append(phrase)
+    found: dict[Phrase, frozenset[str]] = {}
+    end, current = len(tokens), len(tokens)
+    for at in range(len(tokens) - 1, -1, -1):
+        for phrase in begins.get(tokens[at], ()):
+            start = at + len(phrase)
+            if phrase not in found and tuple(tokens[at:start]) == phrase:
+                words = tokens[start : min(end, start + 40)]
+                found[phrase] = frozenset(each for each in words if each not in _STOP and not each.isdigit())
+                current = at
+        end = current
+    return found
 
 
 @lru_cache(maxsize=200_000)

@@ -19,9 +19,19 @@ import numpy.typing as npt
 
 from policies.contract import Prompt
 from policies.scorer.past import Past, past_of
-from policies.scorer.reading import VERBS, Phrase, content_words, in_sight, in_task, parse, task_words
+from policies.scorer.reading import (
+    VERBS,
+    Phrase,
+    content_words,
+    in_sight,
+    in_task,
+    parse,
+    passages,
+    run_in_task,
+    task_words,
+)
 
-ACTION_FEATURES = 28
+ACTION_FEATURES = 34
 STATE_FEATURES = 4
 
 Floats = npt.NDArray[np.float32]
@@ -58,7 +68,7 @@ class Offer:
         verbs: int64, shape (actions,).
         words: int64, shape (actions, 2).
         actions: float32, shape (actions, 8), see :func:`_relations`.
-        phrases: float32, shape (phrases, 10), see :func:`_phrases`.
+        phrases: float32, shape (phrases, 13), see :func:`_phrases`.
         first, last: int64, shape (actions,): rows of the actions' phrases.
         places: the row of each phrase.
         rows: the row of each action.
@@ -86,9 +96,10 @@ def _offer(actions: tuple[str, ...], instruction: str) -> Offer:
     first = np.array([places[each.phrases[0]] for each in parsed], np.int64)
     last = np.array([places[each.phrases[1]] for each in parsed], np.int64)
     mentions = np.bincount(first, minlength=len(places)) + np.bincount(last[last != first], minlength=len(places))
-    about = np.zeros((len(places), 10), np.float32)
+    about = np.zeros((len(places), 13), np.float32)
     about[:, :2] = [in_task(phrase, instruction) for phrase in places]
     about[:, 9] = np.minimum(mentions, 8) / 8
+    about[:, 10] = [min(run_in_task(phrase, instruction), 4) / 4 for phrase in places]
     alone = np.zeros((len(actions), 8), np.float32)
     alone[:, 6] = first != last
     verbs = np.fromiter((each.verb for each in parsed), np.int64, len(parsed))
@@ -96,6 +107,25 @@ def _offer(actions: tuple[str, ...], instruction: str) -> Offer:
     rows = {action: row for row, action in enumerate(actions)}
     offered = np.bincount(verbs, minlength=VERBS).astype(np.float32)
     return Offer(verbs, words, alone, about, first, last, places, rows, offered)
+
+
+@lru_cache(maxsize=4096)
+def _view(actions: tuple[str, ...], instruction: str, observation: str) -> Floats:
+    """Return what the observation says of the phrases, shape (phrases, 3): share of the phrase's words in it; how
+    much of the task stands behind it there; is that the most of all."""
+    places = _offer(actions, instruction).places
+    sight, behind = content_words(observation), passages(observation, places)
+    task = content_words(instruction)
+    found = np.zeros((len(places), 3), np.float32)
+    for row, phrase in enumerate(places):
+        found[row, 0] = sum(map(sight.__contains__, phrase)) / max(1, len(phrase))
+        found[row, 1] = len(behind.get(phrase, _NO_WORDS) & task) / max(1, len(task))
+    most = found[:, 1].max()
+    found[:, 2] = (found[:, 1] == most) & (most > 0)
+    return found
+
+
+_NO_WORDS: frozenset[str] = frozenset()
 
 
 def features(prompt: Prompt, actions: Sequence[str]) -> Features:
@@ -107,7 +137,7 @@ def features(prompt: Prompt, actions: Sequence[str]) -> Features:
     _, words = task_words(instruction)
     past = past_of(prompt)
     offer = _offer(tuple(actions), instruction)
-    about = _phrases(offer, past, content_words(prompt.observation))
+    about = _phrases(offer, past, _view(tuple(actions), instruction, prompt.observation))
     relations = np.concatenate([_relations(offer, past), about[offer.first], about[offer.last]], axis=1)
     here = [past.now / 50, in_sight(prompt.observation, (), instruction) / 4, len(actions) / 50, float(past.now == 0)]
     verbs = np.array(past.verbs + past.task_verbs, np.float32)
@@ -133,12 +163,13 @@ def _relations(offer: Offer, past: Past) -> Floats:
     return found
 
 
-def _phrases(offer: Offer, past: Past, sight: frozenset[str]) -> Floats:
-    """Describe the phrases of the actions, shape (phrases, 10): share of its words in the task, and where; share in
+def _phrases(offer: Offer, past: Past, view: Floats) -> Floats:
+    """Describe the phrases of the actions, shape (phrases, 13): share of its words in the task, and where; share in
     sight; was it used, how often, how long ago, just now; how much of the task was seen there; was it changed; how
-    many of the actions name it."""
+    many of the actions name it; how long a run of the task's words it is; how much of the task is said of it."""
     found = offer.phrases.copy()
-    found[:, 2] = [sum(map(sight.__contains__, phrase)) / max(1, len(phrase)) for phrase in offer.places]
+    found[:, 2] = view[:, 0]
+    found[:, 11:] = view[:, 1:]
     for phrase, (times, when) in past.phrases.items():
         if (place := offer.places.get(phrase)) is not None:
             seen = min(past.seen.get(phrase, 0.0), 3.0)
