@@ -99,17 +99,21 @@ def solve_game(
                 else:
                     place = number[after] = len(number)
                     reached.append(after)
+                    if place >= limit:
+                        raise TooManyStatesError(_too_many(limit, horizon))
                 owner.append(number[state])
                 following.append(place)
                 chance.append(probability)
-        if len(number) > limit:
-            raise TooManyStatesError(
-                f"the game has more than {limit:,} states within {horizon} steps: shorten --max-steps, choose smaller "
-                "games (generated:0:20:small), raise --state-limit, or take --method monte-carlo"
-            )
         layer = reached
     arrays = np.array(owner), np.array(following), np.array(chance)
     return GameValues(engine, number, _values(*arrays, len(number), horizon), horizon)
+
+
+def _too_many(limit: int, horizon: int) -> str:
+    return (
+        f"the game has more than {limit:,} states within {horizon} steps: shorten --max-steps, choose smaller games "
+        "(generated:0:20:small), raise --state-limit, or take --method monte-carlo"
+    )
 
 
 _WON = -1

@@ -104,7 +104,7 @@ def as_episodes(played: Played) -> Iterator[Episode]:
                 reward=float(played.reward[row]),
                 is_valid=bool(problem.valid[played.action[row]]),
                 terminated=bool(played.terminated[row]),
-                truncated=row == end - 1 and not won,
+                truncated=row == int(end) - 1 and not won,
                 score=float(played.terminated[row]),
             )
             for row in rows

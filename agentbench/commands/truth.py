@@ -1,0 +1,128 @@
+"""``agentbench truth`` and ``agentbench quality``: true advantages, and how near the schemes come to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from agentbench.quality.table import Quality
+
+
+def truth(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="folder of the run and its truth")],
+    env: Annotated[
+        str, typer.Option(help="environment, or a tabular problem: chain, key-door, aliased, stochastic")
+    ] = "alfworld",
+    policy: Annotated[str, typer.Option(help="whose advantages (a problem has its own policy)")] = "mixed:0.5",
+    split: Annotated[str | None, typer.Option(help="set of tasks; default: the environment's own")] = None,
+    tasks: Annotated[int | None, typer.Option(help="play only so many tasks, drawn with the seed")] = None,
+    group_size: Annotated[int, typer.Option(help="episodes a group")] = 8,
+    groups: Annotated[int | None, typer.Option(help="groups a task [1; for a problem 100]")] = None,
+    method: Annotated[str, typer.Option(help="auto, exact or monte-carlo")] = "auto",
+    rollouts: Annotated[int, typer.Option(help="rollouts from every point, for monte-carlo")] = 16,
+    state_limit: Annotated[int, typer.Option(help="most states of a game that are counted, for exact")] = 200_000,
+    seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
+    workers: Annotated[int, typer.Option(help="worker processes")] = 2,
+) -> None:
+    """Play groups of episodes, and find the true advantage of every step: truth.parquet in the run's folder.
+
+    The same command after an interruption goes on where it stopped. Any other --name value is an option of the
+    environment or the problem (--max-steps 30; --length 10 --success 0.3).
+    """
+    from agentbench.commands.options import parse_extra
+    from agentbench.truth.problems import PROBLEMS
+    from agentbench.truth.run import make_truth
+
+    with _progress() as report:
+        table = make_truth(
+            out, env=env, policy=policy, split=split, tasks=tasks, group_size=group_size,
+            groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
+            state_limit=state_limit, seed=seed, workers=workers, env_options=parse_extra(context.args),
+            on_progress=report,
+        )  # fmt: skip
+    exact = (table["method"] == "exact").mean()
+    typer.echo(
+        f"{table['episode'].nunique()} episodes, {len(table)} steps; exact for {exact:.0%} of the steps, "
+        f"else with a mean standard error of {table.loc[table['method'] != 'exact', 'standard_error'].mean():.3f}"
+        if exact < 1
+        else f"{table['episode'].nunique()} episodes, {len(table)} steps, all exact"
+    )
+    typer.echo(f"written: {out / 'truth.parquet'}")
+
+
+def quality(
+    runs: Annotated[list[Path] | None, typer.Argument(help="folders that 'agentbench truth' made")] = None,
+    schemes: Annotated[str, typer.Option(help="schemes, with commas between, or all")] = "all",
+    group_sizes: Annotated[str, typer.Option(help="episodes a group, with commas between [the run's own; 8]")] = "",
+    problems: Annotated[str, typer.Option(help="tabular problems to play beside, with commas between, or all")] = "",
+    groups: Annotated[int, typer.Option(help="groups of each tabular problem")] = 200,
+    sweep: Annotated[bool, typer.Option("--sweep", help="vary group size, horizon, success, … on key-door")] = False,
+    seed: Annotated[int, typer.Option(help="seed of the tabular problems")] = 0,
+    out: Annotated[Path | None, typer.Option(help="folder for the tables and pictures [the first run]")] = None,
+) -> None:
+    """Measure how near the schemes come to the true advantages: quality.csv, .json, .md and .png."""
+    from agentbench.credit_of_run import scheme_names
+    from agentbench.quality.measured import measure_problems, measure_runs, measure_sweeps, write_all
+    from agentbench.quality.table import Quality, sheets
+    from envs.errors import UserError
+
+    if not runs and not problems and not sweep:
+        raise UserError("nothing to measure: name a folder that 'agentbench truth' made, or --problems all, or --sweep")
+    folder = out or (runs[0] if runs else Path("results/quality"))
+    names, sizes = scheme_names(schemes), _numbers(group_sizes)
+    found = Quality()
+    measure_runs(found, runs or [], names, sizes)
+    measure_problems(found, _listed(problems), names, sizes or [8], groups, seed)
+    if sweep:
+        measure_sweeps(found, names, groups, seed)
+    write_all(found, folder)
+    for sheet in sheets(found.main()):
+        typer.echo(sheet.text() + "\n")
+    _say_skipped(found)
+    typer.echo(f"± is half of a 95 % interval over groups; all numbers: {folder / 'quality.csv'}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Show how many episodes have their truth."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("true advantages"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def _say_skipped(found: Quality) -> None:
+    reasons = {reason: name for skipped in found.skipped.values() for name, reason in skipped.items()}
+    for reason, name in reasons.items():
+        typer.echo(f"left out {name}: {reason}", err=True)
+    for sample, reliability in found.reliability.items():
+        if reliability < 1:
+            typer.echo(
+                f"{sample}: {1 - reliability:.0%} of the variance of the measured truth is its own error; even a "
+                f"perfect estimate would correlate with it by {reliability**0.5:.2f} only",
+                err=True,
+            )
+
+
+def _listed(text: str) -> list[str]:
+    from agentbench.truth.problems import PROBLEMS
+
+    return list(PROBLEMS) if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    from envs.errors import UserError
+
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"--group-sizes takes whole numbers with commas between, got {text!r}") from None

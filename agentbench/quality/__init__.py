@@ -1,0 +1,1 @@
+"""How good a credit scheme's advantages are, given the true ones."""

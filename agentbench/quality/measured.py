@@ -1,0 +1,64 @@
+"""What is measured for ``agentbench quality``, and all that is written of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from agentbench.files import write_text
+from agentbench.quality.sample import run_sample
+from agentbench.quality.sweeps import SWEEPS, sweep
+from agentbench.quality.table import Quality, sheets
+from agentbench.quality.tabular import problem_sample
+from agentbench.truth.problems import make_problem
+
+
+def measure_runs(found: Quality, folders: Iterable[Path], schemes: Sequence[str], sizes: Sequence[int]) -> None:
+    """Measure schemes on stored runs with their truth.
+
+    Args:
+        found: gets the rows.
+        folders: of the runs.
+        schemes: names.
+        sizes: group sizes; none for the run's own.
+    """
+    for folder in folders:
+        for size in sizes or (None,):
+            found.add(run_sample(folder, size), schemes)
+
+
+def measure_problems(
+    found: Quality, problems: Iterable[str], schemes: Sequence[str], sizes: Sequence[int], groups: int, seed: int
+) -> None:
+    """Measure schemes on tabular problems.
+
+    Args:
+        found: gets the rows.
+        problems, schemes: names.
+        sizes: group sizes.
+        groups: number of groups of each.
+        seed: of all draws.
+    """
+    for name in problems:
+        for size in sizes:
+            found.add(problem_sample(make_problem(name), size, groups, seed), schemes)
+
+
+def measure_sweeps(found: Quality, schemes: Sequence[str], groups: int, seed: int) -> None:
+    """Measure schemes along every sweep (:data:`agentbench.quality.sweeps.SWEEPS`)."""
+    for name in SWEEPS:
+        for value, make in sweep(name):
+            found.add(make(groups, seed), schemes, setting=name, value=value)
+
+
+def write_all(found: Quality, folder: Path) -> None:
+    """Write ``quality.csv``, ``quality.json``, ``quality.md`` and the pictures into a folder."""
+    from agentbench.quality.plots import draw_quality, draw_sweeps
+
+    found.write(folder)
+    frame, main = found.frame(), found.main()
+    if len(main):
+        write_text(folder / "quality.md", "\n\n".join(sheet.markdown() for sheet in sheets(main)) + "\n")
+        draw_quality(main[main["group_size"] == main["group_size"].max()], folder / "quality.png")
+    if len(frame) > len(main):
+        draw_sweeps(frame[frame["setting"] != ""], folder / "quality-sweeps.png")

@@ -1,0 +1,144 @@
+"""The quality table: one row a sample and scheme, and the files it is written to.
+
+``quality.csv`` has the columns ``sample, setting, value, group_size, groups, steps, scheme, cost_ms`` (processor time
+a step), then for every measure of :mod:`agentbench.quality.measures` its estimate ``NAME`` and the bounds of its 95 %
+interval ``NAME_low`` and ``NAME_high``; empty where not defined. ``setting`` and ``value`` say what was varied.
+``quality.json`` has the same as ``rows``, and ``skipped`` (why a scheme is missing) and ``reliability`` (the share of
+the truth's variance that is not its own sampling error), both by sample.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from agentbench.credit_report import Sheet
+from agentbench.files import replaced, write_text
+from agentbench.quality.measures import MEASURES, measure
+from agentbench.quality.sample import Sample, estimate
+from credit import CreditError
+from credit.steps import FloatArray
+
+CONTROLS = ("exact", "random")
+"""Rows beside the schemes: the true advantage itself, and noise."""
+ABOUT = ("sample", "setting", "value", "group_size", "groups", "steps", "scheme", "cost_ms")
+
+
+@dataclass
+class Quality:
+    """What was measured.
+
+    Attributes:
+        rows: of ``quality.csv``; measures are numbers, NaN where not defined.
+        skipped: why a scheme is missing, by sample and scheme.
+        reliability: of the truth, by sample.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    reliability: dict[str, float] = field(default_factory=dict)
+
+    def add(
+        self,
+        sample: Sample,
+        schemes: Iterable[str],
+        setting: str = "",
+        value: float | str = "",
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Measure schemes on a sample; those that cannot be computed are noted.
+
+        Args:
+            sample: what is true.
+            schemes: names.
+            setting, value: what was varied, and its value here.
+            options: of the schemes, by name.
+        """
+        self.reliability[sample.name] = sample.reliability
+        noise = np.random.default_rng(len(sample.truth)).normal(size=len(sample.truth))
+        self._measure(sample, "exact", sample.truth, math.nan, setting, value)
+        for name in schemes:
+            try:
+                found, cost = estimate(sample, name, **(options or {}).get(name, {}))
+            except CreditError as error:
+                self.skipped.setdefault(sample.name, {})[name] = str(error)
+                continue
+            self._measure(sample, name, found, cost, setting, value)
+        self._measure(sample, "random", noise, math.nan, setting, value)
+
+    def _measure(
+        self, sample: Sample, scheme: str, found: FloatArray, cost: float, setting: str, value: float | str
+    ) -> None:
+        row: dict[str, Any] = {
+            "sample": sample.name, "setting": setting, "value": value, "group_size": sample.group_size,
+            "groups": sample.groups, "steps": len(found), "scheme": scheme, "cost_ms": cost,
+        }  # fmt: skip
+        for name, one in measure(sample, found).items():
+            row |= {name: one.estimate, f"{name}_low": one.low, f"{name}_high": one.high}
+        self.rows.append(row)
+
+    def frame(self) -> pd.DataFrame:
+        """The table."""
+        return pd.DataFrame(self.rows)
+
+    def main(self) -> pd.DataFrame:
+        """The rows of the table that belong to no sweep."""
+        frame = self.frame()
+        return frame[frame["setting"] == ""]
+
+    def write(self, folder: Path) -> None:
+        """Write ``quality.csv`` and ``quality.json`` into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with replaced(folder / "quality.csv") as temporary:
+            self.frame().to_csv(temporary, index=False, float_format="%.6g")
+        rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows]
+        content = {"rows": rows, "skipped": self.skipped, "reliability": self.reliability, "measures": MEASURES}
+        write_text(folder / "quality.json", json.dumps(content, indent=1) + "\n")
+
+
+def sheets(frame: pd.DataFrame) -> list[Sheet]:
+    """One table a sample and group size, with half the width of the interval after each number."""
+    found = []
+    for (sample, size), part in frame.groupby(["sample", "group_size"], sort=False):
+        first = part.iloc[0]
+        rows = [
+            [row["scheme"], *(_cell(row, name) for name in SHOWN), _cost(row["cost_ms"])]
+            for row in part.to_dict("records")
+        ]
+        title = f"{sample}: {first['groups']} groups of {size} episodes, {first['steps']:,} steps"
+        found.append(Sheet(title, ["scheme", *SHOWN.values(), "ms/step"], rows))
+    return found
+
+
+SHOWN = {
+    "pearson": "pearson", "spearman": "spearman", "sign_success": "sign, won", "sign_failure": "sign, lost",
+    "error": "error", "bias": "bias", "variance": "variance", "cosine": "cosine", "cosine_group": "cosine, 1 group",
+    "snr": "snr",
+}  # fmt: skip
+"""Measures in the printed tables, and their headings."""
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    estimate, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if not math.isfinite(estimate):
+        return "·"
+    digits = 1 if abs(estimate) >= 10 else 2
+    number = f"{round(estimate, digits) + 0.0:.{digits}f}"  # + 0.0 makes -0.0 a 0.0
+    return f"{number} ±{(high - low) / 2:.{digits}f}" if math.isfinite(low) else number
+
+
+def _cost(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "·"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

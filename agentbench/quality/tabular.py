@@ -1,0 +1,136 @@
+"""Samples of tabular problems: how much of the state the schemes are shown can be chosen."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from agentbench.quality.sample import Sample, cut, entropy, features_of
+from agentbench.truth.problems import Problem
+from agentbench.truth.tabular import Played, play_problem
+from credit.steps import IntArray
+from envs.errors import unknown
+
+Anchor = Literal["observation", "state", "merged-2", "merged-4", "unique"]
+"""What schemes see as the anchor state: the observation of the policy, the true state, 2 or 4 neighbouring
+states in one, or nothing that ever comes again."""
+
+_VARIANTS = 4
+"""Number of other texts that noise can turn an observation into."""
+
+
+def problem_sample(
+    problem: Problem,
+    group_size: int,
+    groups: int,
+    seed: int = 0,
+    *,
+    anchor: Anchor = "observation",
+    noise: float = 0.0,
+    history: int = 1,
+) -> Sample:
+    """Play a problem and lay out what the schemes see and what is true.
+
+    Args:
+        problem: what to play.
+        group_size, groups: episodes a group, and groups.
+        seed: of all draws.
+        anchor, noise, history: see :func:`sample_of`.
+    """
+    played = play_problem(problem, group_size * groups, seed)
+    return sample_of(played, group_size, seed, anchor=anchor, noise=noise, history=history)
+
+
+def sample_of(
+    played: Played,
+    group_size: int,
+    seed: int = 0,
+    *,
+    anchor: Anchor = "observation",
+    noise: float = 0.0,
+    history: int = 1,
+) -> Sample:
+    """Lay out what the schemes see of played episodes, and what is true.
+
+    The anchors are what the schemes see; the policy always sees its observation.
+
+    Args:
+        played: episodes; every ``group_size`` of them are a group.
+        group_size: episodes a group.
+        seed: of the noise.
+        anchor: see :data:`Anchor`.
+        noise: chance that the text of a state differs from its usual one, in [0, 1].
+        history: an anchor is made of so many last observations, at least 1.
+    """
+    problem = played.problem
+    if anchor not in get_args(Anchor):
+        raise unknown("anchor", anchor, get_args(Anchor))
+    process = problem.process
+    here, after = _anchors(played, anchor, noise, history, seed)
+    observation = process.observation[played.state]
+    policy = process.policy[observation]
+    surprise = np.array([entropy(row) for row in process.policy])
+    number = played.episode // group_size
+    frame = pd.DataFrame(
+        {
+            "number": number,
+            "group": number,
+            "episode": played.episode,
+            "step": played.step,
+            "reward": played.reward,
+            "state": here,
+            "next_state": after,
+            "action": played.action,
+            "is_valid": problem.valid[played.action],
+            "terminated": played.terminated,
+            "truncated": played.is_last & ~played.terminated,
+            "value": played.value,
+            "entropy": surprise[observation],
+        }
+    )
+    states, actions = process.reward.shape
+    return Sample(
+        name=problem.name,
+        batches=cut(frame),
+        truth=played.advantage,
+        standard_error=np.zeros(len(frame)),
+        group=number,
+        success=frame.groupby("episode")["reward"].transform("sum").to_numpy() >= 1,
+        cell=(played.step * states + played.state) * actions + played.action,
+        features=features_of(observation, played.action, policy, len(process.policy)),
+        reference=played.solution.gradient.ravel(),
+        task=np.zeros(int(number[-1]) + 1, dtype=np.int64),
+        group_size=group_size,
+    )
+
+
+def _anchors(played: Played, anchor: Anchor, noise: float, history: int, seed: int) -> tuple[IntArray, IntArray]:
+    """Anchor state before and after every step, each of shape ``(n,)``; the goal is -1."""
+    first, last = played.step == 0, played.is_last
+    # One row more for each episode: the state that it ended in.
+    rows = np.repeat(np.arange(len(first)), 1 + last)
+    is_end = np.append(False, rows[1:] == rows[:-1])
+    state = np.where(is_end, played.next_state[rows], played.state[rows])
+    draw = np.random.default_rng([seed, 2])
+    seen = _seen(played, state, anchor)
+    seen = seen * (_VARIANTS + 1) + (draw.random(len(seen)) < noise) * draw.integers(1, _VARIANTS + 1, len(seen))
+    begins = first[rows] & ~is_end
+    code = seen
+    for back in range(1, history):
+        earlier = np.roll(seen, back)
+        for gone in range(back):
+            earlier[np.roll(begins, gone)] = -1
+        _, code = np.unique(np.stack([code, earlier]), axis=1, return_inverse=True)
+    after = np.roll(code, -1)[~is_end]
+    return code[~is_end], np.where(played.terminated, -1, after)
+
+
+def _seen(played: Played, state: IntArray, anchor: Anchor) -> IntArray:
+    if anchor == "unique":
+        return np.arange(len(state))
+    if anchor == "observation":
+        return played.problem.process.observation[state]
+    merged = {"state": 1, "merged-2": 2, "merged-4": 4}[anchor]
+    return state // merged
