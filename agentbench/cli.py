@@ -26,6 +26,7 @@ from agentbench.commands import (
     show,
     sweep,
     train,
+    truth,
     verify,
 )
 from envs.errors import UserError
@@ -53,6 +54,8 @@ app.command()(report.export)
 app.command(context_settings=EXTRA)(credit.credit)
 app.command(context_settings=EXTRA)(compare.compare)
 app.command(context_settings=EXTRA)(graph.graph)
+app.command(context_settings=EXTRA)(truth.truth)
+app.command()(truth.quality)
 app.command(context_settings=EXTRA)(install.install)
 app.command()(verify.verify)
 app.command(context_settings=EXTRA)(listing.envs)
