@@ -264,5 +264,5 @@ def code_of(action: str) -> str:
     text = action.strip()
     if not text.startswith("```"):
         return action
-    first, _, rest = text.partition("\n")
+    rest = text.partition("\n")[2]
     return rest.rpartition("```")[0] if "```" in rest else rest

@@ -83,7 +83,9 @@ def _make_environment(place: Layout) -> None:
     wanted = f"appworld=={VERSION}"
     if uv := shutil.which("uv"):
         _run([uv, "venv", "--quiet", "--python", sys.executable, "--clear", str(place.venv)], "uv venv", place)
-        _run([uv, "pip", "install", "--quiet", "--python", str(place.python), wanted], f"uv pip install {wanted}", place)
+        _run(
+            [uv, "pip", "install", "--quiet", "--python", str(place.python), wanted], f"uv pip install {wanted}", place
+        )
     else:
         venv.create(place.venv, clear=True, with_pip=True)
         pip = [str(place.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
@@ -102,7 +104,9 @@ def package_folder(place: Layout) -> Path:
 
 def _unpacked(place: Layout) -> bool:
     apps = package_folder(place) / "apps"
-    return all((apps / app / name).is_file() for app in ("venmo", "todoist", "spotify") for name in ("apis.py", "models.py"))
+    return all(
+        (apps / app / name).is_file() for app in ("venmo", "todoist", "spotify") for name in ("apis.py", "models.py")
+    )
 
 
 def _run(command: list[str], what: str, place: Layout, environment: Mapping[str, str] | None = None) -> None:
@@ -171,9 +175,7 @@ def _finish_collection(place: Layout, name: str, root: Path, splits: list[str]) 
     for split in splits:
         names = (root / "data" / "datasets" / f"{split}.txt").read_text(encoding="utf-8").split()
         index[split] = [_entry(root, task) for task in names]
-    shutil.copytree(
-        root, root.parent / "shown", copy_function=_link, ignore=shutil.ignore_patterns("ground_truth")
-    )
+    shutil.copytree(root, root.parent / "shown", copy_function=_link, ignore=shutil.ignore_patterns("ground_truth"))
     _open_to_read(root.parent)
     (root.parent / "index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
     target = place.folder / name

@@ -246,8 +246,8 @@ def visible(place: Layout) -> Sequence[tuple[str, str]]:
     wanted = [*_SYSTEM, str(place.venv.resolve()), str(place.venv), base_prefix(place)]
     wanted.append(str(_REMOTE / "server.py"))  # and not its neighbours, which make the tasks of the split mini
     existing = dict.fromkeys(path for path in wanted if os.path.exists(path))  # noqa: PTH110  (plain strings)
-    inside = [path for path in existing if not any(path != other and path.startswith(other + "/") for other in existing)]
-    return [(path, path) for path in inside]
+    outer = [path for path in existing if not any(path.startswith(other + "/") for other in existing)]
+    return [(path, path) for path in outer]
 
 
 def base_prefix(place: Layout) -> str:

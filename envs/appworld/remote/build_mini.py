@@ -72,9 +72,7 @@ def _add_accounts(models: Any, person: Person) -> dict[str, int]:
     )
     ids = {}
     for app in ("phone", *MAIL_APPS):
-        models.admin.AccountPassword.create_save(
-            main_user_id=main_user.id, account_name=app, password=person.password
-        )
+        models.admin.AccountPassword.create_save(main_user_id=main_user.id, account_name=app, password=person.password)
         own = {"phone_number": person.phone_number} if app == "phone" else {"email": person.email, "verified": True}
         if app == "venmo":
             own["venmo_balance"] = 500.0
@@ -110,10 +108,11 @@ def _fill_projects(models: Any, person: Person, user: int) -> None:
     for name, tasks in person.projects.items():
         project = todoist.Project.create_save(name=name, user_id=user)
         todoist.ProjectCollaboratorLink.create_save(project_id=project.id, user_id=user)
-        for place, (title, done) in enumerate(tasks, start=1):
+        for place, (title, done) in enumerate(tasks):
             todoist.Task.create_save(
-                project_id=project.id, user_id=user, title=title, is_completed=done, order_index=place, priority="medium"
-            )
+                project_id=project.id, user_id=user, title=title, is_completed=done, order_index=place,
+                priority="medium",
+            )  # fmt: skip
 
 
 def _add_note(models: Any, note: Note, user: int) -> None:
@@ -144,9 +143,7 @@ def write_task(data: Path, task: MiniTask, person: Person) -> None:
             phone_number=person.phone_number, birthday=person.birthday, sex=person.sex,
         )  # fmt: skip
         for app in ("phone", *MAIL_APPS):
-            own.AccountPassword.create_save(
-                supervisor_id=supervisor.id, account_name=app, password=person.password
-            )
+            own.AccountPassword.create_save(supervisor_id=supervisor.id, account_name=app, password=person.password)
         own.Task.create_save(supervisor_id=supervisor.id, instruction=task.instruction)
         for note in task.extra_notes:
             _add_note(models, note, models.simple_note.User.find_one(email=person.email).id)

@@ -92,9 +92,17 @@ def make_tasks(people: list[Person], seed: int) -> list[MiniTask]:
             steps = [_OPEN.format(apps=apps).strip(), asked.work.strip(), f"apis.supervisor.complete_task({answer})"]
             tasks.append(
                 MiniTask(
-                    scenario, variant, difficulty, supervisor, apps, asked.instruction, asked.answer,
-                    asked.changes, steps, asked.extra_notes,
-                )  # fmt: skip
+                    scenario=scenario,
+                    variant=variant,
+                    difficulty=difficulty,
+                    supervisor=supervisor,
+                    apps=apps,
+                    instruction=asked.instruction,
+                    answer=asked.answer,
+                    changes=asked.changes,
+                    steps=steps,
+                    extra_notes=asked.extra_notes,
+                )
             )
     return tasks
 

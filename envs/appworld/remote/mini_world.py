@@ -101,7 +101,8 @@ def _fill(person: Person, number: int, people: list[Person], draws: random.Rando
     kinds = ["sibling"] * siblings + ["friend"] * friends + ["manager"] * manager
     person.contacts = {other: [kind] for other, kind in zip(others, kinds, strict=False)}
     for subject in draws.sample(_SUBJECTS, 7):
-        person.notes.append(Note(subject, f"About {subject.lower()}.", sorted(draws.sample(_TAGS, draws.choice((1, 2))))))
+        tags = sorted(draws.sample(_TAGS, draws.choice((1, 2))))
+        person.notes.append(Note(subject, f"About {subject.lower()}.", tags))
     for label in draws.sample(_ALARMS, 4):
         person.alarms.append((f"{draws.randrange(5, 22):02}:{draws.choice(('00', '15', '30'))}", label, True))
     for folder in _FOLDERS:
