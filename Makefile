@@ -15,6 +15,7 @@ demo: $(VENV)/.core  ## install the core, evaluate two agents on embedded games,
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --workers 2 --out results/demo-expert
 	$(BIN)/agentbench diff results/demo-random results/demo-expert --changes 5
 	$(BIN)/agentbench show results/demo-random results/demo-expert --plot results/demo.png
+	$(BIN)/agentbench report results/demo-random results/demo-expert --out results/demo.html
 
 install: $(VENV)/.all  ## make .venv with what the tests and every command need
 

@@ -6,55 +6,29 @@ from typing import Any
 
 import pandas as pd
 
-LABELS = ("scheme", "name", "group_size", "problem", "run")
-"""Columns that tell rows apart, the most telling first."""
+PARTS = ("run", "sample", "setting", "value", "group_size")
+"""Columns by whose values a quality table falls into parts: each part has pictures of its own."""
 
 
 def quality_plots(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Return one picture a measure of a quality table.
+    """Return one picture a part and measure of a quality table (``quality.csv``: see :mod:`agentbench.quality.table`).
 
-    Two forms of table are read: a column for each measure with its ends beside it (``cosine, cosine_low,
-    cosine_high``), or a row for each (``measure`` or ``metric``, ``value`` or ``estimate``, ``low``, ``high``).
+    A measure is a column with the ends of its interval beside it: ``cosine, cosine_low, cosine_high``.
 
     Returns:
-        A list of ``{"title": measure, "rows": [[label, value, low, high], …]}``; empty for another form of table.
+        A list of ``{"part": …, "title": measure, "rows": [[scheme, value, low, high], …]}``; empty where the table
+        names no schemes.
     """
-    if table is None or not len(table):
+    if table is None or "scheme" not in table.columns:
         return []
-    long = _long(table)
-    return [
-        {"title": str(measure), "rows": part[["label", "value", "low", "high"]].to_numpy().tolist()}
-        for measure, part in long.groupby("measure", sort=False)
-    ]
-
-
-def _long(table: pd.DataFrame) -> pd.DataFrame:
-    names = {"metric": "measure", "estimate": "value"}
-    table = table.rename(columns={old: new for old, new in names.items() if new not in table.columns})
-    labelled = table.assign(label=_labels(table))
-    wanted = ["label", "measure", "value", "low", "high"]
-    if set(wanted) <= set(labelled.columns):
-        return labelled[wanted].dropna().reset_index(drop=True)
     measures = [name for name in table.columns if {f"{name}_low", f"{name}_high"} <= set(table.columns)]
-    parts = [
-        pd.DataFrame(
-            {
-                "label": labelled["label"],
-                "measure": name,
-                "value": table[name],
-                "low": table[f"{name}_low"],
-                "high": table[f"{name}_high"],
-            }
-        )
-        for name in measures
-    ]
-    return pd.concat(parts, ignore_index=True).dropna() if parts else pd.DataFrame(columns=wanted)
-
-
-def _labels(table: pd.DataFrame) -> pd.Series:
-    """Name every row by the columns of :data:`LABELS` that it needs to be told from the others."""
-    there = [name for name in LABELS if name in table.columns]
-    telling = there[:1] + [name for name in there[1:] if table[name].nunique() > 1]
-    if not telling:
-        return pd.Series([str(number) for number in range(len(table))], index=table.index)
-    return table[telling].astype(str).agg(" · ".join, axis=1)
+    telling = [name for name in PARTS if name in table.columns and table[name].nunique() > 1]
+    names = table[telling].astype(object).where(table[telling].notna(), "")
+    part = pd.Series([" · ".join(filter(None, map(str, row))) for row in names.to_numpy().tolist()], table.index)
+    pictures = []
+    for label, rows in table.groupby(part, sort=False):
+        for measure in measures:
+            kept = rows[["scheme", measure, f"{measure}_low", f"{measure}_high"]].dropna()
+            if len(kept):
+                pictures.append({"part": label, "title": measure, "rows": kept.to_numpy().tolist()})
+    return pictures

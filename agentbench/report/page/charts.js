@@ -6,6 +6,7 @@ const ticks = (low, high, wanted = 5) => {
   for (let value = Math.ceil(low / step) * step; value <= high + step / 1e6; value += step) found.push(Math.abs(value) < step / 1e6 ? 0 : value);
   return found;
 };
+const tickText = (value, rate) => (rate ? digits(100 * value, 0) + "%" : String(Number(value.toPrecision(3))).replace("-", "\u2212"));
 const colour = (place) => `var(--c${place % 8})`;
 
 // rows: [{label, value, low, high, colour}], range: [least, most] or null
@@ -19,7 +20,7 @@ function dotPlot(title, rows, kind, range) {
     s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title },
       ticks(least, most).map((value) => [
         s("line", { class: "grid", x1: x(value), x2: x(value), y1: 4, y2: height - 18 }),
-        s("text", { x: x(value), y: height - 4, "text-anchor": "middle" }, show(value, kind).replace(" %", "%"))]),
+        s("text", { x: x(value), y: height - 4, "text-anchor": "middle" }, tickText(value, kind === "rate"))]),
       rows.map((row, place) => {
         const y = 15 + 22 * place, ink = colour(row.colour || 0);
         const said = `${row.label}: ${show(row.value, kind)} [${show(row.low, kind)}, ${show(row.high, kind)}]`;
@@ -54,7 +55,7 @@ function lineChart(chart) {
   return h("figure", { class: "card chart", style: "margin:0" }, h("h3", {}, chart.title),
     s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": chart.title },
       ticks(least, most, 4).map((value) => [s("line", { class: "grid", x1: left, x2: width - 14, y1: y(value), y2: y(value) }),
-        s("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, rate ? digits(100 * value, 0) + "%" : show(value, kind))]),
+        s("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, tickText(value, rate))]),
       ticks(first, last).map((value) => s("text", { x: x(value), y: height - bottom + 17, "text-anchor": "middle" }, show(value, "number"))),
       s("text", { x: (left + width) / 2, y: height - 3, "text-anchor": "middle" }, "training step"), chart.lines.map(draw)),
     h("div", { class: "legend" }, chart.lines.map((line, place) =>

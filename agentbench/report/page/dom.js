@@ -51,7 +51,7 @@ const pill = (outcome) => h("span", { class: "pill " + outcome }, outcome);
 
 // Colour of a credit: blue above 0, orange below, full at twice the scheme's root mean square.
 const tint = (element, value, scale) => {
-  if (value === null || value === undefined || !scale) return element;
+  if (!value || !scale) return element;
   element.classList.add(value >= 0 ? "pos" : "neg");
   element.style.setProperty("--w", Math.min(62, (31 * Math.abs(value)) / scale).toFixed(0));
   return element;

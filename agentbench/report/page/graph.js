@@ -50,7 +50,8 @@ const nodeLabel = (node) => (node.goal ? "goal" : node.start ? "start" : [...nod
 const radius = (node) => 4 + Math.min(9, 1.8 * Math.sqrt(node.visits || node.led.size));
 const curve = ({ from, to }, bend) => {
   if (from === to) return `M${from.x - 5} ${from.y - 7}c-18 -30 28 -30 10 0`;
-  const middle = (from.x + to.x) / 2, lift = (to.x <= from.x ? 40 + Math.abs(to.y - from.y) / 6 : 0) + bend * 9;
+  const level = from.x === to.x, far = Math.abs(to.y - from.y), back = to.x < from.x ? 40 + far / 6 : 0;
+  const middle = (from.x + to.x) / 2 + (level ? (to.y > from.y ? 1 : -1) * (18 + far / 5 + bend * 9) : 0), lift = level ? 0 : back + bend * 9;
   return `M${from.x} ${from.y}Q${middle} ${(from.y + to.y) / 2 - lift} ${to.x} ${to.y}`;
 };
 

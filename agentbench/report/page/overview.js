@@ -86,7 +86,10 @@ function quality() {
   const columns = table.keys.filter((key) => !hidden(key)).map((key) => ({ key, label: key.replaceAll("_", " "),
     kind: table.rows.every((row) => row[table.keys.indexOf(key)] === null || typeof row[table.keys.indexOf(key)] === "number") ? "number" : "text",
     low: table.keys.includes(`${key}_low`) && `${key}_low` in first ? `${key}_low` : undefined, high: `${key}_high` }));
-  const plot = (picture) => dotPlot(picture.title.replaceAll("_", " "), picture.rows.map(([label, value, low, high]) => ({ label, value, low, high })), "number", null);
+  const plot = (picture) => dotPlot(picture.title.replaceAll("_", " "), picture.rows.map(([label, value, low, high]) => ({ label, value, low, high, colour: ["exact", "random"].includes(label) ? 7 : 0 })), "number", null);
+  const parts = [...new Set(data.quality_plots.map((picture) => picture.part))], charts = h("div", { class: "charts" });
+  const fill = (part) => charts.replaceChildren(...data.quality_plots.filter((picture) => picture.part === part).map(plot));
+  fill(parts[0]);
   return [h("h1", {}, "Quality of the credit schemes"), h("p", { class: "muted" }, "Each scheme\u2019s numbers against the true advantages of the same steps, with intervals."),
-    h("div", { class: "charts" }, data.quality_plots.map(plot)), tableView({ title: "All measures", name: "quality", table, columns })];
+    parts.length > 1 && h("div", { class: "bar" }, field("Measured on", choice(parts.map((part) => [part, part]), parts[0], fill))), charts, tableView({ title: "All measures", name: "quality", table, columns })];
 }

@@ -1,0 +1,212 @@
+"""The page in a real browser, as people use it: pointer, keyboard, links; and nothing on the console."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_runs import Writer, make_episode
+
+from agentbench.episodes import to_line
+from agentbench.report import make_report, page, write_page
+from agentbench.report.server import make_server
+from agentbench.store import open_run
+from credit.graph import trajectory_graph
+
+Open = Callable[..., Any]
+WAIT_SECONDS = 20
+
+
+def wait(browser: Any, condition: str, *arguments: Any) -> Any:
+    """Wait until a piece of script gives something that is true, and return it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, WAIT_SECONDS, 0.05).until(
+        lambda driver: driver.execute_script(f"return {condition}", *arguments), condition
+    )
+
+
+def texts(browser: Any, selector: str) -> list[str]:
+    script = "return [...document.querySelectorAll(arguments[0])].map((element) => element.textContent)"
+    return browser.execute_script(script, selector)
+
+
+def press(browser: Any, *keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    chain = ActionChains(browser)
+    for key in keys:
+        chain.send_keys(key)
+    chain.perform()
+
+
+@pytest.fixture
+def opened(browser: Any, weak: Path, strong: Path, tmp_path: Path) -> Iterator[Open]:
+    """Open the page of the two runs at an address within it; at the end the console must be empty."""
+
+    def go(route: str = "#/", title: str = "Results") -> Any:
+        (out,) = write_page(make_report([weak, strong], ["gigpo", "grpo"]), tmp_path / "page.html")
+        browser.get("about:blank")
+        browser.get(f"{out.as_uri()}{route}")
+        wait(browser, "document.querySelector('h1')?.textContent === arguments[0]", title)
+        return browser
+
+    browser.get_log("browser")
+    yield go
+    assert browser.get_log("browser") == []
+
+
+def test_it_shows_the_results_with_intervals(opened: Open) -> None:
+    browser = opened()
+    assert texts(browser, "[data-table=runs] tbody td:nth-child(1)") == ["weak", "strong"]
+    assert texts(browser, "[data-table=runs] tbody td:nth-child(5)")[0].startswith("25.0 %[")
+    assert texts(browser, "[data-table=comparisons] tbody td:nth-child(6)")[0].startswith("+75.0[")
+    assert len(texts(browser, "figure circle")) == 6
+
+
+def test_text_of_a_run_is_shown_and_not_run(opened: Open) -> None:
+    browser = opened("#/episode/weak/task-0/0", "house 0")
+    assert "</script><script>window.evil = 1</script>" in texts(browser, "td.observation")[0]
+    assert browser.execute_script("return window.evil") is None
+    assert texts(browser, "main img") == []
+
+
+def test_episodes_are_filtered_and_searched(opened: Open) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    browser = opened("#/episodes", "Episodes")
+    wait(browser, "document.getElementById('found').textContent === '8 episodes'")
+    outcome = next(s for s in browser.find_elements("css selector", "select") if "failure" in s.text)
+    Select(outcome).select_by_value("failure")
+    wait(browser, "document.getElementById('found').textContent === '3 episodes'")
+    search = browser.find_element("id", "search")
+    search.send_keys("house 1")
+    wait(browser, "document.getElementById('found').textContent === '2 episodes'")
+    search.clear()
+    search.send_keys("cellar")
+    wait(browser, "document.getElementById('found').textContent === '0 episodes'")
+    browser.find_element("css selector", "input[type=checkbox]").click()
+    wait(browser, "document.getElementById('found').textContent === '1 episode'")
+    assert "q=cellar" in browser.current_url  # a search can be passed on as a link
+
+
+def test_a_link_opens_an_episode_and_the_arrow_keys_go_through_it(opened: Open) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser = opened("#/episodes?run=weak", "Episodes")
+    wait(browser, "document.querySelector('[data-table=episodes] a')")
+    browser.find_element("css selector", "[data-table=episodes] a").click()
+    wait(browser, "document.querySelector('h1').textContent === 'house 0' && document.querySelector('tr.current')")
+    assert texts(browser, "thead th")[4:] == ["gigpo", "grpo"]
+    current = "document.querySelector('tr.current').dataset.step"
+    press(browser, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert wait(browser, current) == "2"
+    press(browser, Keys.ARROW_LEFT)
+    assert wait(browser, current) == "1" and "step=1" in browser.current_url
+    press(browser, "n")
+    wait(browser, "location.hash.startsWith('#/episode/weak/task-0/1')")
+    press(browser, "/")
+    assert browser.execute_script("return document.activeElement.id") == "search"
+    press(browser, "attic")
+    wait(browser, "document.getElementById('steps-found').textContent === '1 of 2 steps'")
+    assert texts(browser, "mark") == ["attic", "attic"]
+
+
+def test_the_credit_is_coloured_by_its_sign(opened: Open) -> None:
+    browser = opened("#/episode/weak/task-0/1", "house 0")
+    wait(browser, "document.querySelector('td.credit')")
+    assert set(texts(browser, "td.credit.pos")) and not texts(browser, "td.credit.neg")
+    browser.execute_script("location.hash = '#/episode/weak/task-0/0'")
+    wait(browser, "document.querySelectorAll('td.credit.neg').length === 6")
+
+
+def test_a_group_stands_side_by_side_and_shares_its_states(opened: Open) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    browser = opened("#/group/weak/task-0", "house 0")
+    assert len(texts(browser, ".columns section")) == 2
+    ActionChains(browser).move_to_element(browser.find_element("css selector", ".columns li")).perform()
+    wait(browser, "document.querySelectorAll('li.same').length === 3")  # the hall, twice here and once there
+    browser.find_element("css selector", "li[data-step='1']").click()
+    wait(browser, "document.querySelector('tr.current')?.dataset.step === '1'")
+
+
+def test_the_graph_has_the_states_and_transitions_of_the_credit_room(opened: Open, weak: Path) -> None:
+    browser = opened("#/graph/weak/task-0", "house 0")
+    expected = trajectory_graph(open_run(weak).steps(), group="task-0")
+    size = f"{len(expected)} states, {expected.number_of_edges()} transitions"
+    assert texts(browser, "#graph-size") == [size]
+    assert len(texts(browser, "g[data-part=node]")) == len(expected)
+    assert len(texts(browser, "path.edge")) == expected.number_of_edges()
+    before = browser.execute_script("return document.querySelector('.map svg').getAttribute('viewBox')")
+    press(browser, "+")
+    assert browser.execute_script("return document.querySelector('.map svg').getAttribute('viewBox')") != before
+    browser.execute_script("document.querySelector('g[data-part=node]').focus()")
+    wait(browser, "document.querySelector('.map aside').textContent.includes('visits')")
+
+
+def test_the_theme_changes_and_tables_sort(opened: Open) -> None:
+    browser = opened()
+    background = "return getComputedStyle(document.body).backgroundColor"
+    seen = {browser.execute_script(background)}
+    for _ in range(2):
+        browser.find_element("id", "theme").click()
+        seen.add(browser.execute_script(background))
+    assert len(seen) == 2
+    browser.find_element("css selector", "[data-table=runs] th:nth-child(5) button").click()
+    assert texts(browser, "[data-table=runs] tbody td:nth-child(1)") == ["strong", "weak"]
+    browser.execute_script("localStorage.clear()")
+
+
+def test_a_table_is_copied_as_text(opened: Open) -> None:
+    browser = opened()
+    browser.execute_script(
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text; }}})"
+    )
+    browser.find_element("css selector", ".tools .copy").click()
+    header, *rows = wait(browser, "window.copied").strip().split("\n")
+    assert header.split("\t")[:2] == ["run", "task_type"]
+    assert [row.split("\t")[0] for row in rows] == ["weak", "strong"]
+
+
+def test_steps_are_read_from_files_beside_the_page(
+    browser: Any, weak: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "INLINE_BYTES", 10)
+    out, _ = write_page(make_report([weak]), tmp_path / "page.html")
+    browser.get_log("browser")
+    browser.get(f"{out.as_uri()}#/episode/weak/task-1/0")
+    wait(browser, "document.querySelectorAll('table.steps tbody tr').length === 2")
+    assert browser.get_log("browser") == []
+
+
+def test_learning_curves_show_how_many_seeds_there_are(browser: Any, train_run: Writer, tmp_path: Path) -> None:
+    folders = [train_run(f"g-{seed}", [0.1, 0.2 + seed / 10], seed=seed) for seed in range(3)]
+    folders.append(train_run("alone", [0.1, 0.9], scheme="grpo"))
+    (out,) = write_page(make_report(folders), tmp_path / "page.html")
+    browser.get(f"{out.as_uri()}#/training")
+    wait(browser, "document.querySelector('.legend')")
+    assert texts(browser, ".legend span") == ["gigpo (3 seeds)", "grpo (1 seed: no result by itself)"]
+    assert browser.execute_script("return document.querySelectorAll('figure path[stroke-dasharray]').length") == 1
+
+
+def test_the_served_page_takes_up_a_new_episode(browser: Any, weak: Path) -> None:
+    server = make_server([weak])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    browser.get_log("browser")
+    try:
+        browser.get(f"http://127.0.0.1:{server.server_address[1]}/#/episodes")
+        wait(browser, "document.getElementById('found')?.textContent === '4 episodes'")
+        with (weak / "episodes.jsonl").open("a") as file:
+            file.write(to_line(make_episode(2, 0, ["cave"], True)))
+        wait(browser, "document.getElementById('found').textContent === '5 episodes'")
+        browser.execute_script("location.hash = '#/episode/weak/task-2/0'")
+        wait(browser, "document.querySelector('td.observation')?.textContent.includes('you are in cave')")
+        assert browser.get_log("browser") == []
+    finally:
+        server.shutdown()
+        server.server_close()
+        browser.get("about:blank")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_runs import EVIL, Writer, make_episode, write_run
+
+from agentbench.report.export import export
+from agentbench.store import open_run
+from credit import advantages
+from envs.errors import UserError
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_every_table_behind_the_page_is_written(
+    form: str, weak: Path, strong: Path, train_run: Writer, tmp_path: Path
+) -> None:
+    written = export([weak, strong, train_run("t", [0.1, 0.2])], form, tmp_path / "out", ["grpo"])
+    read = {path.stem: (pd.read_csv if form == "csv" else pd.read_parquet)(path) for path in written}
+    assert sorted(read) == ["comparisons", "credit", "curves", "episodes", "passes", "rates", "tasks"]
+    assert read["comparisons"]["difference"].tolist() == pytest.approx([0.75])
+    assert len(read["episodes"]) == 8 and set(read["episodes"]["run"]) == {"weak", "strong"}
+    weak_credit = read["credit"].loc[read["credit"]["run"] == "weak", "grpo"]
+    assert weak_credit.to_numpy() == pytest.approx(advantages("grpo", open_run(weak).steps()))
+    assert read["curves"]["estimate"].tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_the_latex_table_has_a_row_a_run_and_escapes_names(strong: Path, tmp_path: Path) -> None:
+    odd = write_run(
+        tmp_path / "50%_odd", [make_episode(task, trial, ["hall"], False) for task in (0, 1) for trial in (0, 1)]
+    )
+    (path,) = export([odd, strong], "latex", tmp_path / "table.tex")
+    lines = path.read_text().splitlines()
+    assert r"Run & Tasks & overall & Even & Odd \\" in lines
+    odd_row = next(line for line in lines if "odd" in line)
+    assert odd_row.startswith(r"50\%\_odd & 2 & 0.0 {\footnotesize [0.0, ")
+    assert lines[1] == r"\begin{tabular}{lrlll}" and lines[-1] == r"\end{tabular}"
+
+
+def test_chats_alternate_and_hold_every_text(weak: Path, tmp_path: Path) -> None:
+    (path,) = export([weak], "chat", tmp_path / "chats.jsonl")
+    chats = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [(chat["task_id"], chat["trial"], chat["outcome"]) for chat in chats][1] == ("task-0", 1, "success")
+    messages = chats[0]["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant"] * 3 + ["user"]
+    assert messages[0]["content"].endswith(EVIL) and messages[1]["content"] == "leave hall"
+    assert messages[-1]["content"] == "the end"
+
+
+def test_the_inspect_log_has_a_sample_a_trial(weak: Path, tmp_path: Path) -> None:
+    (path,) = export([weak], "inspect", tmp_path / "log.json")
+    log = json.loads(path.read_text())
+    assert (log["version"], log["status"], len(log["samples"])) == (2, "success", 4)
+    assert [(sample["id"], sample["epoch"]) for sample in log["samples"]][:2] == [("task-0", 1), ("task-0", 2)]
+    assert [sample["scores"]["success"]["value"] for sample in log["samples"]] == [0.0, 1.0, 0.0, 0.0]
+    assert log["results"]["scores"][0]["metrics"]["accuracy"]["value"] == 0.25
+
+
+def test_inspect_reads_its_log(weak: Path, tmp_path: Path) -> None:
+    inspect_log = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed: the log is read by nobody")
+    (path,) = export([weak], "inspect", tmp_path / "log.json")
+    log = inspect_log.read_eval_log(str(path))
+    assert log.results.scores[0].metrics["accuracy"].value == 0.25
+    assert log.samples[1].messages[1].text == "leave hall"
+
+
+def test_wrong_forms_and_empty_runs_are_refused(weak: Path, strong: Path, train_run: Writer, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean csv"):
+        export([weak], "cvs", tmp_path / "out")
+    with pytest.raises(UserError, match="one run, got 2"):
+        export([weak, strong], "inspect", tmp_path / "log.json")
+    with pytest.raises(UserError, match="no finished episodes"):
+        export([train_run("t", [0.1])], "chat", tmp_path / "chats.jsonl")
