@@ -184,6 +184,12 @@ def _alfworld_expert() -> Policy:
     return AlfworldExpert()
 
 
+def _appworld_expert() -> Policy:
+    from policies.appworld_expert import AppworldExpert
+
+    return AppworldExpert()
+
+
 def _webshop_rule() -> Policy:
     from policies.webshop_rule import WebshopRule
 
@@ -201,7 +207,7 @@ def _of_environment(name: str, makers: dict[str, Callable[[], Policy]], environm
     return makers[environment]()
 
 
-EXPERTS: dict[str, Callable[[], Policy]] = {"alfworld": _alfworld_expert}
+EXPERTS: dict[str, Callable[[], Policy]] = {"alfworld": _alfworld_expert, "appworld": _appworld_expert}
 """Environment -> maker of the policy called ``expert`` there."""
 
 RULES: dict[str, Callable[[], Policy]] = {"webshop": _webshop_rule}
@@ -218,7 +224,7 @@ POLICIES: dict[str, PolicyEntry] = {
     for entry in (
         PolicyEntry("random", "any admissible action, all equally likely", _random),
         PolicyEntry("walkthrough", "the task's own solution, where it has one: an upper bound", _walkthrough),
-        PolicyEntry("expert", "a hand-written agent that sees only what any agent sees (alfworld)", _expert),
+        PolicyEntry("expert", "a hand-written agent (alfworld), or the task's own solution (appworld)", _expert),
         PolicyEntry("rule", "a simple rule agent, a floor for every other (webshop)", _rule),
         PolicyEntry("mixed", "the expert (or rule) agent with a share of random actions: mixed:0.5", _mixed),
         PolicyEntry("guided", "random, with the solution's own actions more likely: guided:10", _guided),
