@@ -64,6 +64,7 @@ def init_model(
         UserError: an impossible size, or a folder that holds a model already.
     """
     import torch
+    import transformers
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     if family not in FAMILIES:
@@ -79,7 +80,7 @@ def init_model(
         "intermediate_size": max(32, round(shape.hidden * 8 / 3 / 32) * 32),
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
-        "num_key_value_heads": max(1, shape.heads // 2),
+        "num_key_value_heads": shape.heads // 2,
         "head_dim": shape.hidden // shape.heads,
         "max_position_embeddings": context,
         "tie_word_embeddings": False,
@@ -87,6 +88,7 @@ def init_model(
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
+    transformers.utils.logging.disable_progress_bar()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: Any = (
@@ -118,7 +120,7 @@ def choose_shape(weights: float, vocabulary: int) -> Shape:
     Small models are wide for their depth (a layer for every 48 of width), as nothing is won by depth there.
     """
     shapes = []
-    for heads in range(1, 65):
+    for heads in range(2, 65, 2):
         hidden = heads * (32 if heads <= 8 else 64)
         shapes.append(Shape(hidden, max(2, round(hidden / 48)), heads))
     return min(shapes, key=lambda shape: abs(math.log(shape.parameters(vocabulary) / weights)))

@@ -11,6 +11,8 @@ from torch import nn
 from envs.errors import UserError
 from policies.language.settings import LanguageSettings
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+
 
 def load_tokenizer(source: str) -> Any:
     """Load the tokenizer of a model.
@@ -21,6 +23,9 @@ def load_tokenizer(source: str) -> Any:
     from transformers import AutoTokenizer
 
     _check_folder(source)
+    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in TOKENIZER_FILES):
+        # Without a file the library would make one up from the kind of the model, with other ids.
+        raise UserError(f"cannot load a tokenizer of {source!r}: there is none of {', '.join(TOKENIZER_FILES)} in it")
     try:
         return AutoTokenizer.from_pretrained(source)
     except Exception as error:
@@ -34,7 +39,9 @@ def load_model(settings: LanguageSettings) -> nn.Module:
         UserError: no such model, missing or unfitting weights, or a model that keeps no keys and values.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     source = settings.model
     _check_folder(source)
     if Path(source).is_dir() and not any(Path(source).glob("*.safetensors*")) and not any(Path(source).glob("*.bin*")):
@@ -76,8 +83,16 @@ def prepare(model: Any, settings: LanguageSettings) -> nn.Module:
     model.to(settings.device)
     model.eval()
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_activations(model)
     return model  # type: ignore[no-any-return]
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Make the model compute activations again in the backward pass; the method's name changed in transformers 5."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable()
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def context_length(model: Any, settings: LanguageSettings) -> int | None:

@@ -62,6 +62,12 @@ class LanguagePolicy:
             template=settings.template,
         )
         model = loading.load_model(settings) if model is None else model
+        rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+        if len(self.tokenizer) > rows:
+            raise UserError(
+                f"the tokenizer of {settings.model} has {len(self.tokenizer)} tokens, its model only {rows}: "
+                "they do not belong together"
+            )
         limit = loading.context_length(model, settings)
         self.prompt_limit = None if limit is None else limit - settings.max_new_tokens
         if self.prompt_limit is not None and self.prompt_limit < 1:
