@@ -184,7 +184,7 @@ class OpenAIPolicy:
                 answer = self._client.ask(self._request(fitted.messages, prompt.seed))
             except TooLong as refused:
                 # The server counts exactly, the estimate does not: leave more steps out until it agrees.
-                limit = fitted.tokens * 3 // 4
+                limit = estimated_tokens(fitted.messages) * 3 // 4
                 if fitted.left_out >= len(prompt.history) or limit < TOKENS_A_MESSAGE:
                     raise ContextTooLong(str(refused)) from refused
                 continue

@@ -52,12 +52,10 @@ class Fitted:
     Attributes:
         messages: what is sent.
         left_out: number of oldest steps that the context limit cut, beyond what the window leaves out.
-        tokens: their length, as ``count`` counted it.
     """
 
     messages: list[Message]
     left_out: int
-    tokens: int
 
 
 def make_settings(
@@ -125,9 +123,8 @@ def fit_messages(
         ContextTooLong: not even the task and the present observation fit.
     """
     messages = build_messages(prompt, settings)
-    tokens = count(messages)
-    if limit is None or tokens <= limit:
-        return Fitted(messages, 0, tokens)
+    if limit is None or count(messages) <= limit:
+        return Fitted(messages, 0)
     steps = len(prompt.history)
     hidden = 0 if settings.history is None else max(0, steps - settings.history)
     too_few, enough = hidden, steps
@@ -138,10 +135,9 @@ def fit_messages(
         else:
             too_few = middle
     messages = build_messages(prompt, settings, enough)
-    tokens = count(messages)
-    if tokens > limit:
+    if (tokens := count(messages)) > limit:
         raise ContextTooLong(f"task and observation alone are {tokens} tokens long, {limit} fit into the context")
-    return Fitted(messages, enough - hidden, tokens)
+    return Fitted(messages, enough - hidden)
 
 
 def _conversation(prompt: Prompt, settings: PromptSettings, first: int) -> list[Message]:
@@ -160,7 +156,12 @@ def answer_of(turn: Turn) -> str:
 
 
 def _system(settings: PromptSettings) -> Message:
-    return {"role": "system", "content": render(settings.template.system, thinking=settings.thinking)}
+    return {"role": "system", "content": _system_text(settings.template.system, settings.thinking)}
+
+
+@functools.lru_cache(maxsize=64)
+def _system_text(template: str, thinking: bool) -> str:
+    return render(template, thinking=thinking)
 
 
 def _present(
