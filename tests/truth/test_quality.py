@@ -1,0 +1,242 @@
+"""Measures of quality: controls of known quality, recorded metrics, noise that is taken off, sweeps."""
+
+import gzip
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from agentbench.cli import app
+from agentbench.quality.measures import MEASURES, measure
+from agentbench.quality.sample import estimate, run_sample
+from agentbench.quality.sweeps import SWEEPS, sweep
+from agentbench.quality.table import Quality
+from agentbench.quality.tabular import problem_sample, sample_of
+from agentbench.truth.problems import PROBLEMS, Problem, make_problem
+from agentbench.truth.run import make_truth
+from agentbench.truth.tabular import Played
+from credit.exact import Process, solve
+from credit.verify_exact import SCORED, process_deviations
+from envs.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return problem_sample(make_problem("key-door"), 8, 60)
+
+
+def values(sample, x):
+    return {name: one.estimate for name, one in measure(sample, x, replicates=50).items()}
+
+
+# -- controls -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_truth_itself_is_perfect(name):
+    sample = problem_sample(make_problem(name), 8, 60)
+    found = measure(sample, 3 * sample.truth)
+    for measured in ("pearson", "spearman", "sign", "sign_success", "sign_failure"):
+        assert found[measured].estimate == pytest.approx(1)
+    assert found["error"].estimate == pytest.approx(0, abs=1e-9)
+    assert found["bias"].estimate == pytest.approx(0, abs=1e-9)
+    assert found["cosine"].estimate == pytest.approx(1, abs=0.02)
+    assert found["cosine"].low <= found["cosine"].estimate <= found["cosine"].high
+    assert found["cosine_mean"].estimate > 0.97
+
+
+def test_the_opposite_is_the_opposite(sample):
+    good, bad = values(sample, sample.truth), values(sample, -sample.truth)
+    for measured in ("pearson", "spearman", "cosine", "cosine_mean", "cosine_group"):
+        assert bad[measured] == pytest.approx(-good[measured])
+    assert bad["sign"] == 0
+    assert bad["snr"] == pytest.approx(good["snr"])
+
+
+def test_silence_says_nothing(sample):
+    found = values(sample, np.zeros_like(sample.truth))
+    assert found["error"] == found["bias"] == 1
+    assert all(found[name] == 0 for name in MEASURES if name not in ("error", "bias"))
+
+
+def test_noise_has_no_direction(sample):
+    found = measure(sample, np.random.default_rng(0).normal(size=len(sample.truth)))
+    assert abs(found["pearson"].estimate) < 0.05
+    assert found["pearson"].low < 0.02 and found["pearson"].high > -0.02
+    assert found["sign"].estimate == pytest.approx(0.5, abs=0.03)
+    assert math.isnan(found["cosine"].estimate)
+    assert abs(found["cosine_group"].estimate) < 0.2
+    assert found["snr"].estimate < 0.05
+
+
+def test_nothing_depends_on_the_scale(sample):
+    x, _ = estimate(sample, "gigpo")
+    assert values(sample, 17 * x) == pytest.approx(values(sample, x))
+
+
+def test_bias_is_told_from_variance(sample):
+    """A constant factor a cell is bias and no variance; noise of every step is variance and no bias."""
+    _, cell = np.unique(sample.cell, return_inverse=True)
+    factor = np.random.default_rng(1).uniform(0, 2, cell.max() + 1)[cell]
+    found = values(sample, factor * sample.truth)
+    # by hand: 1 - (sum f A²)² / (sum f² A² sum A²), over the cells that two groups visited
+    groups = np.array([len(set(sample.group[cell == one])) for one in range(cell.max() + 1)])
+    kept = groups[cell] >= 2
+    square, f = sample.truth[kept] ** 2, factor[kept]
+    expected = 1 - (f * square).sum() ** 2 / ((f**2 * square).sum() * square.sum())
+    assert found["bias"] == pytest.approx(expected, rel=1e-6)
+    assert found["variance"] == pytest.approx(0, abs=1e-6)
+    noise = np.random.default_rng(2).normal(size=len(square) + (~kept).sum()) * np.sqrt((sample.truth**2).mean())
+    noisy = values(sample, sample.truth + noise)
+    assert noisy["bias"] == pytest.approx(0, abs=0.05)
+    assert noisy["variance"] == pytest.approx(1, rel=0.25)
+
+
+def test_noise_of_few_groups_is_taken_off_the_cosine():
+    """GRPO's expected gradient points the exact way where all is observed; the mean of few groups does not."""
+    sample = problem_sample(make_problem("chain"), 4, 60, seed=5)
+    found = measure(sample, estimate(sample, "rloo")[0])
+    assert found["cosine_mean"].estimate < found["cosine"].estimate
+    assert found["cosine"].high > 0.99
+
+
+# -- recorded metrics -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recorded(shared):
+    folder = shared / "reference" / "credit"
+    with gzip.open(folder / "tabular_groups.jsonl.gz", "rt", encoding="utf-8") as file:
+        groups = [json.loads(line) for line in file]
+    return json.loads((folder / "tabular.json").read_text(encoding="utf-8"))["mdps"], groups
+
+
+def recorded_sample(record, groups):
+    process = Process.read(record)
+    columns = {name: [] for name in ("step", "state", "action", "next_state", "reward", "terminated")}
+    episode, seen = [], 0
+    for group in groups:
+        rows = group["rows"]
+        for name, column in columns.items():
+            column += rows[name]
+        ids = np.unique(rows["trajectory"], return_inverse=True)[1]
+        episode += (seen + ids).tolist()
+        seen += int(ids.max()) + 1
+    arrays = {name: np.array(column) for name, column in columns.items()}
+    solution = solve(process)
+    where = arrays["step"], arrays["state"], arrays["action"]
+    problem = Problem(record["name"], {}, process, np.ones(record["num_actions"], dtype=bool))
+    played = Played(
+        problem, solution, np.array(episode), advantage=solution.A[where], value=solution.V[where[:2]], **arrays
+    )
+    return sample_of(played, 8)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("number", range(3))
+def test_recorded_values_and_metrics(recorded, number):
+    record = recorded[0][number]
+    assert max(process_deviations(record, solve(Process.read(record))).values()) < 1e-9
+    sample = recorded_sample(record, [group for group in recorded[1] if group["mdp"] == record["name"]])
+    assert sample.groups == 50
+    for method, wanted in record["metrics"]["methods"].items():
+        x = sample.truth if method == "exact" else np.concatenate([SCORED[method](batch) for batch in sample.batches])
+        found = measure(sample, x)
+        names = {"pearson": "pearson", "sign_accuracy": "sign", "cosine_mean_gradient": "cosine_mean",
+                 "mean_cosine_one_group": "cosine_group"}  # fmt: skip
+        for theirs, ours in names.items():
+            one = found[ours]
+            assert one.estimate == pytest.approx(wanted[theirs], abs=1e-6), (method, ours)
+            assert one.low - 1e-6 <= wanted[theirs] <= max(one.high, one.estimate) + 1e-6, (method, ours)
+
+
+# -- what the schemes are shown -------------------------------------------------------------------------------
+
+
+def test_without_peers_gigpo_is_grpo():
+    problem = make_problem("key-door")
+    unique = problem_sample(problem, 4, 8, anchor="unique")
+    np.testing.assert_allclose(estimate(unique, "gigpo", normalize="std")[0], estimate(unique, "grpo")[0])
+
+
+def test_anchors_show_what_they_should():
+    problem = make_problem("aliased")
+    count = {
+        anchor: len(np.unique(problem_sample(problem, 4, 4, anchor=anchor).batches[0].state))
+        for anchor in ("observation", "state", "merged-2", "merged-4", "unique")
+    }
+    assert count["merged-4"] < count["merged-2"] == count["observation"] < count["state"] < count["unique"]
+    noisy = problem_sample(problem, 4, 4, noise=0.5).batches[0]
+    assert len(np.unique(noisy.state)) > count["observation"]
+    remembering = problem_sample(problem, 4, 4, history=3).batches[0]
+    steps = problem_sample(problem, 4, 4).batches[0]
+    # A history of three tells apart what three observations tell apart, and begins anew with each episode.
+    for episode in np.unique(steps.episode):
+        rows = np.flatnonzero(steps.episode == episode)
+        for row in rows:
+            past = tuple(steps.state[max(rows[0], row - 2) : row + 1])
+            same = np.flatnonzero(remembering.state == remembering.state[row])
+            for other in same[:3]:
+                first = other - steps.step[other]
+                assert tuple(steps.state[max(first, other - 2) : other + 1]) == past
+    going = ~(steps.terminated | steps.truncated)
+    np.testing.assert_array_equal(remembering.next_state[going], remembering.state[1:][going[:-1]])
+
+
+def test_every_sweep_makes_its_samples():
+    for name in SWEEPS:
+        made = [(value, make(2, 0)) for value, make in sweep(name)]
+        assert len({value for value, _ in made}) == len(made) >= 4
+        assert all(one.groups == 2 for _, one in made)
+
+
+# -- stored runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("truth") / "run"
+    make_truth(folder, env="chain", group_size=4, groups=12)
+    return folder
+
+
+def test_a_stored_run_is_measured_as_it_was_played(stored):
+    sample = run_sample(stored)
+    direct = problem_sample(make_problem("chain"), 4, 12)
+    np.testing.assert_allclose(sample.truth, direct.truth)
+    for scheme in ("grpo", "gigpo", "graph_value", "gae"):
+        np.testing.assert_allclose(estimate(sample, scheme)[0], estimate(direct, scheme)[0], atol=1e-12)
+    halves = run_sample(stored, 2)
+    assert (halves.groups, halves.group_size) == (24, 2)
+    exact = values(sample, sample.truth)
+    assert exact["cosine"] == pytest.approx(1) and exact["cosine_group"] == pytest.approx(1)
+    with pytest.raises(UserError, match="group size"):
+        run_sample(stored, 100)
+
+
+def test_the_table_is_written_whole(stored, tmp_path):
+    quality = Quality()
+    quality.add(run_sample(stored), ["grpo", "hiper"])
+    quality.write(tmp_path)
+    content = json.loads((tmp_path / "quality.json").read_text())
+    assert [row["scheme"] for row in content["rows"]] == ["exact", "grpo", "random"]
+    assert "switch" in content["skipped"]["run"]["hiper"]
+    header = (tmp_path / "quality.csv").read_text().splitlines()[0].split(",")
+    assert set(header) >= {"sample", "scheme", "cost_ms"} | {
+        f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")
+    }
+
+
+def test_the_command_measures_and_writes(stored):
+    run = partial(CliRunner().invoke, app)
+    result = run(["quality", str(stored), "--schemes", "grpo,gigpo", "--group-sizes", "2,4"])
+    assert result.exit_code == 0, result.output
+    assert "24 groups of 2 episodes" in result.output and "12 groups of 4 episodes" in result.output
+    for name in ("quality.csv", "quality.json", "quality.md", "quality.png"):
+        assert (stored / name).stat().st_size > 100
+    assert isinstance(run(["quality"]).exception, UserError)
+    assert isinstance(run(["quality", str(stored), "--group-sizes", "two"]).exception, UserError)
+    assert isinstance(run(["quality", str(stored.parent)]).exception, UserError)
