@@ -15,7 +15,8 @@ demo: $(VENV)/.core  ## install the core, evaluate two agents on embedded games,
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --workers 2 --out results/demo-expert
 	$(BIN)/agentbench diff results/demo-random results/demo-expert --changes 5
 	$(BIN)/agentbench show results/demo-random results/demo-expert --plot results/demo.png
-	$(BIN)/agentbench report results/demo-random results/demo-expert --out results/demo.html
+	$(BIN)/agentbench eval --env alfworld --split generated:0:12 --policy mixed:0.7 --trials 8 --workers 2 --out results/demo-mixed
+	$(BIN)/agentbench report results/demo-random results/demo-expert results/demo-mixed --out results/demo.html
 
 install: $(VENV)/.all  ## make .venv with what the tests and every command need
 
