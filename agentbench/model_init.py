@@ -88,7 +88,8 @@ def init_model(
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    transformers.utils.logging.disable_progress_bar()
+    quiet: Any = transformers.utils.logging.disable_progress_bar
+    quiet()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: Any = (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from envs.errors import UserError
 
 if TYPE_CHECKING:
     from agentbench.train.config import TrainConfig
@@ -52,7 +55,8 @@ def train(
 def clone(
     out: Annotated[Path, typer.Option(help="folder for the trained policy")],
     source: Annotated[Path, typer.Option("--from", help="run whose actions are imitated")],
-    policy: Annotated[str, typer.Option(help="'scorer', or the folder of a saved policy")] = "scorer",
+    policy: Annotated[str, typer.Option(help="'scorer', hf:MODEL, or the folder of a saved policy")] = "scorer",
+    policy_options: Annotated[str, typer.Option(help="JSON, as in '{\"constrained\": true}'")] = "{}",
     passes: Annotated[int, typer.Option(min=1, help="times through all steps")] = 10,
     learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="steps an update")] = 128,
@@ -70,12 +74,22 @@ def clone(
     stored = open_run(source)
     chosen = [each for each in stored.read_episodes() if each.won or (failures and each.outcome == "failure")]
     env = stored.config.get("identity", {}).get("env", "alfworld")
-    learner = make_learner(TrainConfig(env=env, policy=policy, seed=seed))
+    learner = make_learner(TrainConfig(env=env, policy=policy, policy_options=_json(policy_options), seed=seed))
     settings = {"passes": passes, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     losses = run(learner, chosen[:episodes], **settings)  # type: ignore[arg-type]
     save_policy(learner, out)
     typer.echo(f"cloned {len(chosen[:episodes])} episodes: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
     typer.echo(f"policy: {out}")
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--policy-options must be JSON, got {text!r}: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"--policy-options must be a JSON object, got {text!r}")
+    return found
 
 
 def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:

@@ -29,7 +29,7 @@ class TrainConfig(BaseModel):
     eval_temperature: float = Field(1.0, ge=0)
 
     # Who learns
-    policy: str = Field("scorer", description="'scorer', or the folder of a saved policy")
+    policy: str = Field("scorer", description="'scorer', hf:MODEL, or the folder of a saved policy")
     policy_options: dict[str, Any] = Field(default_factory=dict, description="for a new policy")
     lora: int = Field(0, ge=0, description="train adapters of this rank on a language model, not all its weights")
     temperature: float = Field(1.0, gt=0, description="of the rollouts")

@@ -19,7 +19,7 @@ from agentbench.train.batch import step_table
 from agentbench.train.checkpoint import newest_step
 from agentbench.train.config import TrainConfig
 from agentbench.train.curve import draw_curve
-from agentbench.train.distributed import Ranks, join, leave
+from agentbench.train.distributed import Ranks, join
 from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.trainer import Metrics, Trainer, read_metrics
 from credit.registry import advantages
@@ -54,13 +54,10 @@ def train(
     check_sinks(config.sinks)
     policy = make_learner(config)
     ranks = join(config.device)
-    try:
-        if ranks.rank == 0:
-            _train_and_record(config, policy, out, ranks, resume, on_metrics or (lambda _: None))
-        else:
-            Trainer(config, policy, out, ranks).run(lambda _: None)
-    finally:
-        leave(ranks)
+    if ranks.rank == 0:
+        _train_and_record(config, policy, out, ranks, resume, on_metrics or (lambda _: None))
+    else:
+        Trainer(config, policy, out, ranks).run(lambda _: None)
     return out / "policy"
 
 
@@ -135,6 +132,8 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
         policy = make_policy(config.policy, environment=config.env, options=_language_options(config))
     else:
         policy = make_policy(config.policy, environment=config.env)
+        if config.policy_options and hasattr(policy, "with_options"):
+            policy = policy.with_options(config.policy_options)
     if not hasattr(policy, "likelihood"):
         raise UserError(f"policy {config.policy!r} cannot be trained: give 'scorer' or the folder of a saved policy")
     if config.lora and getattr(getattr(policy, "options", None), "lora", None) == 0:

@@ -41,7 +41,8 @@ def load_model(settings: LanguageSettings) -> nn.Module:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    quiet: Any = logging.disable_progress_bar
+    quiet()
     source = settings.model
     _check_folder(source)
     if Path(source).is_dir() and not any(Path(source).glob("*.safetensors*")) and not any(Path(source).glob("*.bin*")):

@@ -24,7 +24,7 @@ from policies.language.conversation import Writer, Written
 from policies.language.decode import Answer, Request, Rules, decode, stop_check
 from policies.language.likelihood import judge
 from policies.language.sequences import Sampled
-from policies.language.settings import LanguageSettings, to_json
+from policies.language.settings import OPTIONS, LanguageSettings, language_settings, to_json
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_adapters, add_reference, use_adapter
 from policies.parsing import parse_answer
 from policies.prompts import fit_messages, make_settings
@@ -282,6 +282,22 @@ class LanguagePolicy:
         """Return a policy that trains adapters of a rank on top of this one, which is saved in ``source``."""
         settings = replace(self.options, lora=rank, model=str(source), temperature=self.temperature)
         return LanguagePolicy(settings, self.weights.model, self.tokenizer)
+
+    def with_options(self, options: dict[str, Any]) -> LanguagePolicy:
+        """Return a policy with the same weights and other settings.
+
+        Raises:
+            UserError: an unknown option, or one that only a new policy can have (``lora``, ``precision``).
+        """
+        for name in ("lora", "lora_alpha", "precision"):
+            if name in options and options[name] != getattr(self.options, name):
+                raise UserError(f"{name} of a saved policy cannot be changed by an option")
+        own = {name: value for name, value in self.settings().items() if name in OPTIONS}
+        settings = language_settings(self.options.model, self.options.environment, {**own, **options, "lora": 0})
+        changed = LanguagePolicy(settings, self.weights.model, self.tokenizer)
+        changed.options = replace(settings, lora=self.options.lora)
+        changed.weights = self.weights
+        return changed
 
     def export(self, folder: Path) -> None:
         """Write an ordinary folder of transformers, adapters merged in."""
