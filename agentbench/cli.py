@@ -9,6 +9,7 @@ import sys
 import typer
 
 from agentbench.commands import (
+    check,
     compare,
     credit,
     diff,
@@ -63,6 +64,7 @@ app.command()(listing.policies)
 app.command()(schemes.schemes)
 app.command()(doctor.doctor)
 app.command("import")(importing.import_logs)
+app.add_typer(check.app, name="check")
 app.add_typer(model.app, name="model")
 
 

@@ -26,6 +26,7 @@ from credit.mcgrpo import mcgrpo
 from credit.mgrpo import mgrpo
 from credit.ngrpo import ngrpo
 from credit.ocar import ocar
+from credit.plugins import SchemeTable
 from credit.reinforce_plus_plus import reinforce_plus_plus
 from credit.rloo import rloo
 from credit.rtmc import rtmc
@@ -36,7 +37,7 @@ from credit.steps import FloatArray, Steps
 from credit.tempo import tempo
 from credit.turn_ppo import turn_ppo
 
-SCHEMES: dict[str, Scheme] = {
+_OWN = {
     function.__name__: describe(function)
     for function in (
         # the four that the project is about
@@ -77,7 +78,9 @@ SCHEMES: dict[str, Scheme] = {
         mars,
     )
 }
-"""Every scheme, in the order of the documentation."""
+
+SCHEMES = SchemeTable(_OWN)
+"""Every scheme, in the order of the documentation; then those of plug-ins (:mod:`credit.plugins`)."""
 
 
 def advantages(name: str, steps: Steps, **options: Any) -> FloatArray:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint
 from typing import Any, cast
 
 import gymnasium
 
 from envs.contract import TextEnv
 from envs.errors import unknown
+from envs.plugins import PluginTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def load(entry_point: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-ENVIRONMENTS: dict[str, Environment] = {
+_OWN = {
     environment.name: environment
     for environment in (
         Environment(
@@ -79,6 +82,27 @@ ENVIRONMENTS: dict[str, Environment] = {
 }
 
 
+def _read_plugin(point: EntryPoint) -> Environment:
+    """Make the line of a plug-in, whose entry point names a class of environments or an :class:`Environment`."""
+    found = point.load()
+    if isinstance(found, Environment):
+        if found.name != point.name:
+            raise TypeError(f"the environment is called {found.name!r}, and the entry point {point.name!r}")
+        return found
+    if not (isinstance(found, type) and issubclass(found, TextEnv)):
+        raise TypeError(f"{point.value} is neither a subclass of envs.TextEnv nor an envs.Environment")
+    summary = (found.__doc__ or "").strip().partition("\n")[0] or "no description"
+    return Environment(point.name, _gymnasium_id(point.name), f"{point.module}:{point.attr}", summary)
+
+
+def _gymnasium_id(name: str) -> str:
+    return f"agentbench/{name}-v0"
+
+
+ENVIRONMENTS = PluginTable("environment", "agentbench.environments", _OWN, _read_plugin)
+"""Every environment: ours, then those of plug-ins."""
+
+
 def find(name: str) -> Environment:
     """Return the environment called ``name``, or raise :class:`UserError` with the nearest names."""
     if name not in ENVIRONMENTS:
@@ -102,6 +126,9 @@ def make(name: str, **options: Any) -> TextEnv:
 
 def register() -> None:
     """Register every environment with Gymnasium; calling it again changes nothing."""
-    for environment in ENVIRONMENTS.values():
+    for environment in _OWN.values():
         if environment.gymnasium_id not in gymnasium.registry:
             gymnasium.register(environment.gymnasium_id, entry_point=environment.entry_point)
+    for name in ENVIRONMENTS.usable_names():  # not imported before they are made
+        if _gymnasium_id(name) not in gymnasium.registry:
+            gymnasium.register(_gymnasium_id(name), entry_point=partial(make, name))

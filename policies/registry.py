@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError, unknown
+from envs.plugins import PluginTable
 from policies.contract import Policy
 from policies.language.settings import OPTIONS, language_settings
 
@@ -219,7 +221,7 @@ _SERVER = (
     *("concurrency", "timeout", "attempts", "backoff", "patience", "price_in", "price_out"),
 )
 
-POLICIES: dict[str, PolicyEntry] = {
+_OWN = {
     entry.name: entry
     for entry in (
         PolicyEntry("random", "any admissible action, all equally likely", _random),
@@ -239,3 +241,17 @@ POLICIES: dict[str, PolicyEntry] = {
         PolicyEntry("human", "you, in the terminal", _human),
     )
 }
+
+
+def _read_plugin(point: EntryPoint) -> PolicyEntry:
+    """Return the line of a plug-in, whose entry point names a :class:`PolicyEntry`."""
+    entry = point.load()
+    if not isinstance(entry, PolicyEntry):
+        raise TypeError(f"{point.value} is no policies.PolicyEntry but {type(entry).__name__}")
+    if entry.name != point.name:
+        raise TypeError(f"the policy is called {entry.name!r}, and the entry point {point.name!r}")
+    return entry
+
+
+POLICIES = PluginTable("policy", "agentbench.policies", _OWN, _read_plugin)
+"""Every policy: ours, then those of plug-ins."""

@@ -1,0 +1,182 @@
+"""Plug-ins: packages with entry points, put on the path as an installer would, and used through the command line."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from credit import CreditError
+from credit.plugins import SchemeTable
+from envs.errors import UserError
+from envs.plugins import PluginTable
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+GROUPS = {"environments": "guess", "policies": "halve", "schemes": "fading"}
+
+
+def write_package(folder, name, points, modules):
+    """Put modules and the metadata of a package into a folder, as an installer would."""
+    about = folder / f"{name}-0.1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+    groups = [
+        f"[agentbench.{group}]\n" + "".join(f"{k} = {v}\n" for k, v in named.items()) for group, named in points.items()
+    ]
+    (about / "entry_points.txt").write_text("\n".join(groups))
+    for module, text in modules.items():
+        (folder / f"{module}.py").write_text(text)
+    return folder
+
+
+def agentbench(folder, *arguments, module="agentbench"):
+    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    """Install the worked examples of the documentation from their own pyproject.toml."""
+    project = tomllib.loads((EXAMPLES / "pyproject.toml").read_text())["project"]
+    points = {group.removeprefix("agentbench."): named for group, named in project["entry-points"].items()}
+    folder = write_package(tmp_path_factory.mktemp("site"), "agentbench_examples", points, {})
+    for module in EXAMPLES.glob("*.py"):
+        shutil.copy(module, folder)
+    return folder
+
+
+def test_the_examples_are_short():
+    for module in EXAMPLES.glob("*.py"):
+        assert len(module.read_text().splitlines()) <= 60, module
+
+
+def test_the_examples_play_and_earn_credit(examples, tmp_path):
+    run = tmp_path / "run"
+    played = agentbench(
+        examples, "eval", "--env", "guess", "--policy", "halve:0.3", "--trials", 4, "--largest", 5, "--out", run
+    )
+    assert played.returncode == 0, played.stderr
+    assert "halve on guess" in played.stdout
+    credited = agentbench(examples, "credit", run, "--scheme", "fading,grpo", "--gamma", "0.9")
+    assert credited.returncode == 0, credited.stderr
+    assert "20 episodes" in credited.stdout
+    assert "fading" in credited.stdout
+    unknown = agentbench(examples, "credit", run, "--scheme", "fadin")
+    assert (unknown.returncode, "did you mean fading" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("kind", "name"), GROUPS.items())
+def test_the_examples_are_listed(examples, kind, name):
+    command = {"environments": "envs", "policies": "policies", "schemes": "schemes"}[kind]
+    listed = agentbench(examples, command)
+    assert listed.returncode == 0, listed.stderr
+    assert f"\n{name}" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("env", "guess"), ("policy", "halve:0.5", "--env", "guess"), ("scheme", "fading")]
+)
+def test_the_examples_keep_their_contracts(examples, arguments):
+    checked = agentbench(examples, "check", *arguments)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "FAIL" not in checked.stdout
+    assert "keeps its contract" in checked.stdout
+
+
+def test_gymnasium_makes_an_environment_of_a_plug_in(examples):
+    code = 'import agentbench, gymnasium; print(gymnasium.make("agentbench/guess-v0", largest=3).reset(seed=0)[0])'
+    environment = {**os.environ, "PYTHONPATH": str(examples)}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=examples)
+    assert made.stdout == "Guess a number from 1 to 3.\n"
+
+
+BROKEN = {
+    "environments": {"torn": "torn_module:Env", "alfworld": "torn_module:Env", "wrong": "collections:OrderedDict"},
+    "policies": {"torn": "torn_module:POLICY", "random": "torn_module:POLICY", "wrong": "collections:OrderedDict"},
+    "schemes": {"torn": "torn_module:scheme", "grpo": "torn_module:scheme", "wrong": "collections:OrderedDict"},
+}
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """Install a package whose plug-ins cannot be imported, take our names, or are something else."""
+    text = "from pathlib import Path\nPath(__file__).with_name('imported').touch()\nraise RuntimeError('torn')\n"
+    return write_package(tmp_path_factory.mktemp("site"), "broken", BROKEN, {"torn_module": text})
+
+
+def test_nothing_imports_a_plug_in_before_it_is_asked_for(broken):
+    (broken / "imported").unlink(missing_ok=True)
+    assert agentbench(broken, "--help").returncode == 0
+    code = "import agentbench; agentbench.make('alfworld', split='generated:0:1')"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(broken)}, cwd=broken)
+    assert not (broken / "imported").exists()
+
+
+@pytest.mark.parametrize(("command", "own"), [("envs", "alfworld"), ("policies", "random"), ("schemes", "grpo")])
+def test_a_broken_plug_in_is_named_and_the_rest_goes_on(broken, command, own):
+    listed = agentbench(broken, command)
+    assert listed.returncode == 0, listed.stderr
+    assert f"\n{own}" in f"\n{listed.stdout}"
+    assert "\ntorn" not in listed.stdout
+    lines = listed.stderr.splitlines()
+    assert any("plug-in 'torn'" in line and "RuntimeError: torn" in line and "broken 0.1.0" in line for line in lines)
+    assert any(f"plug-in '{own}'" in line and "is refused" in line for line in lines)
+    assert any("plug-in 'wrong'" in line and "TypeError" in line for line in lines)
+    assert len(lines) == 3
+
+
+def test_a_broken_plug_in_asked_for_by_name_is_one_line(broken):
+    asked = agentbench(broken, "eval", "--env", "torn")
+    assert asked.returncode == 2
+    told = asked.stderr.splitlines()[-1]
+    assert told.startswith(
+        "agentbench: plug-in 'torn' (torn_module:Env, package broken 0.1.0) cannot be used: RuntimeE"
+    )
+
+
+def fake_points(monkeypatch, *points):
+    made = [EntryPoint(name, value, group) for name, value, group in points]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [p for p in made if p.group == group])
+
+
+def test_two_packages_with_one_name_are_both_refused(monkeypatch, caplog):
+    fake_points(monkeypatch, ("one", "math:pi", "g"), ("one", "math:e", "g"), ("two", "math:tau", "g"))
+    table = PluginTable("number", "g", {"own": 1.0}, lambda point: point.load())
+    assert sorted(table) == ["own", "two"]
+    assert "'one' (math:e) and plug-in 'one' (math:pi) both name their number 'one'" in caplog.text
+    with pytest.raises(UserError, match="both name"):
+        table["one"]
+    with pytest.raises(KeyError):
+        table["three"]
+    assert ("one" in table, "three" in table) == (True, False)
+
+
+def test_a_name_that_no_command_line_takes_is_refused(monkeypatch):
+    fake_points(monkeypatch, ("My Env", "math:pi", "g"))
+    table = PluginTable("number", "g", {}, lambda point: point.load())
+    assert (table.usable_names(), list(table)) == ([], [])
+    with pytest.raises(UserError, match="small letters"):
+        table["My Env"]
+
+
+def test_two_schemes_with_one_name_are_both_refused(monkeypatch):
+    group = "agentbench.schemes"
+    fake_points(monkeypatch, ("one", "math:pi", group), ("one", "math:e", group), ("gigpo", "math:e", group))
+    table = SchemeTable({"gigpo": "ours"})
+    assert list(table) == ["gigpo"]
+    assert table["gigpo"] == "ours"
+    with pytest.raises(CreditError, match="both name"):
+        table["one"]
+
+
+def test_a_scheme_under_another_name_is_refused(monkeypatch):
+    fake_points(monkeypatch, ("other", "credit.rloo:rloo", "agentbench.schemes"))
+    with pytest.raises(CreditError, match="called 'rloo', and the entry point 'other'"):
+        SchemeTable({})["other"]
