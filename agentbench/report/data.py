@@ -39,10 +39,9 @@ class Report:
 
     def pack(self, run: int, chunk: int) -> str:
         """Return a chunk of a run, packed (see :mod:`agentbench.report.steps`); KeyError if there is none."""
-        if (run, chunk) not in set(self.chunk_names()):
+        book = self.books[run] if 0 <= run < len(self.books) else None
+        if book is None or not 0 <= chunk < book.chunks:
             raise KeyError((run, chunk))
-        book = self.books[run]
-        assert book is not None
         return book.pack(chunk)
 
 

@@ -16,8 +16,8 @@ def quality_plots(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     A measure is a column with the ends of its interval beside it: ``cosine, cosine_low, cosine_high``.
 
     Returns:
-        A list of ``{"part": …, "title": measure, "rows": [[scheme, value, low, high], …]}``; empty where the table
-        names no schemes.
+        A list of ``{"part": …, "title": measure, "rows": [[scheme, value, low, high], …]}``, None for an end that is
+        not known; empty where the table names no schemes.
     """
     if table is None or "scheme" not in table.columns:
         return []
@@ -28,7 +28,10 @@ def quality_plots(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     pictures = []
     for label, rows in table.groupby(part, sort=False):
         for measure in measures:
-            kept = rows[["scheme", measure, f"{measure}_low", f"{measure}_high"]].dropna()
+            kept = rows.loc[rows[measure].notna(), ["scheme", measure, f"{measure}_low", f"{measure}_high"]].astype(
+                object
+            )
             if len(kept):
-                pictures.append({"part": label, "title": measure, "rows": kept.to_numpy().tolist()})
+                values = kept.where(kept.notna(), None).to_numpy().tolist()
+                pictures.append({"part": label, "title": measure, "rows": values})
     return pictures

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -96,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             self._answer(*self._content())
-        except UserError as error:
+        except (UserError, OSError) as error:  # the run's files are being written: the page asks again
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", str(error))
 
     def _content(self) -> tuple[HTTPStatus, str, str]:
@@ -111,9 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
             return HTTPStatus.OK, "application/json", json.dumps({"version": version, "index": report.index})
         if found := re.fullmatch(r"/steps/(\d{1,9})-(\d{1,9})\.js", address.path):
             run, chunk = int(found[1]), int(found[2])
-            if (run, chunk) in report.chunk_names():
-                text = chunk_script(f"{run}-{chunk}", report.pack(run, chunk))
-                return HTTPStatus.OK, "text/javascript", text
+            with suppress(KeyError):
+                return HTTPStatus.OK, "text/javascript", chunk_script(f"{run}-{chunk}", report.pack(run, chunk))
         return HTTPStatus.NOT_FOUND, "text/plain", "there is nothing here"
 
     def _answer(self, status: HTTPStatus, kind: str, text: str) -> None:

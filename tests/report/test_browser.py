@@ -193,6 +193,21 @@ def test_learning_curves_show_how_many_seeds_there_are(browser: Any, train_run: 
     assert browser.execute_script("return document.querySelectorAll('figure path[stroke-dasharray]').length") == 1
 
 
+def test_the_quality_of_schemes_is_drawn_for_the_chosen_sample(browser: Any, weak: Path, tmp_path: Path) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    rows = "".join(f"{sample},{scheme},0.5,0.4,0.6\n" for sample in ("chain", "door") for scheme in ("exact", "grpo"))
+    (weak / "quality.csv").write_text("sample,scheme,cosine,cosine_low,cosine_high\n" + rows + "door,salt,0.1,,\n")
+    (out,) = write_page(make_report([weak]), tmp_path / "page.html")
+    browser.get_log("browser")
+    browser.get(f"{out.as_uri()}#/quality")
+    wait(browser, "document.querySelectorAll('figure circle').length === 2")
+    Select(browser.find_element("css selector", "main select")).select_by_value("door")
+    wait(browser, "document.querySelectorAll('figure circle').length === 3")
+    assert len(texts(browser, "[data-table=quality] tbody tr")) == 5
+    assert browser.get_log("browser") == []
+
+
 def test_the_served_page_takes_up_a_new_episode(browser: Any, weak: Path) -> None:
     server = make_server([weak])
     threading.Thread(target=server.serve_forever, daemon=True).start()

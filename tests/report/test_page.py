@@ -100,6 +100,13 @@ def test_the_quality_table_is_shown_with_a_picture_a_measure(weak: Path) -> None
     assert rows(index["tables"]["quality"])[1]["scheme"] == "gigpo"
 
 
+def test_a_measure_without_an_interval_is_shown_all_the_same(weak: Path) -> None:
+    table = pd.DataFrame({"scheme": ["grpo", "gigpo"], "cosine": [0.5, None], "cosine_low": None, "cosine_high": None})
+    table.to_csv(weak / "quality.csv", index=False)
+    (picture,) = make_report([weak]).index["quality_plots"]
+    assert picture["rows"] == [["grpo", 0.5, None, None]]
+
+
 def test_many_steps_go_to_files_beside_the_page(weak: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "INLINE_BYTES", 10)
     monkeypatch.setattr("agentbench.report.steps.CHUNK_STEPS", 1)

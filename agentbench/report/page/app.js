@@ -1,6 +1,8 @@
 // Which page is shown, the keys, the theme, and news from a run that goes on.
 let keys = {};
 let shownPage = "";
+let failed = false;
+const READING = ["episode", "group", "graph"]; // pages that news must not disturb
 
 const pages = {
   "": overview, training, quality, episodes: episodeList, episode: reader, group, graph,
@@ -13,11 +15,13 @@ async function navigate({ again = false } = {}) {
   const place = again ? window.scrollY : 0;
   keys = {};
   shownPage = here;
-  byId("nav").replaceChildren(...menu().map(([name, label]) => h("a", { href: link(name ? [name] : []), "aria-current": name === page || (name === "episodes" && ["episode", "group", "graph"].includes(page)) ? "page" : null }, label)));
+  byId("nav").replaceChildren(...menu().map(([name, label]) => h("a", { href: link(name ? [name] : []), "aria-current": name === page || (name === "episodes" && READING.includes(page)) ? "page" : null }, label)));
   let content;
+  failed = false;
   try {
     content = known ? await pages[page](...rest) : notFound("This page");
   } catch (error) {
+    failed = true;
     content = [h("h1", {}, "This cannot be shown"), h("p", { class: "error" }, error.message)];
   }
   if (shownPage !== here) return;
@@ -59,7 +63,7 @@ async function askForNews() {
       data = news.index;
       source.version = news.version;
       kept.clear();
-      if (!document.activeElement?.closest("input, select")) await navigate({ again: true });
+      if (failed || (!READING.includes(address().parts[0]) && !document.activeElement?.closest("input, select"))) await navigate({ again: true });
     }
     byId("live").textContent = answer.ok ? "live" : (await answer.text()).slice(0, 200);
   } catch {

@@ -37,6 +37,7 @@ const forms = {
   text: (value) => String(value),
   count: (value) => String(value),
   number: (value) => (Number.isInteger(value) ? digits(value, 0) : digits(value, Math.abs(value) < 10 ? 3 : 1)),
+  mean: (value) => digits(value, 1),
   rate: (value) => digits(100 * value, 1) + " %",
   points: (value) => (value > 0 ? "+" : "") + digits(100 * value, 1),
   probability: (value) => (value < 0.001 ? "< 0.001" : digits(value, 3)),

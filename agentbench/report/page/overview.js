@@ -15,6 +15,8 @@ const progress = (run) => {
   return played < run.expected ? `${run.name} is not finished: ${played} of ${run.expected} episodes` : null;
 };
 
+const scoreIsSuccess = (rows) => rows.every((row) => row.mean_score === row.success_rate);
+
 function overview() {
   const { rates, passes, comparisons, tasks } = data.tables;
   const unfinished = data.runs.map(progress).filter(Boolean);
@@ -23,9 +25,10 @@ function overview() {
     notesBox([...unfinished, ...data.notes])];
   if (rates) {
     const overall = records(rates).filter((row) => row.task_type === "overall");
+    const columns = rateColumns.filter((column) => column.key !== "mean_score" || !scoreIsSuccess(records(rates)));
     const types = [...new Set(records(rates).map((row) => row.task_type))];
     parts.push(tableView({
-      title: "Runs", name: "runs", columns: rateColumns, note: "Success and score are means over tasks with 95 % intervals; errors of the infrastructure are counted apart and never as failures.",
+      title: "Runs", name: "runs", columns, note: "Rates are means over tasks with 95 % intervals; errors of the infrastructure are counted apart and never as failures.",
       table: { keys: rates.keys, rows: rates.rows.filter((row) => row[rates.keys.indexOf("task_type")] === "overall") },
     }));
     if (comparisons) parts.push(tableView({ title: "Paired differences", name: "comparisons", table: comparisons, columns: comparisonColumns,
@@ -35,7 +38,7 @@ function overview() {
       label: names.length > 1 ? `${type} \u00b7 ${row.run}` : type, value: row.success_rate, low: row.success_low, high: row.success_high, colour: names.indexOf(row.run) })));
     parts.push(h("h2", {}, "Success by task type"), dotPlot("Success rate, 95 % interval", rows, "rate", [0, 1]));
     parts.push(tableView({ title: "By task type", name: "task-types", table: rates, strong: (row) => row.task_type === "overall",
-      columns: [rateColumns[0], { key: "task_type", label: "Task type", kind: "text" }, ...rateColumns.slice(1)] }));
+      columns: [rateColumns[0], { key: "task_type", label: "Task type", kind: "text" }, ...columns.slice(1)] }));
     if (passes) parts.push(tableView({ title: "Several trials a task", name: "passes", table: passes, note: "pass@k: at least one of k trials succeeds; pass^k: all k do.",
       columns: [rateColumns[0], { key: "task_type", label: "Task type", kind: "text" }, { key: "k", label: "k", kind: "count" }, rate("pass_at_k", "pass@k", "pass_at_k"), rate("pass_hat_k", "pass^k", "pass_hat_k")] }));
     if (tasks) parts.push(changedTasks(tasks));
@@ -48,7 +51,7 @@ function overview() {
 const rateColumns = [
   { key: "run", label: "Run", kind: "text", href: runLink }, { key: "tasks", label: "Tasks", kind: "count" }, { key: "episodes", label: "Episodes", kind: "count" },
   { key: "errors", label: "Errors", kind: "count" }, rate("success_rate", "Success", "success"), rate("mean_score", "Score", "score"),
-  { key: "mean_steps", label: "Steps", kind: "number" }, { key: "invalid_action_share", label: "Invalid", kind: "rate" },
+  { key: "mean_steps", label: "Steps", kind: "mean" }, { key: "invalid_action_share", label: "Invalid", kind: "rate" },
 ];
 const comparisonColumns = [
   { key: "other", label: "Run", kind: "text" }, { key: "baseline", label: "Baseline", kind: "text" }, { key: "tasks", label: "Tasks", kind: "count" },
@@ -83,7 +86,7 @@ function training() {
 function quality() {
   const table = data.tables.quality, first = records(table)[0];
   const hidden = (key) => /_(low|high)$/.test(key) && table.keys.includes(key.replace(/_(low|high)$/, ""));
-  const columns = table.keys.filter((key) => !hidden(key)).map((key) => ({ key, label: key.replaceAll("_", " "),
+  const columns = table.keys.filter((key, at) => !hidden(key) && table.rows.some((row) => row[at] !== null)).map((key) => ({ key, label: key.replaceAll("_", " "),
     kind: table.rows.every((row) => row[table.keys.indexOf(key)] === null || typeof row[table.keys.indexOf(key)] === "number") ? "number" : "text",
     low: table.keys.includes(`${key}_low`) && `${key}_low` in first ? `${key}_low` : undefined, high: `${key}_high` }));
   const plot = (picture) => dotPlot(picture.title.replaceAll("_", " "), picture.rows.map(([label, value, low, high]) => ({ label, value, low, high, colour: ["exact", "random"].includes(label) ? 7 : 0 })), "number", null);

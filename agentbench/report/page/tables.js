@@ -61,5 +61,5 @@ function tableView({ title, name, note, table, columns, strong }) {
   });
   fill();
   return h("section", {}, tools(title, name, table.keys, () => rows.map((record) => table.keys.map((key) => record[key]))),
-    note && h("p", { class: "muted small" }, note), h("div", { class: "card scroll" }, h("table", { "data-table": name }, h("thead", {}, h("tr", {}, heads)), body)));
+    note && h("p", { class: "muted small" }, note), h("div", { class: "card scroll" }, h("table", { "data-table": name, "aria-label": title }, h("thead", {}, h("tr", {}, heads)), body)));
 }
