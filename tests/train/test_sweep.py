@@ -1,0 +1,224 @@
+"""Sweeps: side by side, resumable, honest about what failed and about ties. Runs are processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+
+import toy_environment  # noqa: F401  (registers the environment 'toy')
+from safetensors.torch import load_file
+
+from agentbench import UserError
+from agentbench.train.config import read_config
+from agentbench.train.outcomes import read_outcomes
+from agentbench.train.run import train
+from agentbench.train.sweep import SweepRun, plan_sweep, run_sweep
+from agentbench.train.sweep_summary import render_summary, summarise_sweep, write_summary
+from credit import CreditError
+
+SUPPORT = Path(__file__).parent.parent / "support"
+MAIN = (
+    f"import sys; sys.path.insert(0, {str(SUPPORT)!r}); import toy_environment; from agentbench.cli import main; main()"
+)
+COMMAND = (sys.executable, "-c", MAIN)
+SMALL = {
+    "env": "toy",
+    "split": "all",
+    "env_options": {"tasks": 4, "max_steps": 6},
+    "eval_split": "all",
+    "eval_tasks": 4,
+    "eval_every": 2,
+    "group_size": 4,
+    "tasks_per_step": 2,
+    "steps": 4,
+    "learning_rate": 0.01,
+    "minibatches": 2,
+    "checkpoint_every": 1,
+}
+
+
+def plan(out: Path, schemes: list[str], seeds: int = 1, **settings: Any) -> list[SweepRun]:
+    return plan_sweep(None, {**SMALL, **settings}, schemes, seeds, out)
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {name: each.numpy().tobytes() for name, each in load_file(folder / "policy" / "weights.safetensors").items()}
+
+
+def ignore(run: SweepRun) -> None:
+    pass
+
+
+def test_a_sweep_trains_each_scheme_and_seed_passes_finished_ones_over_and_names_a_failed_one(tmp_path: Path) -> None:
+    runs = plan(tmp_path, ["grpo", "gigpo"])
+    assert [run.folder.name for run in runs] == ["grpo-0", "gigpo-0"]
+    train(runs[0].config, runs[0].folder)
+    before = (runs[0].folder / "metrics.jsonl").stat().st_mtime_ns
+
+    # A file where gigpo's checkpoints should go: that run fails, in one line, and the other is left alone.
+    runs[1].folder.mkdir()
+    (runs[1].folder / "checkpoints").write_text("in the way")
+    started: list[str] = []
+    ended = list(run_sweep(runs, 2, COMMAND, lambda run: started.append(run.folder.name)))
+    assert started == ["gigpo-0"]
+    assert [each.run.folder.name for each in ended] == ["gigpo-0"]
+    assert ended[0].error.startswith("exit code") and "\n" not in ended[0].error
+    assert list(summarise_sweep(runs).runs["scheme"]) == ["grpo"]
+
+    (runs[1].folder / "checkpoints").unlink()
+    assert [each.error for each in run_sweep(runs, 2, COMMAND, ignore)] == [""]
+    assert list(summarise_sweep(runs).runs["scheme"]) == ["grpo", "gigpo"]
+    assert (runs[0].folder / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+    slow = {"steps": 5, "env_options": {"tasks": 4, "max_steps": 6, "delay": 0.001}}
+    whole, cut = plan(tmp_path / "whole", ["gigpo"], **slow), plan(tmp_path / "cut", ["gigpo"], **slow)
+    train(whole[0].config, whole[0].folder)
+    flags = [f"--{name.replace('_', '-')}={json.dumps(value)}" for name, value in {**SMALL, **slow}.items()]
+    process = subprocess.Popen(
+        [
+            *COMMAND,
+            "sweep",
+            "--schemes",
+            "gigpo",
+            "--seeds",
+            "1",
+            "--jobs",
+            "1",
+            "--out",
+            str(tmp_path / "cut"),
+            *flags,
+        ],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 200
+    while cut[0].step < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert cut[0].step >= 2
+    shutil.rmtree(cut[0].folder / "policy", ignore_errors=True)
+    assert [each.error for each in run_sweep(cut, 1, COMMAND, ignore)] == [""]
+    assert weights(whole[0].folder) == weights(cut[0].folder)
+    rows = [[row["step"] for row in run[0].metrics] for run in (whole, cut)]
+    assert rows == [[0, 1, 2, 3, 4, 5]] * 2
+
+
+def invent(run: SweepRun, success: list[float], used: int, won: list[int]) -> None:
+    """Write what a finished run leaves behind: success at the start, in the middle and at the end."""
+    (run.folder / "policy").mkdir(parents=True)
+    (run.folder / "policy" / "policy.json").write_text("{}")
+    rows = [{"step": 0, "eval/success": success[0]}]
+    rows += [{"step": 2, "eval/success": success[1], "environment_steps": used, "seconds": 3.0}]
+    rows += [{"step": 4, "eval/success": success[2], "environment_steps": used, "seconds": 3.0}]
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = [
+        {"task_id": f"task {number}", "trial": 0, "task_type": "Odd", "outcome": "success" if each else "failure"}
+        | {"score": float(each), "steps": 3, "invalid_actions": 0}
+        for number, each in enumerate(won)
+    ]
+    (run.folder / "evaluation.json").write_text(json.dumps({"step": 4, "episodes": tasks}))
+
+
+def test_the_table_agrees_with_a_calculation_by_hand(tmp_path: Path) -> None:
+    runs = plan(tmp_path, ["grpo", "gigpo"], seeds=2)
+    by_name = {run.folder.name: run for run in runs}
+    invent(by_name["grpo-0"], [0.0, 0.25, 0.25], 100, [1, 0, 0, 0])
+    invent(by_name["gigpo-0"], [0.0, 0.5, 0.75], 50, [1, 1, 1, 0])
+    invent(by_name["grpo-1"], [0.0, 0.25, 0.5], 100, [1, 1, 0, 0])
+    invent(by_name["gigpo-1"], [0.0, 0.5, 1.0], 80, [1, 1, 1, 1])
+    found = summarise_sweep(runs)
+    schemes = found.schemes.set_index("scheme")
+    assert schemes.loc["grpo", "success"] == pytest.approx(0.375)
+    assert schemes.loc["gigpo", "success"] == pytest.approx(0.875)
+    # The shortest run used 100 steps: there grpo was half way, gigpo-1 a quarter of the way from its middle on.
+    equal = found.runs.set_index(["scheme", "seed"])["success_at_equal_steps"]
+    assert equal["grpo", 0] == 0.25 and equal["gigpo", 0] == 0.75
+    assert equal["gigpo", 1] == pytest.approx(0.5 + 0.5 * (100 - 80) / 80)
+    pair = found.comparisons.iloc[0]
+    assert pair["difference"] == pytest.approx(0.5)
+    # Both seeds differ by the same half: of the four signings two are as extreme.
+    assert pair["p_seeds"] == pytest.approx(0.5)
+    # Per task gigpo has 0, 1, 2, 1 successes more: of the eight signings of 1, 2, 1 only all-one-way ones reach 4.
+    assert pair["p_tasks"] == pytest.approx(0.25)
+    assert pair["verdict"] == "tie"
+    titles = [str(table.title) for table in render_summary(found)]
+    assert titles[1] == "difference from grpo, paired (p by Holm)"
+    paths = write_summary(runs, found, tmp_path)
+    assert [path.name for path in paths] == ["runs.csv", "schemes.csv", "comparisons.csv", "curve.png"]
+    assert np.allclose(pd.read_csv(paths[0])["success"], found.runs["success"])
+
+
+def test_a_clear_difference_is_called_one(tmp_path: Path) -> None:
+    runs = plan(tmp_path, ["grpo", "gigpo", "salt"], seeds=5)
+    for run in runs:
+        seed, better = run.config.seed, run.config.scheme == "gigpo"
+        share = 0.9 if better else 0.3 + 0.01 * seed
+        invent(run, [0.1, 0.2, share], 100, [1] * 18 + [0] * 2 if better else [1] * 6 + [0] * 14)
+    verdicts = summarise_sweep(runs).comparisons.set_index("scheme")["verdict"]
+    assert dict(verdicts) == {"gigpo": "better", "salt": "tie"}
+
+
+def test_the_last_evaluation_is_stored_task_by_task(tmp_path: Path) -> None:
+    run = plan(tmp_path, ["grpo"])[0]
+    train(run.config, run.folder)
+    outcomes = read_outcomes(run.folder, 4)
+    assert outcomes is not None and len(outcomes) == 4
+    assert (outcomes["outcome"] == "success").mean() == run.metrics[-1]["eval/success"]
+    assert read_outcomes(run.folder, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("schemes", "settings", "message"),
+    [
+        (["grpo", "grpo"], {}, "'grpo' is named twice"),
+        (["grpo"], {"eval_split": None}, "set eval_split"),
+        (["grpo"], {"seed": 3}, "--seed is set by the sweep itself: use --seeds"),
+        (["gae"], {}, "needs a critic"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_runs(
+    tmp_path: Path, schemes: list[str], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(tmp_path, schemes, **settings)
+    with pytest.raises(CreditError, match="did you mean gigpo"):
+        plan(tmp_path, ["gigo"])
+
+
+def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
+    run = plan(tmp_path, ["grpo"])[0]
+    run.folder.mkdir()
+    identity = json.loads(run.config.model_dump_json()) | {"kind": "train"}
+    (run.folder / "run.json").write_text(json.dumps({"identity": identity}))
+    plan(tmp_path, ["grpo"])
+    with pytest.raises(UserError, match=r"other settings \(steps: 4 → 9\)"):
+        plan(tmp_path, ["grpo"], steps=9)
+
+
+def test_a_recipe_can_have_settings_for_one_scheme(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('steps = 3\n[schemes.mapo]\nsteps = 5\nscheme_options = { turn_reward = "progress" }\n')
+    assert read_config(path, {"scheme": "grpo"}).steps == 3
+    found = read_config(path, {"scheme": "mapo"})
+    assert (found.steps, found.scheme_options) == (5, {"turn_reward": "progress"})
+    assert read_config(path, {"scheme": "mapo", "steps": 7}).steps == 7
+    path.write_text("[schemes.mappo]\nsteps = 5\n")
+    with pytest.raises(CreditError, match="mapo"):
+        read_config(path, {})
