@@ -8,6 +8,8 @@ weights are those of the whole batch, so the gradients are summed, not averaged,
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import warnings
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ class Ranks:
     Attributes:
         rank: its number, from 0; number 0 alone writes files.
         count: how many there are.
-        group: over what episodes are handed round: a group of its own, as it may happen during an update.
+        group: over what :meth:`gather` hands things round: apart from all else, as it may happen during an update.
     """
 
     rank: int = 0
@@ -56,7 +58,7 @@ class Ranks:
         if self.count == 1:
             return numbers
         total = torch.tensor(list(numbers.values()), dtype=torch.float64)
-        dist.all_reduce(total, group=self.group)
+        dist.all_reduce(total)
         return dict(zip(numbers, total.tolist(), strict=True))
 
     def sum_gradients(self, module: nn.Module) -> None:
@@ -78,8 +80,9 @@ class Ranks:
 ALONE = Ranks()
 
 
+@functools.cache
 def join(device: str) -> Ranks:
-    """Meet the other processes that ``torchrun`` started; alone where it did not start this one.
+    """Meet the other processes that ``torchrun`` started, until this one ends; alone where it did not start this one.
 
     Args:
         device: of the training; with ``cuda`` every process gets the GPU of its local rank.
@@ -90,13 +93,8 @@ def join(device: str) -> Ranks:
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    atexit.register(dist.destroy_process_group)
     return Ranks(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
-
-
-def leave(ranks: Ranks) -> None:
-    """Take leave of the other processes."""
-    if ranks.count > 1:
-        dist.destroy_process_group()
 
 
 def same_start(module: nn.Module, ranks: Ranks) -> None:
@@ -110,7 +108,7 @@ def split_weights(module: nn.Module, device: str, ranks: Ranks) -> None:
     """Split weights, gradients and the optimiser's state over the processes (torch's ``fully_shard``, FSDP2).
 
     The blocks of every ``ModuleList`` are fetched one by one, all other weights together. The weights are whole only
-    within the module's own ``forward``, so a policy must do all its work there.
+    within ``forward``: that of the module, or where it has none (it only holds others) that of those that it holds.
 
     Raises:
         UserError: there is only one process.
@@ -126,7 +124,14 @@ def split_weights(module: nn.Module, device: str, ranks: Ranks) -> None:
     lists = [each for each in module.modules() if isinstance(each, nn.ModuleList)]
     for block in [block for blocks in lists for block in blocks]:
         fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh)
+    for part in _with_forward(module):
+        fully_shard(part, mesh=mesh)
+
+
+def _with_forward(module: nn.Module) -> list[nn.Module]:
+    if type(module).forward is not nn.Module.forward:
+        return [module]
+    return [part for child in module.children() for part in _with_forward(child)]
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -103,15 +103,28 @@ def minibatches(batch: Batch, config: TrainConfig, seed: int, whole_episodes: bo
         yield from np.array_split(generator.permutation(len(batch)), min(config.minibatches, len(batch)))
 
 
-def pieces(rows: Rows, tokens: npt.NDArray[np.int64], budget: int) -> Iterator[Rows]:
-    """Cut rows into pieces of at most ``budget`` tokens (a longer row stands alone), in their order."""
-    start, used = 0, 0
-    for place, row in enumerate(rows):
-        if place > start and used + tokens[row] > budget:
-            yield rows[start:place]
-            start, used = place, 0
-        used += int(tokens[row])
-    yield rows[start:]
+def pieces(
+    rows: Rows, tokens: npt.NDArray[np.int64], budget: int, together: npt.NDArray[np.int64] | None = None
+) -> Iterator[Rows]:
+    """Cut rows into pieces of at most ``budget`` tokens, in their order; what is longer stands alone.
+
+    Args:
+        rows: int64, shape (rows,), at least one.
+        tokens: int64, shape (steps,): number of tokens of every step.
+        budget: tokens a piece.
+        together: int64, shape (steps,): neighbours with the same number here are not parted.
+    """
+    parted = np.ones(len(rows), np.bool_) if together is None else np.diff(together[rows], prepend=-1) != 0
+    piece: list[Rows] = []
+    used = 0
+    for run in np.split(rows, np.flatnonzero(parted)[1:]):
+        size = int(tokens[run].sum())
+        if piece and used + size > budget:
+            yield np.concatenate(piece)
+            piece, used = [], 0
+        piece.append(run)
+        used += size
+    yield np.concatenate(piece)
 
 
 def own_pieces(
@@ -127,16 +140,17 @@ def own_pieces(
         shares = [rows[np.isin(batch.episode[rows], own)] for own in episodes]
     else:
         shares = ranks.shares(rows)
-    cut = [_cut(policy, share, batch, config.token_budget) if len(share) else [] for share in shares]
+    cut = [_cut(policy, share, batch, config) if len(share) else [] for share in shares]
     own = [(piece, 1.0) for piece in cut[ranks.rank]]
     return own + [(rows[:1], 0.0)] * (max(map(len, cut)) - len(own))
 
 
-def _cut(policy: TrainablePolicy, rows: Rows, batch: Batch, budget: int) -> list[Rows]:
+def _cut(policy: TrainablePolicy, rows: Rows, batch: Batch, config: TrainConfig) -> list[Rows]:
     """Cut rows into pieces; a policy that knows better than the number of sampled tokens does it itself."""
     if (own := getattr(policy, "pieces", None)) is None:
-        return list(pieces(rows, batch.tokens, budget))
-    return [rows[piece] for piece in own([batch.traces[row] for row in rows], budget)]
+        together = batch.episode if keeps_episodes(policy, config) else None
+        return list(pieces(rows, batch.tokens, config.token_budget, together))
+    return [rows[piece] for piece in own([batch.traces[row] for row in rows], config.token_budget)]
 
 
 def backward(

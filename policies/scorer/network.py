@@ -109,6 +109,7 @@ class ScorerNetwork(nn.Module):
 def log_softmax_by(scores: Tensor, batch: Batch) -> Tensor:
     """Log-softmax of the scores within each decision. Shape (actions,)."""
     decisions = len(batch.starts)
+    scores = scores.float()  # under autocast they come in bfloat16, too coarse for probabilities
     highest = scores.new_full((decisions,), -torch.inf).scatter_reduce(0, batch.decision, scores.detach(), "amax")
     shifted = scores - highest[batch.decision]
     total = scores.new_zeros(decisions).index_add(0, batch.decision, shifted.exp())

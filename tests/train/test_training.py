@@ -109,10 +109,11 @@ def test_the_same_seed_gives_the_same_curve_and_another_one_does_not(tmp_path: P
     assert weights(tmp_path / "a" / "policy") != weights(tmp_path / "c" / "policy")
 
 
-def test_cutting_a_minibatch_into_pieces_changes_no_gradient(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+def test_cutting_a_minibatch_into_pieces_changes_no_gradient(tmp_path: Path, ratio: str) -> None:
     gradients = []
     for budget in (10_000, 7):
-        settings = config(token_budget=budget, minibatches=1, aggregation="episode", value_coefficient=0.5)
+        settings = config(token_budget=budget, minibatches=1, aggregation="episode", value_coefficient=0.5, ratio=ratio)
         trainer = Trainer(settings, make_learner(settings), tmp_path)
         trainer.optimizer.step = lambda *_: None  # type: ignore[method-assign]
         trainer.train_step()

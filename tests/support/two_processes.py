@@ -1,0 +1,87 @@
+"""One of several processes that train together, for tests: ``python two_processes.py FOLDER``.
+
+It writes what it found to ``FOLDER/gradients.npz`` (number 0 alone), and trains runs in folders of ``FOLDER``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import toy_environment  # noqa: F401  (registers the environment 'toy')
+
+from agentbench.train.config import TrainConfig
+from agentbench.train.distributed import ALONE, Ranks, join, whole
+from agentbench.train.run import make_learner, train
+from agentbench.train.trainer import Trainer
+
+TOY = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "group_size": 6, "tasks_per_step": 4}
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "all": {
+        # 7 tokens a piece: the processes have different numbers of pieces.
+        "token_budget": 7,
+        "ratio": "sequence",
+        "aggregation": "episode",
+        "value_coefficient": 0.5,
+        "entropy_coefficient": 0.01,
+        "kl_coefficient": 0.1,
+        "scheme": "gae",
+        "whiten_advantages": True,
+    },
+    # Two episodes of one step each: one process has nothing to do in a minibatch.
+    "few": {
+        "tasks_per_step": 1,
+        "group_size": 2,
+        "env_options": {"tasks": 1, "max_steps": 1},
+        "minibatches": 2,
+        "scheme": "gae",
+        "value_coefficient": 0.5,
+    },
+}
+RUNS: dict[str, dict[str, Any]] = {
+    "all-reduce": {"eval_split": "all", "eval_every": 3},
+    "sharded-ahead": {"shard": True, "overlap": True, "refills": 1, "drop_equal_groups": True},
+}
+
+
+def gradient(case: str, folder: Path, ranks: Ranks = ALONE, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the gradient of a first training step's last minibatch as one vector, and the step's metrics."""
+    config = TrainConfig(**{**TOY, "minibatches": 1, "max_grad_norm": 1e9, **CASES[case], **settings})
+    trainer = Trainer(config, make_learner(config), folder, ranks)
+    trainer.optimizer.step = lambda *_: None  # type: ignore[method-assign]
+    metrics = trainer.train_step()
+    parts = [whole(each.grad).flatten() for each in trainer.module.parameters() if each.grad is not None]
+    return np.concatenate([part.numpy() for part in parts]), metrics
+
+
+def run_config(name: str) -> TrainConfig:
+    """Return the settings of one of the whole runs."""
+    return TrainConfig(**{**TOY, "steps": 4, "checkpoint_every": 2, **RUNS[name]})
+
+
+def main() -> None:
+    """Compute the gradients, then train; resume each run from its middle in a copy of its folder."""
+    folder = Path(sys.argv[1])
+    ranks = join("cpu")
+    found = {}
+    for case in CASES:
+        for name, settings in (("all-reduce", {}), ("sharded", {"shard": True})):
+            vector, metrics = gradient(case, folder, ranks, **settings)
+            found |= {f"{case}/{name}": vector, f"{case}/{name}/loss": metrics["loss"]}
+    if ranks.rank == 0:
+        np.savez(folder / "gradients.npz", **found)
+    for name in RUNS:
+        train(run_config(name), folder / name)
+        if ranks.rank == 0:
+            shutil.copytree(folder / name, folder / f"{name}-resumed")
+            shutil.rmtree(folder / f"{name}-resumed" / "checkpoints" / "step-000004")
+        ranks.gather([0])  # all wait for the copy
+        train(run_config(name), folder / f"{name}-resumed", resume=True)
+
+
+if __name__ == "__main__":
+    main()
