@@ -14,7 +14,7 @@ from agentbench.files import replaced, write_text
 from agentbench.report.data import Report
 from envs.errors import UserError
 
-PAGE = Path(__file__).with_name("page")
+ASSETS = Path(__file__).with_name("assets")
 SCRIPTS = ("dom", "tables", "charts", "steps", "overview", "episodes", "reader", "group", "graph", "app")
 INLINE_BYTES = 4_000_000
 """Steps of more than this many bytes, packed, go to files beside the page and are read when they are looked at."""
@@ -56,10 +56,10 @@ def render(index: dict[str, Any], source: dict[str, Any], packed: dict[str, str]
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string((PAGE / "page.html").read_text(encoding="utf-8"))
+    template = environment.from_string((ASSETS / "page.html").read_text(encoding="utf-8"))
     return template.render(
         title=index["title"],
-        style=(PAGE / "page.css").read_text(encoding="utf-8"),
+        style=(ASSETS / "page.css").read_text(encoding="utf-8"),
         script=script(),
         policy=content_policy(),
         data=json_for_html({"index": index, "source": source}),
@@ -70,7 +70,7 @@ def render(index: dict[str, Any], source: dict[str, Any], packed: dict[str, str]
 @cache
 def script() -> str:
     """Return the page's script: its modules in one scope."""
-    parts = [(PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    parts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 

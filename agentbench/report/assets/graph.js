@@ -10,7 +10,7 @@ function mergeSteps(episodes, scheme) {
   for (const episode of episodes) for (const step of episode.steps) {
     if (step.state < 0) continue;
     const from = node(step.state, step.observation), after = episode.steps[step.step + 1];
-    const to = node(step.next, step.next === -1 ? "the goal: the task is solved" : after ? after.observation : episode.final);
+    const to = node(step.next, step.next === -1 ? "the goal: the episode ended with a reward" : after ? after.observation : episode.final);
     from.visits += 1; from.episodes.add(episode.trial); from.start ||= step.step === 0;
     if (from !== to) to.led.set(step.action, (to.led.get(step.action) || 0) + 1);
     const key = `${from.id}>${to.id}>${step.action}`;
@@ -49,7 +49,7 @@ function placeNodes({ nodes, edges }) {
 const nodeLabel = (node) => (node.goal ? "goal" : node.start ? "start" : [...node.led].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))[0]?.[0] || "");
 const radius = (node) => 4 + Math.min(9, 1.8 * Math.sqrt(node.visits || node.led.size));
 const curve = ({ from, to }, bend) => {
-  if (from === to) return `M${from.x - 5} ${from.y - 7}c-18 -30 28 -30 10 0`;
+  if (from === to) { const wide = 18 + 6 * bend, high = 30 + 11 * bend; return `M${from.x - 5} ${from.y - 7}c${-wide} ${-high} ${wide + 10} ${-high} 10 0`; }
   const level = from.x === to.x, far = Math.abs(to.y - from.y), back = to.x < from.x ? 40 + far / 6 : 0;
   const middle = (from.x + to.x) / 2 + (level ? (to.y > from.y ? 1 : -1) * (18 + far / 5 + bend * 9) : 0), lift = level ? 0 : back + bend * 9;
   return `M${from.x} ${from.y}Q${middle} ${(from.y + to.y) / 2 - lift} ${to.x} ${to.y}`;

@@ -22,7 +22,7 @@ function schemeBoxes(run, changed) {
 
 function creditStrip(episode, choose) {
   const schemes = schemesOf(episode.run);
-  if (!schemes.length) return null;
+  if (!schemes.length || !episode.steps.length) return null;
   return h("div", { class: "card strip", role: "img", "aria-label": "credit of every step by scheme: blue above 0, orange below" }, schemes.map(({ name, scale }) =>
     h("div", {}, h("span", {}, name), episode.steps.map((step) =>
       tint(h("i", { "data-step": step.step, title: `${name}, step ${step.step}: ${show(step.credit[name], "credit")}\n${step.action}`, onclick: () => choose(step.step) }), step.credit[name], scale)))));
@@ -81,7 +81,7 @@ function readerView(episode) {
     h("div", { class: "bar" }, pill(run.episodes.outcome[at]), h("span", { class: "muted" }, `${type} \u00b7 ${run.name} \u00b7 trial ${episode.trial} \u00b7 ${episode.steps.length} steps \u00b7 score ${show(run.episodes.score[at], "number")}`),
       h("a", { href: link(["group", run.name, id]) }, "Side by side"), h("a", { href: link(["graph", run.name, id]) }, "Trajectory graph"),
       h("span", { class: "end" }, at > 0 && h("a", { href: other(at - 1), id: "previous" }, "\u2190 previous"), " ", at + 1 < total && h("a", { href: other(at + 1), id: "next" }, "next \u2192"))),
-    episode.error && h("p", { class: "error" }, episode.error),
+    episode.error && h("p", { class: "error", style: "white-space: pre-wrap" }, episode.error),
     run.skipped.length ? h("details", {}, h("summary", { class: "small" }, `${run.skipped.length} scheme${run.skipped.length > 1 ? "s" : ""} could not be computed`), h("ul", { class: "small" }, run.skipped.map(([scheme, why]) => h("li", {}, `${scheme}: ${why}`)))) : null,
     h("div", { class: "bar" },
       h("input", { type: "search", id: "search", placeholder: "Filter steps  ( / )", "aria-label": "Filter steps", value: words.join(" "), oninput: (event) => { words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean); changeQuery({ q: event.target.value }); fill(); } }),
