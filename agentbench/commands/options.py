@@ -11,7 +11,8 @@ from envs.errors import UserError
 def parse_extra(arguments: list[str]) -> dict[str, Any]:
     """Read ``--some-name value`` and ``--some-name=value`` pairs; a lone ``--some-name`` means true.
 
-    Values that are JSON (numbers, true, false, null, lists) are read as such, all others are strings.
+    Values that are JSON (numbers, true, false, null, lists) are read as such, ``on`` and ``off`` are true and false,
+    all others are strings.
 
     Raises:
         UserError: an argument that belongs to no option.
@@ -36,6 +37,8 @@ def parse_extra(arguments: list[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
+    if text in ("on", "off"):
+        return text == "on"
     try:
         return json.loads(text)
     except ValueError:

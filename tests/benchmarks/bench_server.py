@@ -78,28 +78,26 @@ async def serve() -> None:
 
 
 def rate(url: str, env: str, *, workers: int = IN_FLIGHT, **settings: Any) -> tuple[float, float]:
-    """Return requests a second between the first and the last finished episode, and milliseconds of our CPU each."""
-    finished: list[float] = []
+    """Return requests a second between the first and the last finished round, and our CPU milliseconds for each."""
+    wall: list[float] = []
+    cpu: list[float] = []
+
+    def note(progress: Any) -> None:
+        wall.append(time.monotonic())
+        cpu.append(time.process_time())
+
     options = {"base_url": url, "thinking": False, **settings.pop("policy_options", {})}
     with tempfile.TemporaryDirectory() as folder:
-        cpu, start = time.process_time(), time.monotonic()
+        policy = "openai:stub"
         result = evaluate(
-            env,
-            "openai:stub",
-            out=folder,
-            workers=workers,
-            policy_options=options,
-            on_progress=lambda progress: finished.append(time.monotonic()),
-            **settings,
+            env, policy, out=folder, workers=workers, policy_options=options, on_progress=note, **settings
         )
-        cpu = time.process_time() - cpu
         steps = int(result.frame["steps"].sum())
     # The first round starts the workers; from its end on every seat is busy (all episodes have the same length).
-    rounds = len(finished) // workers
-    assert (len(finished) - 1) % workers == 0 and rounds >= 3, "whole rounds only"
-    started = finished[workers]
-    print(f"  {time.monotonic() - start:.1f} s", file=sys.stderr)
-    return steps * (rounds - 1) / rounds / (finished[-1] - started), 1000 * cpu / steps
+    rounds = (len(wall) - 1) // workers
+    assert len(wall) - 1 == workers * rounds and rounds >= 3, "whole rounds only"
+    steps = steps * (rounds - 1) // rounds
+    return steps / (wall[-1] - wall[workers]), 1000 * (cpu[-1] - cpu[workers]) / steps
 
 
 def slowdown(url: str, others: int) -> float:
