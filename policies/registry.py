@@ -89,7 +89,10 @@ def load_policy(folder: Path) -> Policy:
     from policies.scorer import ScorerPolicy
 
     policy = ScorerPolicy(**settings)
-    policy.network.load_state_dict(weights)
+    try:
+        policy.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{folder} holds a scorer of another version of agentbench: train or clone it again") from error
     return policy
 
 
