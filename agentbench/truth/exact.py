@@ -8,6 +8,7 @@ left and V_0 = 0, in a game whose moves are certain and whose only reward is 1 f
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -80,9 +81,7 @@ def solve_game(
         TooManyStatesError: there are more.
     """
     number: dict[State, int] = {engine.start: 0}
-    owner: list[int] = []
-    following: list[int] = []
-    chance: list[float] = []
+    owner, following, chance = array("q"), array("q"), array("d")  # millions of them: no Python objects
     layer = [engine.start]
     for _ in range(horizon):
         reached: list[State] = []
