@@ -19,7 +19,11 @@ GAME_FILE = "game.tw-pddl"
 
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _COMPACT_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.xz")
-_BROKEN_FILE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+_LARGEST = 1 << 26
+"""Longest game file of an archive that is read, in bytes (64 MB): what is longer is none, and would fill the memory."""
+
+# RuntimeError: an encrypted or unknown kind of member, or JSON that is nested too deeply.
+_BROKEN_FILE = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
 
 
 def read_games(source: Path) -> Iterator[Game | Damaged]:
@@ -68,9 +72,12 @@ def _read_tree(folder: Path) -> Iterator[Game | Damaged]:
 def _read_zip(source: Path) -> Iterator[Game | Damaged]:
     try:
         with zipfile.ZipFile(source) as archive:
-            members = [name for name in archive.namelist() if PurePosixPath(name).name == GAME_FILE]
-            for member in sorted(members):
-                yield from _read_game(_game_name(member), partial(archive.read, member))
+            sizes = {part.filename: part.file_size for part in archive.infolist()}
+            for member in sorted(name for name in sizes if PurePosixPath(name).name == GAME_FILE):
+                if sizes[member] > _LARGEST:
+                    yield _too_long(member)
+                else:
+                    yield from _read_game(_game_name(member), partial(archive.read, member))
     except zipfile.BadZipFile as error:
         raise UserError(f"{source} is not a whole zip archive ({error}): get it again") from error
 
@@ -80,7 +87,11 @@ def _read_tar(source: Path) -> Iterator[Game | Damaged]:
     try:
         with tarfile.open(source) as archive:
             for member in archive:
-                if member.isfile() and PurePosixPath(member.name).name == GAME_FILE:
+                if not member.isfile() or PurePosixPath(member.name).name != GAME_FILE:
+                    continue
+                if member.size > _LARGEST:
+                    yield _too_long(member.name)
+                else:
                     # The bytes are read here: a break in the archive ends it, and is no fault of one game.
                     file = archive.extractfile(member)
                     content = file.read() if file else b""
@@ -97,7 +108,7 @@ def _read_compact(source: Path) -> Iterator[Game | Damaged]:
             for count, line in enumerate(lines, start=1):
                 try:
                     yield parse_compact_line(line)
-                except BadGameError as error:
+                except (BadGameError, RecursionError) as error:
                     yield Damaged(f"{source.name} line {count}", str(error))
     except _BROKEN_FILE as error:
         yield _broken(source, count, error)
@@ -123,6 +134,10 @@ def _read_game(name: str, read: Callable[[], bytes]) -> Iterator[Game | Damaged]
 def _game_name(path: str) -> str:
     """Return ``<split>/<task>/<trial>`` of the path of a game file."""
     return "/".join(PurePosixPath(path).parts[-4:-1])
+
+
+def _too_long(member: str) -> Damaged:
+    return Damaged(member, f"longer than {_LARGEST} bytes: no game")
 
 
 def _broken(source: Path, count: int, error: Exception) -> Damaged:
