@@ -28,6 +28,10 @@ _GRACE = 2.0
 _SAVE_SECONDS = 20.0
 
 
+class _NotRepeatableError(RuntimeError):
+    """The same actions did not lead to the same point."""
+
+
 class AppWorldEnv(TextEnv):
     """Write code against the APIs of nine apps until the task is done; the databases decide whether it is.
 
@@ -217,7 +221,11 @@ class AppWorldEnv(TextEnv):
         self._error = f"{FAILED} The code was stopped: {cause}."
         if self._deaths >= MAX_DEATHS:
             return f"{self._error} This was the last time that was allowed: the task is over.", True
-        self._replay(self._actions, self._database)
+        try:
+            self._replay(self._actions, self._database)
+        except _NotRepeatableError:  # earlier code did what cannot be done again; the agent must not gain by that
+            self._deaths = MAX_DEATHS
+            return f"{self._error} What was done before cannot be repeated: the task is over.", True
         return f"{self._error} Nothing that it did has happened; variables are as they were before.", False
 
     def _replay(self, actions: list[str], database: str) -> None:
@@ -229,9 +237,11 @@ class AppWorldEnv(TextEnv):
             for action in actions:
                 self._execute(action)
         except Died as death:
-            raise RuntimeError(f"playing the episode again failed at step {len(self._actions)}: {death}") from death
+            raise _NotRepeatableError(
+                f"playing the episode again failed at step {len(self._actions)}: {death}"
+            ) from death
         if self._database != database:
-            raise RuntimeError("playing the episode again led to other databases than the first time")
+            raise _NotRepeatableError("playing the episode again led to other databases than the first time")
 
     def _evaluate(self) -> None:
         assert self._player is not None and self._task is not None

@@ -21,7 +21,7 @@ from envs.appworld.remote.sandbox import Plan
 from envs.errors import UserError
 
 MEGABYTE = 1024 * 1024
-START_SECONDS = 90.0
+START_SECONDS = 240.0  # a few on an idle machine
 STOP_SECONDS = 10.0
 LONGEST_REPLY = 64 * MEGABYTE
 _REMOTE = Path(__file__).with_name("remote")
