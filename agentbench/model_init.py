@@ -121,9 +121,10 @@ def choose_shape(weights: float, vocabulary: int) -> Shape:
     Small models are wide for their depth (a layer for every 48 of width), as nothing is won by depth there.
     """
     shapes = []
-    for heads in range(2, 65, 2):
-        hidden = heads * (32 if heads <= 8 else 64)
-        shapes.append(Shape(hidden, max(2, round(hidden / 48)), heads))
+    for hidden in (*range(64, 512, 32), *range(512, 4097, 128)):
+        # An even number of heads, so that two can share their keys and values.
+        width = 64 if hidden >= 512 else 32 if hidden % 64 == 0 else 16
+        shapes.append(Shape(hidden, max(2, round(hidden / 48)), hidden // width))
     return min(shapes, key=lambda shape: abs(math.log(shape.parameters(vocabulary) / weights)))
 
 

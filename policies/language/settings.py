@@ -61,7 +61,7 @@ class LanguageSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", tuple(self.stop))
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop))
         for name, least in (("temperature", 0), ("max_new_tokens", 1), ("lora", 0), ("cache_mb", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} of a language model must be at least {least}, got {getattr(self, name)}")

@@ -45,16 +45,19 @@ def gradient(player: Any, traces: list[Any]) -> tuple[float, Any]:
     return float(parts.loss.detach()), torch.cat(found)
 
 
-@pytest.mark.parametrize("options", [{}, {"constrained": True}, {"lora": 4}])
+SLOW_LORA = pytest.param({"lora": 4}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("options", [{}, {"constrained": True}, SLOW_LORA])
 def test_both_layouts_give_the_same_loss_and_gradient(options: dict[str, Any]) -> None:
     player = tiny.policy(**options)
-    traces = tiny.traces(tiny.play(player, range(4), turns=5))
+    traces = tiny.traces(tiny.play(player, range(3), turns=4))
     order = np.random.default_rng(0).permutation(len(traces))
     traces = [traces[place] for place in order]
     whole = gradient(player, traces)
     object.__setattr__(player.options, "layout", "step")
     stepwise = gradient(player, traces)
-    assert len(lay_out(traces, True)) == 4 and len(lay_out(traces, False)) == 20
+    assert len(lay_out(traces, True)) == 3 and len(lay_out(traces, False)) == 12
     assert whole[0] == pytest.approx(stepwise[0], abs=1e-6)
     assert float((whole[1] - stepwise[1]).abs().max()) < 1e-5 * float(stepwise[1].abs().max()) + 1e-7
 
@@ -62,7 +65,7 @@ def test_both_layouts_give_the_same_loss_and_gradient(options: dict[str, Any]) -
 def test_gradient_checkpointing_and_small_passes_change_no_gradient() -> None:
     model = tiny.model()
     player = tiny.policy(model)
-    traces = tiny.traces(tiny.play(player, range(4), turns=3))
+    traces = tiny.traces(tiny.play(player, range(3), turns=2))
     expected = gradient(player, traces)
     checkpointed = tiny.policy(model, padded_tokens=300)
     checkpoint_activations(model)
@@ -72,10 +75,10 @@ def test_gradient_checkpointing_and_small_passes_change_no_gradient() -> None:
     assert torch.allclose(found[1], expected[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"constrained": True}, {"temperature": 0.6}, {"history": 1}, {"lora": 4}])
+@pytest.mark.parametrize("options", [{"temperature": 0.6}, {"constrained": True}, {"history": 1}, SLOW_LORA])
 def test_the_first_updates_ratio_is_one(options: dict[str, Any]) -> None:
     player = tiny.policy(**options)
-    traces = tiny.traces(tiny.play(player, range(5), turns=4))
+    traces = tiny.traces(tiny.play(player, range(3), turns=3))
     with torch.no_grad():
         new, old = player.likelihood(traces), player.sampled(traces)
     assert torch.equal(new.mask, old.mask)
@@ -84,13 +87,13 @@ def test_the_first_updates_ratio_is_one(options: dict[str, Any]) -> None:
     assert float((ratio - 1).abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("options", [{}, {"lora": 4}])
+@pytest.mark.parametrize("options", [{}, SLOW_LORA])
 def test_after_each_update_the_sampler_has_the_trainers_weights(options: dict[str, Any]) -> None:
     player = tiny.policy(**options)
     optimizer = torch.optim.AdamW(player.module.parameters(), lr=0.01)
     before = None
     for _ in range(3):
-        probe = tiny.traces(tiny.play(player, range(3), turns=3))
+        probe = tiny.traces(tiny.play(player, range(2), turns=2))
         with torch.no_grad():
             gap = (player.likelihood(probe).log_probs - player.sampled(probe).log_probs).abs().max()
         assert float(gap) < 1e-5
@@ -144,8 +147,7 @@ def saved_model(folder: Path, **more: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("options", [{}, {"lora": 4}])
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("options", "tied"), [({}, True), ({"lora": 4}, False)])
 def test_a_saved_policy_answers_as_before(tmp_path: Path, options: dict[str, Any], tied: bool) -> None:
     base = saved_model(tmp_path / "base", tie_word_embeddings=tied)
     player: Any = make_policy(f"hf:{base}", environment="alfworld", options={"max_new_tokens": 9, **options})
