@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -148,6 +149,18 @@ def _openai(argument: str, environment: str, **options: Any) -> Policy:
     return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
 
 
+def _vllm(argument: str, environment: str, **options: Any) -> Policy:
+    if importlib.util.find_spec("vllm") is None:
+        raise UserError(
+            "policy 'vllm' needs a package that is not installed: pip install 'agentbench[vllm]'; or run vLLM's server "
+            "wherever it is installed, and use openai:MODEL"
+        )
+    from policies.option_values import read_options
+    from policies.vllm_engine import VllmOptions, VllmPolicy
+
+    return VllmPolicy(argument, environment, read_options(VllmOptions, options))
+
+
 def _mixed(argument: str, environment: str) -> Policy:
     from policies.mixed import MixedPolicy
 
@@ -224,6 +237,11 @@ _SERVER = (
     *("concurrency", "timeout", "attempts", "backoff", "patience", "price_in", "price_out"),
 )
 
+_VLLM = (
+    *("temperature", "top_p", "max_tokens", "max_context", "stop"),
+    *("history", "thinking", "show_actions", "template", "precision", "engine"),
+)
+
 _OWN = {
     entry.name: entry
     for entry in (
@@ -241,6 +259,7 @@ _OWN = {
         ),
         PolicyEntry("replay", "the actions of a recorded run once more: replay:FOLDER", _replay),
         PolicyEntry("openai", "a language model behind an OpenAI-compatible server: openai:MODEL", _openai, _SERVER),
+        PolicyEntry("vllm", "a language model that vLLM runs in this process: vllm:MODEL", _vllm, _VLLM),
         PolicyEntry("human", "you, in the terminal", _human),
     )
 }

@@ -31,7 +31,7 @@ class Calls(Generic[Caller]):
         self._answered: deque[tuple[Caller, Response | str | BaseException]] = deque()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
-        self._writer.setblocking(False)
+        self._woken = False
         for _ in range(threads):
             threading.Thread(target=self._work, daemon=True).start()
 
@@ -50,10 +50,11 @@ class Calls(Generic[Caller]):
             Exception: whatever ``ask`` raised.
         """
         try:
-            # Emptied before the answers are looked at: one that comes in between wakes the reader again.
             self._reader.recv(4096)
         except BlockingIOError:
             return []
+        # Reset before the answers are looked at: one that comes in between wakes the reader again.
+        self._woken = False
         found: list[tuple[Caller, Response | str]] = []
         while self._answered:
             caller, answer = self._answered.popleft()
@@ -80,9 +81,10 @@ class Calls(Generic[Caller]):
             except BaseException as error:  # raised again in take(), where the rollout can end in good order
                 answer = error
             self._answered.append((caller, answer))
+            if self._woken:
+                continue
+            self._woken = True
             try:
                 self._writer.send(b"\0")
-            except BlockingIOError:
-                continue  # the socket is full of wake-ups already
             except OSError:
                 return  # closed: nobody listens any more

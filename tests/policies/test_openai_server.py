@@ -202,6 +202,10 @@ def test_a_bad_option_is_told_without_its_value(options: dict[str, Any], problem
 
 def test_the_list_of_policies_names_every_option() -> None:
     assert sorted(POLICIES["openai"].options) == sorted([*OPTIONS, "api_key"])
+    pytest.importorskip("torch")
+    from policies.vllm_engine import OPTIONS as VLLM_OPTIONS
+
+    assert sorted(POLICIES["vllm"].options) == sorted(VLLM_OPTIONS)
     with pytest.raises(UserError, match="takes no options, got 'temperature'"):
         make_policy("random", environment="toy", options={"temperature": 1})
     with pytest.raises(UserError, match="write openai:MODEL"):

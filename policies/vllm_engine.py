@@ -1,0 +1,188 @@
+"""A language model that vLLM runs in this process: the policy ``vllm:MODEL``.
+
+vLLM as a server is the policy ``openai:MODEL`` (:mod:`policies.openai_server`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from envs.errors import UserError
+from policies.contract import Prompt, Response, Turn
+from policies.digest import digest_of
+from policies.language.conversation import Writer, Written
+from policies.language.sequences import Sampled
+from policies.parsing import parse_answer
+from policies.prompts import fit_messages, make_settings
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VllmOptions:
+    """Options of the policy ``vllm:MODEL``.
+
+    Attributes:
+        temperature: of the sampling, 0 for the likeliest token.
+        top_p: share of the likeliest tokens that are sampled from.
+        max_tokens: longest answer, in tokens.
+        max_context: longest prompt and answer together, in tokens; None: what the model was made for.
+        stop: an answer ends behind any of these strings.
+        history: number of past steps that are shown, or ``all``.
+        thinking: ask for reasoning before the action.
+        show_actions: list the admissible actions.
+        template: TOML file that replaces the benchmark's texts.
+        precision: of the weights, as vLLM calls it (``auto``, ``bfloat16``, ``float32``).
+        engine: further arguments of ``vllm.LLM`` (``{"tensor_parallel_size": 2}``).
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    max_context: int | None = None
+    stop: tuple[str, ...] = ("</action>",)
+    history: int | str = "all"
+    thinking: bool = True
+    show_actions: bool = True
+    template: str | None = None
+    precision: str = "auto"
+    engine: dict[str, Any] | None = None
+
+
+OPTIONS = tuple(each.name for each in fields(VllmOptions))
+
+
+class VllmPolicy:
+    """Answers all prompts of a batch at once.
+
+    Prompts are token ids: past answers stand in them as they were sampled, so a conversation only grows, and vLLM's
+    prefix cache keeps what was computed for its beginning.
+
+    Args:
+        model: folder, or id on the model hub.
+        environment: short name of the environment; it decides the prompts.
+        options: everything else.
+
+    Raises:
+        UserError: vLLM cannot load the model, or an option has a value that it cannot have.
+    """
+
+    def __init__(self, model: str, environment: str, options: VllmOptions | None = None) -> None:
+        if not model:
+            raise UserError("policy 'vllm' needs a model: write vllm:FOLDER or vllm:ID")
+        self.model, self.options = model, options or VllmOptions()
+        _check(self.options)
+        self.prompts = make_settings(
+            environment,
+            history=self.options.history,
+            thinking=self.options.thinking,
+            show_actions=self.options.show_actions,
+            template=self.options.template,
+        )
+        self._engine = _load(model, self.options)
+        self._writer = Writer(self._engine.get_tokenizer(), self.options.thinking)
+        self._limit = int(self._engine.model_config.max_model_len) - self.options.max_tokens
+        if self._limit < 1:
+            raise UserError(f"max_tokens = {self.options.max_tokens} leaves no room for a prompt in the context")
+
+    @property
+    def name(self) -> str:
+        """``vllm:MODEL``."""
+        return f"vllm:{self.model}"
+
+    @property
+    def digest(self) -> str:
+        """Changes with the model's name, the version of vLLM and every option; not with weights changed in place."""
+        import vllm
+
+        chosen = {name: value for name, value in asdict(self.options).items() if name != "template"}
+        return digest_of(
+            "vllm", VERSION, model=self.model, vllm=vllm.__version__, prompts=self.prompts.as_dict(), **chosen
+        )
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Answer each prompt, with the seed of its own step.
+
+        Raises:
+            ContextTooLong: a task and observation that do not fit into the context.
+        """
+        written = [self._write(prompt) for prompt in prompts]
+        answers = self._engine.generate(
+            [{"prompt_token_ids": ids.ids.tolist()} for ids, _ in written],
+            [self._sampling(prompt.seed) for prompt in prompts],
+            use_tqdm=False,
+        )
+        return [
+            self._response(prompt, ids, left_out, answer.outputs[0])
+            for prompt, (ids, left_out), answer in zip(prompts, written, answers, strict=True)
+        ]
+
+    def _write(self, prompt: Prompt) -> tuple[Written, int]:
+        """Return the prompt's ids, and the number of oldest steps that did not fit."""
+        turns = prompt.history if self.options.history == "all" else ()
+        answers = [_sampled_ids(turn) for turn in turns]
+
+        def written(messages: Sequence[dict[str, str]]) -> Written:
+            shown = (len(messages) - 2) // 2
+            return self._writer.write(messages, answers[len(answers) - shown :])
+
+        fitted = fit_messages(prompt, self.prompts, lambda each: len(written(each).ids), self._limit)
+        return written(fitted.messages), fitted.left_out
+
+    def _sampling(self, seed: int) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            temperature=self.options.temperature,
+            top_p=self.options.top_p,
+            max_tokens=self.options.max_tokens,
+            stop=list(self.options.stop),
+            include_stop_str_in_output=True,
+            logprobs=0,  # those of the sampled tokens, no others
+            seed=seed % 2**31 if self.options.temperature else None,
+        )
+
+    def _response(self, prompt: Prompt, written: Written, left_out: int, answer: Any) -> Response:
+        ids = np.array(answer.token_ids, np.int32)
+        chances = [step[token].logprob for step, token in zip(answer.logprobs, answer.token_ids, strict=True)]
+        parsed = parse_answer(answer.text, prompt.info.get("admissible_actions"))
+        details: dict[str, Any] = {"prompt_tokens": len(written.ids), "answer_tokens": len(ids)}
+        if parsed.reason:
+            details["invalid"] = parsed.reason
+        if answer.finish_reason == "length":
+            details["cut_answer"] = True
+        if left_out:
+            details["left_out"] = left_out
+        trace = Sampled(written.ids, ids, np.array(chances, np.float32), written.ends)
+        return Response(parsed.action, text=answer.text, details=details, trace=trace)
+
+
+def _sampled_ids(turn: Turn) -> Sequence[int] | None:
+    return turn.trace.answer.tolist() if isinstance(turn.trace, Sampled) else None
+
+
+def _load(model: str, options: VllmOptions) -> Any:
+    from vllm import LLM
+
+    try:
+        return LLM(
+            model,
+            dtype=options.precision,
+            max_model_len=options.max_context,
+            logprobs_mode="processed_logprobs",  # as sampled: after temperature and top_p
+            **(options.engine or {}),
+        )
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"vLLM cannot load {model}: {error}") from error
+
+
+def _check(options: VllmOptions) -> None:
+    if options.max_tokens < 1:
+        raise UserError(f"max_tokens must be at least 1, got {options.max_tokens}")
+    if not 0 <= options.temperature < math.inf:
+        raise UserError(f"temperature must be at least 0, got {options.temperature}")
