@@ -50,6 +50,12 @@ def model_of(path: Path) -> str | None:
     return model if isinstance(model, str) else None
 
 
+def _is_zip(path: Path) -> bool:
+    """Tell the two forms apart by their first bytes, whatever the file is called."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
 Read = Callable[[], dict[str, Any]]
 
 
@@ -59,7 +65,7 @@ def _open_log(path: Path) -> tuple[dict[str, Any], list[tuple[str, Read]]]:
     Raises:
         BadPartError: the file is no such log.
     """
-    if path.suffix == ".json":
+    if not _is_zip(path):
         if path.stat().st_size > MAX_BYTES:
             raise BadPartError(f"longer than {MAX_BYTES} bytes: convert it with `inspect log convert --to eval`")
         log = parse_object(path.read_bytes())

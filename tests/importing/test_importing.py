@@ -15,6 +15,7 @@ import zlib
 import pyarrow as pa
 import pytest
 
+from agentbench.evaluation import evaluate
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
 from credit import advantages
@@ -207,6 +208,22 @@ def test_an_inspect_log_as_json_is_the_same(tmp_path):
     one = import_run(tmp_path / "log.json", tmp_path / "one").run
     two = import_run(write_eval(tmp_path / "log.eval", samples), tmp_path / "two").run
     assert one.read_episodes() == two.read_episodes()
+    (tmp_path / "log.json").rename(tmp_path / "misnamed.eval")
+    assert import_run(tmp_path / "misnamed.eval", tmp_path / "three").run.read_episodes() == two.read_episodes()
+
+
+@pytest.mark.parametrize("kind", ["chat", "inspect"])
+def test_what_we_export_comes_back(tmp_path, kind):
+    run = evaluate("alfworld", "mixed:0.5", split="generated:0:2", trials=2, inline=True, out=tmp_path / "run").run
+    command = [sys.executable, "-m", "agentbench", "export", run.folder, "--to", kind, "--out", tmp_path / "log.jsonl"]
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+    back = import_run(tmp_path / "log.jsonl", tmp_path / "back", format=kind).run
+    pairs = list(zip(run.read_episodes(), back.read_episodes(), strict=True))
+    for ours, theirs in pairs:
+        assert (theirs.trial, theirs.outcome, theirs.score) == (ours.trial, ours.outcome, ours.score)
+        assert theirs.task_id.endswith(ours.task_id)
+        assert [step.action for step in theirs.steps] == [step.action for step in ours.steps]
+        assert [step.observation for step in theirs.steps[1:]] == [step.observation for step in ours.steps[1:]]
 
 
 def test_the_scorer_can_be_chosen(tmp_path):
