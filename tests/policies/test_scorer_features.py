@@ -1,0 +1,80 @@
+"""What the scorer sees of a decision: read off the texts, and the same whatever it remembers of earlier calls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from envs.contract import Task
+from policies.contract import Prompt, Turn
+from policies.scorer import past as memory
+from policies.scorer.reading import in_task, parse, passages, run_in_task
+from policies.scorer.relations import features
+
+TASK = Task("id", "name", "Pick", 0)
+INSTRUCTION = "put some mug on desk."
+OBSERVATIONS = [
+    "You see a desk 1, a shelf 1.",
+    "On the shelf 1, you see a mug 1.",
+    "You pick up the mug 1.",
+    "Nothing.",
+]
+ACTIONS = ["go to shelf 1", "take mug 1 from shelf 1", "look"]
+OFFER = ["go to desk 1", "go to shelf 1", "take mug 1 from shelf 1", "look"]
+
+
+def prompt(step: int) -> Prompt:
+    history = tuple(Turn(seen, done) for seen, done in zip(OBSERVATIONS[:step], ACTIONS[:step], strict=True))
+    return Prompt(TASK, OBSERVATIONS[step], {"instruction": INSTRUCTION}, history, seed=0)
+
+
+def test_what_is_remembered_changes_no_feature() -> None:
+    memory._known.clear()
+    on_the_way = [features(prompt(step), OFFER) for step in range(4)]
+    for step in (3, 1, 2, 0):
+        memory._known.clear()
+        alone = features(prompt(step), OFFER)
+        assert np.array_equal(alone.relations, on_the_way[step].relations)
+        assert np.array_equal(alone.state, on_the_way[step].state)
+        assert alone.last_verb == on_the_way[step].last_verb
+
+
+def test_two_episodes_with_the_same_beginning_do_not_disturb_each_other() -> None:
+    memory._known.clear()
+    first, twin = features(prompt(1), OFFER), features(prompt(1), OFFER)
+    assert np.array_equal(first.relations, twin.relations)
+    ahead, behind = features(prompt(2), OFFER), features(prompt(2), OFFER)
+    assert np.array_equal(ahead.relations, behind.relations)
+
+
+def test_actions_are_told_apart_by_what_was_done_before() -> None:
+    shelf, take = OFFER.index("go to shelf 1"), OFFER.index("take mug 1 from shelf 1")
+    before, after = features(prompt(0), OFFER).relations, features(prompt(2), OFFER).relations
+    assert before[shelf, 0] == 0.0 and after[shelf, 0] == 1.0  # taken before
+    assert after[shelf, 2] == 0.5 and after[take, 2] == 1.0  # two turns ago, and the last turn
+
+
+@pytest.mark.parametrize(
+    ("action", "phrases"),
+    [
+        ("take mug 1 from desk 2", (("mug", "1"), ("desk", "2"))),
+        ("go to desk 1", (("desk", "1"), ("desk", "1"))),
+        ("click[x-large]", (("x", "large"), ("x", "large"))),
+        ("look", ((), ())),
+    ],
+)
+def test_an_action_is_a_verb_and_phrases(action: str, phrases: object) -> None:
+    assert parse(action).phrases == phrases
+
+
+def test_a_phrase_of_the_task_counts_only_as_a_whole() -> None:
+    wanted = "shirt with size: x-large tall"
+    assert in_task(("large",), wanted)[0] == in_task(("x", "large"), wanted)[0] == 1.0
+    assert run_in_task(("x", "large"), wanted) == 2
+    assert run_in_task(("large", "x"), wanted) == run_in_task((), wanted) == 0
+
+
+def test_what_a_page_says_of_a_product_is_found_behind_its_number() -> None:
+    page = "Next >\nB01\nRed wool hat\n$9\nB02\nBlue cap for men\n$5"
+    said = passages(page, [("b01",), ("b02",), ("next",), ("b03",)])
+    assert said == {("b01",): {"red", "wool", "hat"}, ("b02",): {"blue", "cap", "men"}, ("next",): frozenset()}
