@@ -48,9 +48,9 @@ class Result:
     @property
     def summary(self) -> Summary:
         """Rates with intervals, overall and by task type."""
-        from agentbench.summary import summarise
+        from agentbench.scenarios import summarise_run
 
-        return summarise(self.frame)
+        return summarise_run(self.run)
 
 
 @dataclass(frozen=True, slots=True)

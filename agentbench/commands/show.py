@@ -21,9 +21,10 @@ def show(
     opened = [open_run(folder) for folder in runs]
     print_runs(opened)
     if plot:
-        from agentbench.summary import plot_summaries, summarise
+        from agentbench.scenarios import summarise_run
+        from agentbench.summary import plot_summaries
 
-        plot_summaries({run.folder.name: summarise(run.episodes) for run in opened}, plot)
+        plot_summaries({run.folder.name: summarise_run(run) for run in opened}, plot)
         typer.echo(f"picture: {plot}")
 
 
@@ -31,7 +32,8 @@ def print_runs(runs: list[Run]) -> None:
     """Print the table of each run, where it lies, and what a reader of the number must know."""
     from rich.console import Console
 
-    from agentbench.summary import render, summarise
+    from agentbench.scenarios import completion_lines, has_scenarios, summarise_run
+    from agentbench.summary import render
 
     console = Console()
     for run in runs:
@@ -39,7 +41,9 @@ def print_runs(runs: list[Run]) -> None:
         what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
         frame = run.episodes
         expected = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
-        console.print(render(summarise(frame), title=what))
+        console.print(render(summarise_run(run), title=what))
+        if has_scenarios(run) and len(frame):
+            console.print("\n".join(completion_lines(frame)), highlight=False, markup=False)
         if len(frame) < expected:
             console.print(f"[yellow]not finished:[/] {len(frame)} of {expected} episodes; the same command goes on")
         for note in run.config.get("notes", []):

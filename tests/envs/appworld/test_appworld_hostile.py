@@ -64,7 +64,10 @@ IS_REFUSED = {
         "No such file",
     ),
     "find the ground truth": ("import glob\nprint(glob.glob('/world/data/tasks/*/ground_*')[0])", "out of range"),
-    "find the makers of the tasks": ("import glob, sys\nprint(glob.glob(sys.argv[0].replace('server', 'mini_*'))[0])", "out of range"),
+    "find the makers of the tasks": (
+        "import glob, sys\nprint(glob.glob(sys.argv[0].replace('server', 'mini_*'))[0])",
+        "out of range",
+    ),
     "read the password file": ("print(open('/etc/passwd').read())", "No such file"),
     "open a socket to the world": (
         "import socket\nsocket.create_connection(('1.1.1.1', 80), timeout=1)",
