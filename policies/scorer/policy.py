@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from envs.errors import UserError
+from policies.choices import choices
 from policies.contract import Prompt, Response
 from policies.scorer.network import Batch, ScorerNetwork, collate
 from policies.scorer.relations import Features, features
@@ -72,7 +73,7 @@ class ScorerPolicy:
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Choose for each prompt; the draw is made with the prompt's own seed."""
-        offered = [choices(prompt) for prompt in prompts]
+        offered = [choices(prompt, "scorer") for prompt in prompts]
         described = [features(prompt, actions) for prompt, actions in zip(prompts, offered, strict=True)]
         batch = collate(described, self._device)
         with torch.no_grad():
@@ -89,7 +90,7 @@ class ScorerPolicy:
 
     def probabilities(self, prompt: Prompt) -> list[float]:
         """Return the chance of each admissible action."""
-        batch = collate([features(prompt, choices(prompt))], self._device)
+        batch = collate([features(prompt, choices(prompt, "scorer"))], self._device)
         with torch.no_grad():
             log_probs = self._tempered(self.network(batch)[0], batch).double()
         if self.temperature == 0:
@@ -99,7 +100,7 @@ class ScorerPolicy:
 
     def trace(self, prompt: Prompt, action: str) -> Choice | None:
         """Return the trace of an action that somebody else took, or None if it is not among the choices."""
-        actions = choices(prompt)
+        actions = choices(prompt, "scorer")
         if action not in actions:
             return None
         return Choice(features(prompt, actions), actions.index(action), 0.0)
@@ -116,7 +117,7 @@ class ScorerPolicy:
         scores, values = self.network(batch)
         log_probs = self._tempered(scores, batch)
         index = torch.tensor([trace.index for trace in traces], device=self._device)
-        entropy = torch.zeros_like(values).index_add(0, batch.decision, -log_probs.exp() * log_probs)
+        entropy = log_probs.new_zeros(len(values)).index_add(0, batch.decision, -log_probs.exp() * log_probs)
         chosen = log_probs[batch.starts + index][:, None]
         return Likelihood(chosen, entropy[:, None], torch.ones_like(chosen, dtype=torch.bool), values)
 
@@ -130,20 +131,6 @@ class ScorerPolicy:
     @property
     def _device(self) -> torch.device:
         return self.network.score.weight.device
-
-
-def choices(prompt: Prompt) -> list[str]:
-    """Return the actions to choose among: the admissible ones, with forms such as ``search[<query>]`` filled in.
-
-    A form's query is the task's own instruction: what a shopper would type first.
-
-    Raises:
-        UserError: the environment lists no actions.
-    """
-    offered = prompt.info.get("admissible_actions")
-    if not offered:
-        raise UserError("the policy 'scorer' chooses among admissible actions, but this environment lists none")
-    return [action.replace("<query>", prompt.info["instruction"]) for action in offered]
 
 
 def _draw(log_probs: Any, seed: int) -> int:
