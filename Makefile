@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOMS := agentbench envs policies credit
 DEMO_SPLIT := generated:0:120
 
-.PHONY: help demo install test test-slow lint format check bench clean
+.PHONY: help demo appworld install test test-slow lint format check bench clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -40,6 +40,9 @@ check: lint test  ## all that CI checks
 bench: $(VENV)/.all  ## measure what needs no data set (tests/benchmarks/ has more; each script says what it needs)
 	$(BIN)/python tests/benchmarks/bench_credit.py
 	$(BIN)/python tests/benchmarks/bench_webshop.py
+
+appworld: $(VENV)/.core  ## install AppWorld in a virtual environment of its own (about 2 minutes), for its tests
+	$(BIN)/agentbench install appworld
 
 clean:         ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

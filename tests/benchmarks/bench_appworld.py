@@ -1,0 +1,108 @@
+"""How fast AppWorld's worlds are, and how much memory they take.
+
+    python tests/benchmarks/bench_appworld.py [--episodes 200] [--worlds 4] [--output FILE.md]
+
+Needs the split mini installed (`make appworld`). Times are wall times, since the work is done elsewhere; memory is
+the proportional share (PSS: pages that processes share count once) of every process below this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import psutil
+
+from envs.appworld import AppWorldEnv
+from envs.errors import UserError
+
+MEGABYTE = 1 << 20
+CALL = "print(apis.phone.get_current_date_and_time())"
+
+
+def below() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def memory() -> float:
+    """Return MB of all processes below this one."""
+    total = 0.0
+    for process in below():
+        try:
+            total += process.memory_full_info().pss / MEGABYTE
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return total
+
+
+def milliseconds(times: list[float]) -> str:
+    ordered = sorted(times)
+    return f"{statistics.median(times) * 1e3:.0f} (95 % under {ordered[int(0.95 * (len(ordered) - 1))] * 1e3:.0f})"
+
+
+def timed(action: object, *arguments: object, **options: object) -> float:
+    begin = time.perf_counter()
+    action(*arguments, **options)  # type: ignore[operator]
+    return time.perf_counter() - begin
+
+
+def measure(episodes: int, worlds: int) -> dict[str, str]:
+    rows: dict[str, str] = {}
+    env = AppWorldEnv()
+    rows["first reset, with the start of the player, s"] = f"{timed(env.reset, options={'task': 'alarmoff_1'}):.1f}"
+    names = [task.name for task in env.tasks]
+    resets, empty, calls, ends, used = [], [], [], [], []
+    for episode in range(episodes):
+        resets.append(timed(env.reset, options={"task": names[episode % len(names)]}))
+        empty.append(timed(env.step, "pass"))
+        env.step(CALL)  # the first call of an episode sets up more than a call
+        calls.append(timed(env.step, CALL))
+        ends.append(timed(env.step, "apis.supervisor.complete_task()"))
+        used.append(memory())
+    rows["later reset, ms"] = milliseconds(resets[1:])
+    rows["step that does nothing, ms"] = milliseconds(empty)
+    rows["step with one API call, ms"] = milliseconds(calls)
+    rows["last step, judged, ms"] = milliseconds(ends[1:])
+    rows["one world with its judge, MB"] = f"{used[-1]:.0f}"
+    quarter = max(1, episodes // 4)
+    growth = statistics.mean(used[-quarter:]) - statistics.mean(used[quarter : 2 * quarter])
+    rows[f"growth from the second to the last quarter of {episodes} episodes, MB"] = f"{growth:+.1f}"
+    env.close()
+    envs = [AppWorldEnv() for _ in range(worlds)]
+    for each in envs:
+        each.reset(options={"task": "alarmoff_1"})
+        each.step("apis.supervisor.complete_task()")
+        each.reset(options={"task": "alarmoff_1"})
+        each.step(CALL)
+    rows[f"{worlds} worlds side by side with their judges, MB"] = f"{memory():.0f}"
+    for each in envs:
+        each.close()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--worlds", type=int, default=4)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    load = psutil.getloadavg()[0]
+    try:
+        rows = measure(arguments.episodes, arguments.worlds)
+    except UserError as error:
+        print(f"not measured: {error}")
+        return
+    lines = ["| what | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    lines += ["", f"{psutil.cpu_count()} cores ({platform.machine()}), load {load:.0f} before and "
+              f"{psutil.getloadavg()[0]:.0f} after: wall times of a busy machine are upper bounds."]  # fmt: skip
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
