@@ -107,8 +107,11 @@ def _check_folder(source: str) -> None:
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     if not source:
         raise UserError("policy 'hf' needs a model: write hf:FOLDER or hf:ORGANISATION/NAME")
-    if looks_local and not Path(source).is_dir() and source.count("/") > 0:
-        raise UserError(f"there is no folder {source}: 'agentbench model init' makes a small model")
+    if looks_local and not Path(source).is_dir():
+        raise UserError(
+            f"there is no folder {source}: give the folder of a model ('agentbench model init' makes a small one), "
+            "or ORGANISATION/NAME of the model hub"
+        )
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise UserError(f"{source} holds no model of transformers: there is no config.json in it")
 

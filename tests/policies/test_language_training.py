@@ -225,6 +225,12 @@ def test_a_bad_option_is_named(tmp_path: Path, options: dict[str, Any], message:
         make_policy(f"hf:{folder}", environment="alfworld", options=options)
 
 
+@pytest.mark.parametrize(("spec", "message"), [("hf:nothing", "there is no folder nothing"), ("hf:", "needs a model")])
+def test_a_wrong_name_is_told_at_once(spec: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_policy(spec, environment="alfworld")
+
+
 def test_adapters_of_a_model_that_is_gone_are_refused(tmp_path: Path) -> None:
     base = saved_model(tmp_path / "base")
     save_policy(make_policy(f"hf:{base}", environment="alfworld", options={"lora": 4}), tmp_path / "saved")  # type: ignore[arg-type]
