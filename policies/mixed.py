@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.errors import UserError
+from policies.choices import choices
 from policies.contract import Policy, Prompt, Response
 from policies.digest import digest_of
 
@@ -59,7 +60,7 @@ class MixedPolicy:
 
         The other policy is taken to draw nothing at random, as the expert and the rule agent do.
         """
-        actions = list(_admissible(prompt))
+        actions = choices(prompt, "mixed")
         chances = [self.share / len(actions)] * len(actions)
         if self.share < 1:
             chosen = self.policy.act([prompt])[0].action
@@ -70,15 +71,5 @@ class MixedPolicy:
 
 
 def _any(prompt: Prompt, draw: np.random.Generator) -> str:
-    actions = _admissible(prompt)
+    actions = choices(prompt, "mixed")
     return str(actions[int(draw.integers(len(actions)))])
-
-
-def _admissible(prompt: Prompt) -> Sequence[str]:
-    actions: Sequence[str] | None = prompt.info.get("admissible_actions")
-    if not actions:
-        raise UserError(
-            f"policy 'mixed' needs a list of admissible actions, and task {prompt.task.name} gives none: "
-            "choose another policy for this environment"
-        )
-    return actions

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.errors import UserError
+from policies.choices import choices
 from policies.contract import Prompt, Response
 from policies.digest import digest_of
 
@@ -34,20 +34,10 @@ class RandomPolicy:
 
     def probabilities(self, prompt: Prompt) -> list[float]:
         """Return the chance of each admissible action."""
-        count = len(_admissible(prompt))
+        count = len(choices(prompt, "random"))
         return [1 / count] * count
 
 
 def _draw(prompt: Prompt) -> str:
-    actions = _admissible(prompt)
+    actions = choices(prompt, "random")
     return str(actions[int(np.random.default_rng(prompt.seed).integers(len(actions)))])
-
-
-def _admissible(prompt: Prompt) -> Sequence[str]:
-    actions: Sequence[str] | None = prompt.info.get("admissible_actions")
-    if not actions:
-        raise UserError(
-            f"policy 'random' needs a list of admissible actions, and task {prompt.task.name} gives none: "
-            "choose another policy for this environment"
-        )
-    return actions
