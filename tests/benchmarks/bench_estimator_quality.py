@@ -51,12 +51,17 @@ def main() -> None:
     measure_problems(found, PROBLEMS, schemes, GROUP_SIZES, arguments.groups, seed=0)
     measure_sweeps(found, [name for name in LINES if name in SCHEMES], arguments.groups // 4, seed=0)
     found.write(arguments.work)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    write_report(found, arguments.output)
+
+
+def write_report(found: Quality, folder: Path) -> None:
+    """Write the page, its data and its pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
     frame, main_rows = found.frame(), found.main()
-    frame.to_csv(arguments.output / "estimator-quality.csv", index=False, float_format="%.5g")
-    draw_quality(main_rows[main_rows["group_size"] == 8], arguments.output / "estimator-quality.png")
-    draw_sweeps(frame[frame["setting"] != ""], arguments.output / "estimator-quality-sweeps.png")
-    write_text(arguments.output / "estimator-quality.md", report(found))
+    frame.to_csv(folder / "estimator-quality.csv", index=False, float_format="%.5g")
+    draw_quality(main_rows[main_rows["group_size"] == 8], folder / "estimator-quality.png")
+    draw_sweeps(frame[frame["setting"] != ""], folder / "estimator-quality-sweeps.png")
+    write_text(folder / "estimator-quality.md", report(found))
 
 
 def report(found: Quality) -> str:
