@@ -212,7 +212,7 @@ def test_an_inspect_log_as_json_is_the_same(tmp_path):
     assert import_run(tmp_path / "misnamed.eval", tmp_path / "three").run.read_episodes() == two.read_episodes()
 
 
-@pytest.mark.parametrize("kind", ["chat", "inspect"])
+@pytest.mark.parametrize("kind", [pytest.param("chat", marks=pytest.mark.slow), "inspect"])
 def test_what_we_export_comes_back(tmp_path, kind):
     run = evaluate("alfworld", "mixed:0.5", split="generated:0:2", trials=2, inline=True, out=tmp_path / "run").run
     command = [sys.executable, "-m", "agentbench", "export", run.folder, "--to", kind, "--out", tmp_path / "log.jsonl"]

@@ -71,6 +71,7 @@ def test_the_examples_play_and_earn_credit(examples, tmp_path):
     assert (unknown.returncode, "did you mean fading" in unknown.stderr) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), GROUPS.items())
 def test_the_examples_are_listed(examples, kind, name):
     command = {"environments": "envs", "policies": "policies", "schemes": "schemes"}[kind]
