@@ -28,16 +28,14 @@ class Weights(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """Return the weights by name; of tied ones (an output layer that is the embedding) only the first."""
-        seen: set[tuple[int, Any]] = set()
+        names = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        tied = names - {name for name, _ in self.named_parameters()}
         found = {}
         for name, tensor in super().state_dict().items():
             if self.adapters and not ("lora_" in name and f".{ADAPTER}." in name):
                 continue
-            key = (tensor.data_ptr(), tensor.shape)
-            if tensor.numel() and key in seen:
-                continue
-            seen.add(key)
-            found[name] = tensor
+            if name not in tied:
+                found[name] = tensor
         return found
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
