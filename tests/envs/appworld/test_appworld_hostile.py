@@ -17,6 +17,8 @@ import pytest
 from envs.appworld import AppWorldEnv
 from envs.appworld.env import MAX_DEATHS
 
+pytestmark = pytest.mark.slow
+
 MakeEnv = Callable[..., AppWorldEnv]
 OPTIONS = {"guard": False, "step_seconds": 4, "memory_mb": 2048}
 
@@ -36,10 +38,6 @@ ENDS_THE_INTERPRETER = {
         "import signal, threading\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\nthreading.Event().wait()"
     ),
     "fork bomb": "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
-    "fill the disk with many files": (
-        "for number in range(64):\n    with open(f'/world/tmp/{number}', 'wb') as file:\n"
-        "        file.write(bytes(8 << 20))"
-    ),
     "close all descriptors": "import os\nos.closerange(3, 256)",
     "answer with nonsense": (
         "import os\nfor descriptor in range(3, 256):\n    try:\n        os.write(descriptor, b'nonsense\\n')\n"
@@ -130,6 +128,16 @@ def test_nothing_of_an_episode_reaches_the_next(make_env: MakeEnv) -> None:
     _, info = env.reset(options={"task": "alarmoff_1"})
     observation = env.step("import os\nprint(len([]), json.dumps([]), os.listdir('/world/tmp'))")[0]
     assert observation == "0 [] []"
+    solve(env, info["walkthrough"])
+
+
+def test_a_full_disk_is_empty_again_in_the_next_episode(make_env: MakeEnv) -> None:
+    env = make_env(**OPTIONS)
+    env.reset(options={"task": "alarmoff_1"})
+    fill = "for number in range(64):\n    with open(f'/world/tmp/{number}', 'wb') as file:\n        file.write(bytes(8 << 20))"  # noqa: E501
+    observation, reward, terminated, _, info = env.step(fill)
+    assert observation.startswith("Execution failed.") and (reward, terminated) == (0.0, False)
+    _, info = env.reset(options={"task": "alarmoff_1"})
     solve(env, info["walkthrough"])
 
 
