@@ -142,7 +142,7 @@ def render_summary(summary: SweepSummary) -> list[Table]:
             row["scheme"],
             str(row["seeds"]),
             f"{100 * row['start']:.1f}",
-            f"{100 * row['success']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]",
+            _with_interval(row, "success", ".1f"),
             f"{100 * row['success_at_equal_steps']:.1f}",
             f"{row['environment_steps']:,.0f}",
             f"{row['seconds'] / 60:.1f}",
@@ -157,12 +157,19 @@ def render_summary(summary: SweepSummary) -> list[Table]:
         pairs.add_row(
             row["scheme"],
             str(row["seeds"]),
-            f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]",
+            _with_interval(row, "difference", "+.1f"),
             f"{row['p_seeds']:.3g}",
             f"{row['p_tasks']:.3g}",
             row["verdict"],
         )
     return [schemes, pairs]
+
+
+def _with_interval(row: dict[str, Any], name: str, form: str) -> str:
+    """Format a share and its interval in percent; one seed has no interval."""
+    if row["seeds"] < 2:
+        return f"{100 * row[name]:{form}} (one seed)"
+    return f"{100 * row[name]:{form}} [{100 * row['low']:{form}}, {100 * row['high']:{form}}]"
 
 
 def _run_row(run: SweepRun, metrics: Sequence[Metrics], budget: int) -> dict[str, Any]:

@@ -89,24 +89,13 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -
     slow = {"steps": 5, "env_options": {"tasks": 4, "max_steps": 6, "delay": 0.001}}
     whole, cut = plan(tmp_path / "whole", ["gigpo"], **slow), plan(tmp_path / "cut", ["gigpo"], **slow)
     train(whole[0].config, whole[0].folder)
-    flags = [f"--{name.replace('_', '-')}={json.dumps(value)}" for name, value in {**SMALL, **slow}.items()]
-    process = subprocess.Popen(
-        [
-            *COMMAND,
-            "sweep",
-            "--schemes",
-            "gigpo",
-            "--seeds",
-            "1",
-            "--jobs",
-            "1",
-            "--out",
-            str(tmp_path / "cut"),
-            *flags,
-        ],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    script = (
+        "from pathlib import Path; from agentbench.train.sweep import plan_sweep, run_sweep; "
+        f"runs = plan_sweep(None, { ({**SMALL, **slow})!r}, ['gigpo'], 1, Path({str(tmp_path / 'cut')!r})); "
+        f"list(run_sweep(runs, 1, {COMMAND!r}))"
     )
+    start = MAIN.replace("from agentbench.cli import main; main()", script)
+    process = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 200
     while cut[0].step < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
