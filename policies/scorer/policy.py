@@ -73,6 +73,8 @@ class ScorerPolicy:
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Choose for each prompt; the draw is made with the prompt's own seed."""
+        if not prompts:
+            return []
         offered = [choices(prompt, "scorer") for prompt in prompts]
         described = [features(prompt, actions) for prompt, actions in zip(prompts, offered, strict=True)]
         batch = collate(described, self._device)
