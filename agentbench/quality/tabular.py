@@ -68,28 +68,9 @@ def sample_of(
     if anchor not in get_args(Anchor):
         raise unknown("anchor", anchor, get_args(Anchor))
     process = problem.process
-    here, after = _anchors(played, anchor, noise, history, seed)
     observation = process.observation[played.state]
-    policy = process.policy[observation]
-    surprise = np.array([entropy(row) for row in process.policy])
     number = played.episode // group_size
-    frame = pd.DataFrame(
-        {
-            "number": number,
-            "group": number,
-            "episode": played.episode,
-            "step": played.step,
-            "reward": played.reward,
-            "state": here,
-            "next_state": after,
-            "action": played.action,
-            "is_valid": problem.valid[played.action],
-            "terminated": played.terminated,
-            "truncated": played.is_last & ~played.terminated,
-            "value": played.value,
-            "entropy": surprise[observation],
-        }
-    )
+    frame = _table(played, number, *_anchors(played, anchor, noise, history, seed))
     states, actions = process.reward.shape
     return Sample(
         name=problem.name,
@@ -99,10 +80,33 @@ def sample_of(
         group=number,
         success=frame.groupby("episode")["reward"].transform("sum").to_numpy() >= 1,
         cell=(played.step * states + played.state) * actions + played.action,
-        features=features_of(observation, played.action, policy, len(process.policy)),
+        features=features_of(observation, played.action, process.policy[observation], len(process.policy)),
         reference=played.solution.gradient.ravel(),
         task=np.zeros(int(number[-1]) + 1, dtype=np.int64),
         group_size=group_size,
+    )
+
+
+def _table(played: Played, number: IntArray, here: IntArray, after: IntArray) -> pd.DataFrame:
+    """Lay out what the schemes see: the anchors ``here`` and ``after`` each step, and what was done."""
+    process, valid = played.problem.process, played.problem.valid
+    uncertainty = np.array([entropy(row) for row in process.policy])
+    return pd.DataFrame(
+        {
+            "number": number,
+            "group": number,
+            "episode": played.episode,
+            "step": played.step,
+            "reward": played.reward,
+            "state": here,
+            "next_state": after,
+            "action": played.action,
+            "is_valid": valid[played.action],
+            "terminated": played.terminated,
+            "truncated": played.is_last & ~played.terminated,
+            "value": played.value,
+            "entropy": uncertainty[process.observation[played.state]],
+        }
     )
 
 
