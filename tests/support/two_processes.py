@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import toy_environment  # noqa: F401  (registers the environment 'toy')
 
 from agentbench.train.config import TrainConfig
-from agentbench.train.distributed import ALONE, Ranks, join, whole
+from agentbench.train.distributed import ALONE, Ranks, join, load_weights, split_weights, whole, whole_weights
 from agentbench.train.run import make_learner, train
 from agentbench.train.trainer import Trainer
+from policies.language.weights import Weights
 
 TOY = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "group_size": 6, "tasks_per_step": 4}
 CASES: dict[str, dict[str, Any]] = {
@@ -58,6 +60,33 @@ def gradient(case: str, folder: Path, ranks: Ranks = ALONE, **settings: Any) -> 
     return np.concatenate([part.numpy() for part in parts]), metrics
 
 
+class Tied(torch.nn.Module):
+    """Layers in a list, and an output layer that is the embedding: the shape of a language model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.output = torch.nn.Embedding(10, 4), torch.nn.Linear(4, 10, bias=False)
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(4, 4) for _ in range(2)])
+        self.output.weight = self.embedding.weight
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        hidden = self.embedding(words)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return self.output(hidden)  # type: ignore[no-any-return]
+
+
+def keeps_tied_weights(ranks: Ranks) -> bool:
+    """Split a language model's weights, put others in, and tell whether they come out and are used."""
+    torch.manual_seed(0)
+    alone, together = Weights(Tied(), adapters=False), Weights(Tied(), adapters=False)
+    split_weights(together, "cpu", ranks)
+    load_weights(together, alone.state_dict())
+    found, words = whole_weights(together), torch.tensor([[1, 2]])
+    same = all(torch.equal(found[name], tensor) for name, tensor in alone.state_dict().items())
+    return same and len(found) == 5 and torch.allclose(together.model(words), alone.model(words))
+
+
 def run_config(name: str) -> TrainConfig:
     """Return the settings of one of the whole runs."""
     return TrainConfig(**{**TOY, "steps": 4, "checkpoint_every": 2, **RUNS[name]})
@@ -72,6 +101,7 @@ def main() -> None:
         for name, settings in (("all-reduce", {}), ("sharded", {"shard": True})):
             vector, metrics = gradient(case, folder, ranks, **settings)
             found |= {f"{case}/{name}": vector, f"{case}/{name}/loss": metrics["loss"]}
+    found["tied"] = keeps_tied_weights(ranks)
     if ranks.rank == 0:
         np.savez(folder / "gradients.npz", **found)
     for name in RUNS:

@@ -63,6 +63,10 @@ def test_loss_and_gradient_are_those_of_one_process(folder: Path, tmp_path: Path
     assert float(found[f"{case}/{way}/loss"]) == pytest.approx(metrics["loss"], abs=1e-6)
 
 
+def test_split_weights_of_a_language_model_stay_whole_and_tied(folder: Path) -> None:
+    assert np.load(folder / "gradients.npz")["tied"]
+
+
 def weights(folder: Path) -> dict[str, Any]:
     return {name: tensor.numpy().tobytes() for name, tensor in load_file(folder / "weights.safetensors").items()}
 
