@@ -100,7 +100,7 @@ def rate(url: str, env: str, *, workers: int = IN_FLIGHT, **settings: Any) -> tu
     return steps / (wall[-1] - wall[workers]), 1000 * (cpu[-1] - cpu[workers]) / steps
 
 
-def slowdown(url: str, others: int) -> float:
+def slowdown(url: str, others: int, repeats: int = 3) -> float:
     """Return by how much longer the others take beside an environment that sleeps a second a step."""
 
     def seconds(workers: int, tasks: list[str] | None, number: int) -> float:
@@ -124,7 +124,7 @@ def slowdown(url: str, others: int) -> float:
     rounds = 6
     number = others * rounds + 1
     ratios = []
-    for _ in range(3):
+    for _ in range(repeats):
         alone = seconds(others, [f"toy:{k}" for k in range(1, number)], number)
         beside = seconds(others + 1, None, number)
         ratios.append(beside / alone)
@@ -171,9 +171,10 @@ def measure(url: str) -> str:
         "|---|---|---|---|",
     ]
     for name, (env, settings) in cases.items():
-        print(name, file=sys.stderr)
+        print(name, file=sys.stderr, flush=True)
         found, cpu = rate(url, env, **settings)
         lines.append(f"| {name} | {found:.0f} | {100 * found / ideal:.0f} % | {cpu:.2f} ms |")
+        print(lines[-1], file=sys.stderr, flush=True)
     print("slowdown", file=sys.stderr)
     slower = slowdown(url, 7)
     lines += [
