@@ -10,7 +10,7 @@ DEMO_SPLIT := generated:0:120
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-demo: $(VENV)/.core  ## install the core, evaluate two agents on embedded games, print and draw the result
+demo: $(VENV)/.core  ## install the core, evaluate agents on embedded games, print and draw the result, write the page
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy random --workers 2 --out results/demo-random
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --workers 2 --out results/demo-expert
 	$(BIN)/agentbench diff results/demo-random results/demo-expert --changes 5
@@ -57,7 +57,7 @@ $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 
 # The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works.
 $(VENV)/.all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train,language]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[alfworld]' \
 		|| echo "note: the original ALFWorld engine could not be installed; tests that compare with it are skipped"
 	@touch $@ $(VENV)/.core
