@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +165,7 @@ def render_summary(summary: SweepSummary) -> list[Table]:
     return [schemes, pairs]
 
 
-def _with_interval(row: dict[str, Any], name: str, form: str) -> str:
+def _with_interval(row: Mapping[Any, Any], name: str, form: str) -> str:
     """Format a share and its interval in percent; one seed has no interval."""
     if row["seeds"] < 2:
         return f"{100 * row[name]:{form}} (one seed)"

@@ -68,7 +68,8 @@ def add_adapters(model: nn.Module, rank: int, alpha: int | None, seed: int) -> n
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(model, settings, adapter_name=ADAPTER)
+        adapted: nn.Module = get_peft_model(model, settings, adapter_name=ADAPTER)
+    return adapted
 
 
 def add_reference(model: Any) -> None:
