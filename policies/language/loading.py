@@ -45,11 +45,11 @@ def load_model(settings: LanguageSettings) -> nn.Module:
     quiet()
     source = settings.model
     _check_folder(source)
-    if Path(source).is_dir() and not any(Path(source).glob("*.safetensors*")) and not any(Path(source).glob("*.bin*")):
-        raise UserError(f"{source} holds no weights: there is neither a .safetensors nor a .bin file in it")
+    if Path(source).is_dir() and not any(Path(source).glob("*.safetensors*")):
+        raise UserError(f"{source} holds no weights: there is no .safetensors file in it (pickles are not loaded)")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, settings.precision), output_loading_info=True
+            source, dtype=getattr(torch, settings.precision), output_loading_info=True, use_safetensors=True
         )
     except Exception as error:
         raise UserError(f"cannot load the model {source!r}: {_first_line(error)}") from error
