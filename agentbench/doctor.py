@@ -20,9 +20,9 @@ from envs.registry import ENVIRONMENTS
 State = Literal["ok", "missing", "optional"]
 EXTRAS = {
     "alfworld": "the original engine of ALFWorld, as reference back end",
-    "train": "training, and language models with transformers",
+    "train": "training",
+    "language": "language models: sampling and training with transformers",
     "vllm": "fast rollouts of language models",
-    "ray": "rollouts on a cluster",
 }
 
 
@@ -119,6 +119,6 @@ def _data() -> Iterator[Finding]:
             "ok" if files else "optional",
             f"{folder}: {len(files)} files, {megabytes:.1f} MB"
             if files
-            else "official data not installed; generated tasks work",
+            else "not installed",
             "" if files else f"agentbench install {name}",
         )
