@@ -117,8 +117,6 @@ def _data() -> Iterator[Finding]:
         yield Finding(
             f"data of {name}",
             "ok" if files else "optional",
-            f"{folder}: {len(files)} files, {megabytes:.1f} MB"
-            if files
-            else "not installed",
+            f"{folder}: {len(files)} files, {megabytes:.1f} MB" if files else "not installed",
             "" if files else f"agentbench install {name}",
         )
