@@ -42,5 +42,10 @@ def check_config(**settings: Any) -> EvaluateConfig:
     try:
         return EvaluateConfig(**settings)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in error.errors()]
-        raise UserError(f"bad setting: {'; '.join(problems)}") from None
+        raise bad_settings(error) from None
+
+
+def bad_settings(error: ValidationError) -> UserError:
+    """Make the error of one line that names every bad setting."""
+    problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in error.errors()]
+    return UserError(f"bad setting: {'; '.join(problems)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,13 +131,15 @@ def _play_missing(
     if writer.finished:
         log.info("resuming: %d of %d episodes are finished", len(jobs) - len(missing), len(jobs))
 
+    outcomes = Counter(writer.finished.values())
+
     def report() -> None:
         if on_progress:
-            outcomes = list(writer.finished.values())
-            on_progress(Progress(len(outcomes), len(jobs), outcomes.count("success"), outcomes.count("error")))
+            on_progress(Progress(outcomes.total(), len(jobs), outcomes["success"], outcomes["error"]))
 
     def finished(episode: Episode) -> None:
         writer.add(episode)
+        outcomes[episode.outcome] += 1
         report()
 
     report()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +94,20 @@ def open_run(folder: str | Path) -> Run:
 
 
 load = open_run
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """Name runs by their folders, by whole paths where folders of the same name lie in different places.
+
+    Raises:
+        UserError: a folder is named twice.
+    """
+    resolved = [folder.resolve() for folder in folders]
+    for folder in resolved:
+        if resolved.count(folder) > 1:
+            raise UserError(f"{folder} is named twice: name each run once")
+    names = [folder.name for folder in resolved]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> filelock.BaseFileLock:

@@ -72,7 +72,7 @@ def save_policy(policy: TrainablePolicy, folder: Path, tensors: dict[str, Tensor
     temporary.replace(weights)
     if (companions := getattr(policy, "save_companions", None)) is not None:
         companions(folder)  # a tokenizer, say
-    record = {"policy": policy.name, "settings": policy.settings(), "sha256": _sha256(weights)}
+    record = {"policy": policy.name, "settings": policy.settings(), "sha256": sha256_of(weights)}
     description = folder / f".{POLICY_FILE}.part"
     description.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     description.replace(folder / POLICY_FILE)
@@ -98,13 +98,14 @@ def read_policy(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """
     try:
         record = json.loads((folder / POLICY_FILE).read_text(encoding="utf-8"))
-        if _sha256(folder / WEIGHTS_FILE) != record["sha256"]:
+        if sha256_of(folder / WEIGHTS_FILE) != record["sha256"]:
             raise UserError(f"{folder / WEIGHTS_FILE} is damaged: its digest is not the one in {POLICY_FILE}")
         return record["policy"], record["settings"], load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder} holds no readable policy ({error})") from error
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

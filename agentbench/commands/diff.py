@@ -27,14 +27,14 @@ def diff(
     from rich.console import Console
 
     from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
-    from agentbench.store import open_run
+    from agentbench.store import names_of, open_run
     from envs.errors import UserError, unknown
 
     if measure not in ("success", "score"):
         raise unknown("measure", measure, ("success", "score"))
     if len(runs) < 2:
         raise UserError("diff compares two runs or more: name the baseline's folder first, then the others")
-    names = _names(runs)
+    names = names_of(runs)
     for path in filter(None, (out, tasks_out)):
         if not path.parent.is_dir():
             raise UserError(f"cannot write {path}: there is no folder {path.parent}")
@@ -51,18 +51,6 @@ def diff(
         if target:
             table(comparisons).to_csv(target, index=False)
             console.print(f"written: {target}", markup=False)
-
-
-def _names(folders: list[Path]) -> list[str]:
-    """Name runs by their folders, by whole paths where folders of the same name lie in different places."""
-    from envs.errors import UserError
-
-    resolved = [folder.resolve() for folder in folders]
-    for folder in resolved:
-        if resolved.count(folder) > 1:
-            raise UserError(f"{folder} is named twice: name each run once")
-    names = [folder.name for folder in resolved]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def _results(comparisons: list[Comparison]) -> Table:

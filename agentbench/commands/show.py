@@ -16,15 +16,16 @@ def show(
     plot: Annotated[Path | None, typer.Option(help="also draw the success rates to this PNG, SVG or PDF file")] = None,
 ) -> None:
     """Print a run's success rates with intervals, by task type, with errors apart."""
-    from agentbench.store import open_run
+    from agentbench.store import names_of, open_run
 
+    names = names_of(runs)
     opened = [open_run(folder) for folder in runs]
     print_runs(opened)
     if plot:
         from agentbench.scenarios import summarise_run
         from agentbench.summary import plot_summaries
 
-        plot_summaries({run.folder.name: summarise_run(run) for run in opened}, plot)
+        plot_summaries({name: summarise_run(run) for name, run in zip(names, opened, strict=True)}, plot)
         typer.echo(f"picture: {plot}")
 
 

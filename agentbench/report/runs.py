@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.store import EPISODES_FILE, Run, open_run
+from agentbench.store import EPISODES_FILE, Run, names_of, open_run
 from envs.errors import UserError
 
 METRICS_FILE, QUALITY_FILE, TRUTH_FILE = "metrics.jsonl", "quality.csv", "truth.parquet"
@@ -52,16 +52,6 @@ def read_runs(folders: Sequence[Path]) -> list[ReportRun]:
     if not folders:
         raise UserError("name at least one folder of a run")
     return [_read(name, folder) for name, folder in zip(names_of(folders), folders, strict=True)]
-
-
-def names_of(folders: Sequence[Path]) -> list[str]:
-    """Name runs by their folders, by whole paths where folders of the same name lie in different places."""
-    resolved = [folder.resolve() for folder in folders]
-    for folder in resolved:
-        if resolved.count(folder) > 1:
-            raise UserError(f"{folder} is named twice: name each run once")
-    names = [folder.name for folder in resolved]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def _read(name: str, folder: Path) -> ReportRun:

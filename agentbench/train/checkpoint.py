@@ -6,7 +6,6 @@ and the digest of every other file. It is written under a temporary name, flushe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
-from policies.trainable import TrainablePolicy, read_policy, save_policy, save_tensors
+from policies.trainable import TrainablePolicy, read_policy, save_policy, save_tensors, sha256_of
 
 log = logging.getLogger("agentbench")
 
@@ -53,7 +52,7 @@ def save_checkpoint(
     try:
         save_policy(policy, temporary, weights)
         save_tensors(tensors, temporary / OPTIMIZER_FILE)
-        files = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         state = {**counters, "optimizer": numbers, "files": files}
         (temporary / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
         for path in [*temporary.iterdir(), temporary]:
@@ -93,7 +92,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
         for name, expected in state.pop("files").items():
-            if _sha256(path / name) != expected:
+            if sha256_of(path / name) != expected:
                 raise ValueError(f"{name} has another digest")
     except (OSError, ValueError, KeyError) as error:
         log.warning("checkpoint %s is damaged (%s): going back to the one before", path, error)
@@ -134,8 +133,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

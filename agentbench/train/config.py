@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from agentbench.config import bad_settings
 from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
@@ -114,5 +115,4 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
     try:
         return TrainConfig(**settings)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in error.errors()]
-        raise UserError(f"bad setting: {'; '.join(problems)}") from None
+        raise bad_settings(error) from None

@@ -258,8 +258,3 @@ def read_metrics(path: Path) -> list[Metrics]:
         except ValueError:
             log.warning("%s: a torn line is passed over", path)
     return rows
-
-
-def elapsed(rows: Sequence[Metrics]) -> float:
-    """Return the seconds that a run's steps took, all sessions together."""
-    return float(sum(row.get("seconds", 0.0) for row in rows))

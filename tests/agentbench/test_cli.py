@@ -63,6 +63,15 @@ def test_the_main_job_from_evaluation_to_replay(run: Run) -> None:
     assert by_task == text
 
 
+def test_runs_of_the_same_folder_name_stay_apart_in_the_picture(run: Run) -> None:
+    for folder, seed in (("a/run", 0), ("b/run", 1)):
+        run("eval", "--split", "generated:4:6", "--policy", "random", "--seed", seed, "--out", folder)
+    assert run("show", "a/run", "b/run", "--plot", "both.svg")[0] == 0
+    picture = Path("both.svg").read_text()
+    assert "a/run" in picture and "b/run" in picture
+    assert "named twice" in run("show", "a/run", "a/run")[2]
+
+
 def test_comparing_two_runs(run: Run) -> None:
     evaluate(run, "expert", "expert")
     evaluate(run, "random", "random")

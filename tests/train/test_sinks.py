@@ -125,5 +125,7 @@ def test_an_unknown_sink_is_refused() -> None:
 
 def test_a_resumed_run_may_have_other_sinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(config(), tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
     monkeypatch.setitem(sys.modules, "trackio", FakeTracker("trackio"))
     train(config(sinks=["trackio"]), tmp_path, resume=True)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
