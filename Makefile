@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOMS := agentbench envs policies credit
 DEMO_SPLIT := generated:0:120
 
-.PHONY: help demo appworld install test test-slow lint format check bench clean
+.PHONY: help demo appworld install test test-slow lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -41,11 +41,17 @@ bench: $(VENV)/.all  ## measure what needs no data set (tests/benchmarks/ has mo
 	$(BIN)/python tests/benchmarks/bench_credit.py
 	$(BIN)/python tests/benchmarks/bench_webshop.py
 
+docs: $(VENV)/.all  ## build the documentation into site/ (open site/index.html), without warnings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-serve: $(VENV)/.all  ## show the documentation at http://127.0.0.1:8000, kept fresh while you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 appworld: $(VENV)/.core  ## install AppWorld in a virtual environment of its own (about 2 minutes), for its tests
 	$(BIN)/agentbench install appworld
 
 clean:         ## remove the virtual environment and caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentbench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -57,7 +63,7 @@ $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 
 # The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works.
 $(VENV)/.all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train,language]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,train,language]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[alfworld]' \
 		|| echo "note: the original ALFWorld engine could not be installed; tests that compare with it are skipped"
 	@touch $@ $(VENV)/.core

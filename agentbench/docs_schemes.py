@@ -155,7 +155,7 @@ def document() -> str:
 
 
 def _section(scheme: Scheme) -> str:
-    parts = [f"### {scheme.name}", "", _plain(scheme.summary), "", "```", scheme.equation, "```", ""]
+    parts = [f"### {scheme.name}", "", _plain(scheme.summary), "", "```text", scheme.equation, "```", ""]
     evidence, _, notes = scheme.evidence.partition("\n")
     parts += [f"*Symbols:* {_flow(scheme.symbols)}", "", f"*Source:* {_flow(scheme.source)}  "]
     parts += [f"*Evidence:* {evidence}  ", f"*Needs:* {_columns(scheme)}  ", f"*Options:* {_options(scheme)}"]
