@@ -26,6 +26,9 @@ def truth(
     groups: Annotated[int | None, typer.Option(help="groups a task [1; for a problem 100]")] = None,
     method: Annotated[str, typer.Option(help="auto, exact or monte-carlo")] = "auto",
     rollouts: Annotated[int, typer.Option(help="rollouts from every point, for monte-carlo")] = 16,
+    critic_rollouts: Annotated[
+        int, typer.Option(help="further rollouts, for the value that schemes with a critic are given; 0: none")
+    ] = 8,
     state_limit: Annotated[int, typer.Option(help="most states of a game that are counted, for exact")] = 200_000,
     seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
     workers: Annotated[int, typer.Option(help="worker processes")] = 2,
@@ -43,7 +46,8 @@ def truth(
         table = make_truth(
             out, env=env, policy=policy, split=split, tasks=tasks, group_size=group_size,
             groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
-            state_limit=state_limit, seed=seed, workers=workers, env_options=parse_extra(context.args),
+            critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers,
+            env_options=parse_extra(context.args),
             on_progress=report,
         )  # fmt: skip
     exact = (table["method"] == "exact").mean()
@@ -62,13 +66,19 @@ def quality(
     group_sizes: Annotated[str, typer.Option(help="episodes a group, with commas between [the run's own; 8]")] = "",
     problems: Annotated[str, typer.Option(help="tabular problems to play beside, with commas between, or all")] = "",
     groups: Annotated[int, typer.Option(help="groups of each tabular problem")] = 200,
-    sweep: Annotated[bool, typer.Option("--sweep", help="vary group size, horizon, success, … on key-door")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="vary the anchor of the runs; group size, horizon, … on key-door")
+    ] = False,
     seed: Annotated[int, typer.Option(help="seed of the tabular problems")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the tables and pictures [the first run]")] = None,
 ) -> None:
-    """Measure how near the schemes come to the true advantages: quality.csv, .json, .md and .png."""
+    """Measure how near the schemes come to the true advantages: quality.csv, .json, .md and .png.
+
+    The same command after an interruption goes on where it stopped.
+    """
     from agentbench.credit_of_run import scheme_names
-    from agentbench.quality.measured import measure_problems, measure_runs, measure_sweeps, write_all
+    from agentbench.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps, write_all
+    from agentbench.quality.parts import Parts
     from agentbench.quality.table import Quality, sheets
     from envs.errors import UserError
 
@@ -76,10 +86,12 @@ def quality(
         raise UserError("nothing to measure: name a folder that 'agentbench truth' made, or --problems all, or --sweep")
     folder = out or (runs[0] if runs else Path("results/quality"))
     names, sizes = scheme_names(schemes), _numbers(group_sizes)
-    found = Quality()
+    found = Quality(parts=Parts(folder / "quality.jsonl"))
     measure_runs(found, runs or [], names, sizes)
     measure_problems(found, _listed(problems), names, sizes or [8], groups, seed)
     if sweep:
+        for run in runs or []:
+            measure_anchors(found, run, names)
         measure_sweeps(found, names, groups, seed)
     write_all(found, folder)
     for sheet in sheets(found.main()):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agentbench.files import write_text
-from agentbench.quality.sample import run_sample
+from agentbench.quality.sample import RUN_ANCHORS, run_sample
 from agentbench.quality.sweeps import SWEEPS, sweep
 from agentbench.quality.table import Quality, sheets
 from agentbench.quality.tabular import problem_sample
@@ -42,6 +42,12 @@ def measure_problems(
     for name in problems:
         for size in sizes:
             found.add(problem_sample(make_problem(name), size, groups, seed), schemes)
+
+
+def measure_anchors(found: Quality, folder: Path, schemes: Sequence[str]) -> None:
+    """Measure schemes on a stored run with its truth, under every anchor (:data:`RUN_ANCHORS`)."""
+    for anchor in RUN_ANCHORS:
+        found.add(run_sample(folder, anchor=anchor), schemes, setting=f"anchor, {folder.name}", value=anchor)
 
 
 def measure_sweeps(found: Quality, schemes: Sequence[str], groups: int, seed: int) -> None:

@@ -186,7 +186,7 @@ def _bias_and_variance(sample: Sample, x: FloatArray, draws: _Draws) -> dict[str
         signal[0] = np.nan
     return {
         "bias": np.maximum(0, 1 - _ratio(product**2, signal * size)),
-        "variance": _ratio(product, signal) ** 2 * np.maximum(0, square - signal) / size,
+        "variance": _ratio(product, signal) ** 2 * _ratio(np.maximum(0, square - signal), size),
     }
 
 

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from agentbench.files import replaced
-from agentbench.quality.sweeps import SWEEPS
 
 PANELS = {"pearson": "correlation with the truth, all steps", "cosine": "cosine of the expected gradient",
           "cosine_group": "cosine of one group's gradient"}  # fmt: skip
@@ -63,7 +62,7 @@ def draw_sweeps(frame: pd.DataFrame, path: Path, measure: str = "cosine_group") 
         path: a picture to write.
         measure: which one.
     """
-    names = [name for name in SWEEPS if name in set(frame["setting"])]
+    names = list(dict.fromkeys(frame["setting"]))
     columns = min(4, len(names) + 1)
     rows = -(-(len(names) + 1) // columns)  # one place is for the legend
     figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 3 * rows), sharey=True, squeeze=False)
@@ -88,9 +87,13 @@ def _draw_sweep(axis: Axes, part: pd.DataFrame, measure: str) -> None:
             axis.plot(places, line[measure], "o-", color=colour, markersize=3, linewidth=1.3, label=scheme)
             low, high = (line[f"{measure}_{end}"].to_numpy(dtype=float) for end in ("low", "high"))
             axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
-    axis.set_xticks(places, [value if isinstance(value, str) else f"{value:g}" for value in values])
+    axis.set_xticks(places, [_SHORT.get(value, value) if isinstance(value, str) else f"{value:g}" for value in values])
     axis.grid(color="#eeeeee")
     axis.spines[["top", "right"]].set_visible(False)
+
+
+_SHORT = {"observation": "text", "similarity": "similar"}
+"""Names of anchors, where they are long."""
 
 
 def _save(figure: Figure, path: Path) -> None:

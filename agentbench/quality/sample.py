@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from agentbench.quality.anchors import run_anchors
+from agentbench.quality.inputs import entropy, surprise, with_inputs
 from agentbench.store import open_run
 from agentbench.tables import step_table_of
 from agentbench.truth.table import read_truth
 from credit import Steps, advantages
 from credit.steps import BoolArray, FloatArray, IntArray
-from envs.errors import UserError
+from envs.errors import UserError, unknown
 
 BATCH = 16
 """Groups that a scheme sees at once, as in a training step: some schemes normalise over the batch."""
@@ -109,17 +111,24 @@ def features_of(
     return sparse.csr_array((values, (rows, columns)), shape=shape)
 
 
-def run_sample(folder: Path, group_size: int | None = None) -> Sample:
+RUN_ANCHORS = ("observation", "state", "similarity", "unique")
+"""Anchors of :func:`run_sample`; see :func:`agentbench.quality.anchors.run_anchors`."""
+
+
+def run_sample(folder: Path, group_size: int | None = None, anchor: str = "observation") -> Sample:
     """Read a run with its truth.
 
     Args:
         folder: of the run, with ``truth.parquet``.
         group_size: episodes a group; None for the run's own. Each task's trials are cut into groups in order, and
             what is left over is left out.
+        anchor: what the schemes see as the same situation, one of :data:`RUN_ANCHORS`.
 
     Raises:
-        UserError: no run or no truth there; no task has enough episodes.
+        UserError: no run or no truth there; no task has enough episodes; an unknown anchor.
     """
+    if anchor not in RUN_ANCHORS:
+        raise unknown("anchor", anchor, RUN_ANCHORS)
     truth, settings = read_truth(folder)
     size = group_size or int(settings["group_size"])
     steps = step_table_of(open_run(folder)).rename(columns={"state": "anchor"}).drop(columns="episode")
@@ -133,7 +142,7 @@ def run_sample(folder: Path, group_size: int | None = None) -> Sample:
     cell = frame.groupby([frame["group"], situation, frame["step"], frame["action"]]).ngroup()
     return Sample(
         name=folder.name,
-        batches=cut(_scheme_table(frame)),
+        batches=cut(_scheme_table(frame, anchor)),
         truth=frame["true_advantage"].to_numpy(),
         standard_error=frame["standard_error"].to_numpy(),
         group=frame["number"].to_numpy(),
@@ -157,35 +166,32 @@ def _numbered(frame: pd.DataFrame, size: int) -> pd.DataFrame:
     )
 
 
-def _scheme_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep what the schemes may see; a critic's value only where it is exact.
+def _scheme_table(frame: pd.DataFrame, anchor: str) -> pd.DataFrame:
+    """Keep what the schemes may see.
 
-    A value that was measured by branching shares its errors with the truth, and would look better than it is.
+    The value is the critic's: one that was measured with the truth shares its errors, and would look too good.
     """
-    table = frame.assign(group=frame["number"], entropy=_entropies(frame["probabilities"]), state=frame["anchor"])
-    if (frame["method"] != "exact").any():
+    table = run_anchors(frame, anchor).assign(group=frame["number"])
+    table = table.drop(columns="value").rename(columns={"critic": "value"})
+    if "value" in table and table["value"].isna().any():
         table = table.drop(columns="value")
-    if table["entropy"].isna().any():
-        table = table.drop(columns="entropy")
+    if frame["probabilities"].notna().all():
+        chance = np.array([row[place] for row, place in zip(frame["probabilities"], _places(frame), strict=True)])
+        entropies = [entropy(np.asarray(row)) for row in frame["probabilities"]]
+        table = table.assign(entropy=entropies, surprise=surprise(chance, frame["step"]))
     hidden = ["true_advantage", "standard_error", "method", "probabilities", "anchor", "trial"]
-    return table.drop(columns=hidden)
+    return with_inputs(table.drop(columns=hidden))
 
 
-def _entropies(probabilities: pd.Series) -> list[float]:
-    return [np.nan if row is None else entropy(np.asarray(row)) for row in probabilities]
-
-
-def entropy(probabilities: FloatArray) -> float:
-    """Entropy of a distribution, in nats."""
-    positive = probabilities[probabilities > 0]
-    return float(-(positive * np.log(positive)).sum())
+def _places(frame: pd.DataFrame) -> IntArray:
+    """Place of each row's action among those offered, -1 if it is not one of them."""
+    offered = zip(frame["admissible_actions"], frame["action"], strict=True)
+    return np.array([list(actions).index(chosen) if chosen in actions else -1 for actions, chosen in offered])
 
 
 def _run_features(frame: pd.DataFrame) -> sparse.csr_array | None:
     """Features with logits of their own for each anchor state of a task; None where probabilities are missing."""
     if frame["probabilities"].isna().any():
         return None
-    offered = zip(frame["admissible_actions"], frame["action"], strict=True)
-    action = np.array([list(actions).index(chosen) if chosen in actions else -1 for actions, chosen in offered])
     observation = np.asarray(frame.groupby(["group", "anchor"]).ngroup(), dtype=np.int64)
-    return features_of(observation, action, list(frame["probabilities"]), int(observation.max()) + 1)
+    return features_of(observation, _places(frame), list(frame["probabilities"]), int(observation.max()) + 1)

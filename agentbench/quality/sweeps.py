@@ -31,7 +31,7 @@ def sweep(name: str) -> Iterator[tuple[Value, Maker]]:
         for success in (0.1, 0.25, 0.5, 0.75, 0.9):
             yield success, partial(problem_sample, problem(success=success), GROUP_SIZE)
     elif name == "anchor":
-        for anchor in ("state", "merged-2", "merged-4", "unique"):
+        for anchor in ("state", "similarity", "merged-2", "merged-4", "unique"):
             yield anchor, partial(usual, anchor=anchor)
     elif name == "noise":
         for noise in (0.0, 0.1, 0.25, 0.5, 0.9):
@@ -50,7 +50,7 @@ SWEEPS = {
     "group size": "episodes a group",
     "horizon": "steps until an episode is cut (four times the length of the corridor)",
     "success": "success rate of the policy",
-    "anchor": "what counts as the same situation: the state, 2 or 4 states merged, nothing",
+    "anchor": "what counts as the same situation: the state, similar descriptions, 2 or 4 states merged, nothing",
     "noise": "chance that the text of a state is another one",
     "invalid": "share of actions that are not understood",
     "history": "observations that an anchor is made of",

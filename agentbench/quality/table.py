@@ -22,6 +22,7 @@ import pandas as pd
 from agentbench.credit_report import Sheet
 from agentbench.files import replaced, write_text
 from agentbench.quality.measures import MEASURES, measure
+from agentbench.quality.parts import Parts, digest_of_sample, key_of
 from agentbench.quality.sample import Sample, estimate
 from credit import CreditError
 from credit.steps import FloatArray
@@ -39,11 +40,13 @@ class Quality:
         rows: of ``quality.csv``; measures are numbers, NaN where not defined.
         skipped: why a scheme is missing, by sample and scheme.
         reliability: of the truth, by sample.
+        parts: where finished rows are kept and found again; None for nowhere.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
     reliability: dict[str, float] = field(default_factory=dict)
+    parts: Parts | None = None
 
     def add(
         self,
@@ -63,26 +66,44 @@ class Quality:
         """
         self.reliability[sample.name] = sample.reliability
         noise = np.random.default_rng(len(sample.truth)).normal(size=len(sample.truth))
-        self._measure(sample, "exact", sample.truth, math.nan, setting, value)
+        part_of = digest_of_sample(sample)
+
+        def measured(scheme: str, found: FloatArray, cost: float) -> None:
+            self.rows.append(self._row(sample, part_of, scheme, found, cost, setting, value))
+
+        measured("exact", sample.truth, math.nan)
         for name in schemes:
             try:
                 found, cost = estimate(sample, name, **(options or {}).get(name, {}))
             except CreditError as error:
                 self.skipped.setdefault(sample.name, {})[name] = str(error)
                 continue
-            self._measure(sample, name, found, cost, setting, value)
-        self._measure(sample, "random", noise, math.nan, setting, value)
+            measured(name, found, cost)
+        measured("random", noise, math.nan)
 
-    def _measure(
-        self, sample: Sample, scheme: str, found: FloatArray, cost: float, setting: str, value: float | str
-    ) -> None:
+    def _row(
+        self,
+        sample: Sample,
+        part_of: str,
+        scheme: str,
+        found: FloatArray,
+        cost: float,
+        setting: str,
+        value: float | str,
+    ) -> dict[str, Any]:
+        """Measure one estimate, or find the row of an earlier run, with the time that it took then."""
+        key = key_of(part_of, sample.name, setting, value, scheme, estimate=found)
+        if self.parts and (known := self.parts.find(key)):
+            return known
         row: dict[str, Any] = {
             "sample": sample.name, "setting": setting, "value": value, "group_size": sample.group_size,
             "groups": sample.groups, "steps": len(found), "scheme": scheme, "cost_ms": cost,
         }  # fmt: skip
         for name, one in measure(sample, found).items():
             row |= {name: one.estimate, f"{name}_low": one.low, f"{name}_high": one.high}
-        self.rows.append(row)
+        if self.parts:
+            self.parts.add(key, row)
+        return row
 
     def frame(self) -> pd.DataFrame:
         """The table."""

@@ -7,15 +7,17 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from agentbench.quality.sample import Sample, cut, entropy, features_of
+from agentbench.quality.anchors import merged
+from agentbench.quality.inputs import entropy, surprise, with_inputs
+from agentbench.quality.sample import Sample, cut, features_of
 from agentbench.truth.problems import Problem
 from agentbench.truth.tabular import Played, play_problem
-from credit.steps import IntArray
+from credit.steps import FloatArray, IntArray
 from envs.errors import unknown
 
-Anchor = Literal["observation", "state", "merged-2", "merged-4", "unique"]
-"""What schemes see as the anchor state: the observation of the policy, the true state, 2 or 4 neighbouring
-states in one, or nothing that ever comes again."""
+Anchor = Literal["observation", "state", "similarity", "merged-2", "merged-4", "unique"]
+"""What schemes see as the anchor state: the observation of the policy, the true state, states whose descriptions
+are similar in one (:func:`describe_state`), 2 or 4 neighbouring states in one, or nothing that ever comes again."""
 
 _VARIANTS = 4
 """Number of other texts that noise can turn an observation into."""
@@ -70,7 +72,7 @@ def sample_of(
     process = problem.process
     observation = process.observation[played.state]
     number = played.episode // group_size
-    frame = _table(played, number, *_anchors(played, anchor, noise, history, seed))
+    frame = _table(played, number, *_anchors(played, number, anchor, noise, history, seed))
     states, actions = process.reward.shape
     return Sample(
         name=problem.name,
@@ -91,7 +93,7 @@ def _table(played: Played, number: IntArray, here: IntArray, after: IntArray) ->
     """Lay out what the schemes see: the anchors ``here`` and ``after`` each step, and what was done."""
     process, valid = played.problem.process, played.problem.valid
     uncertainty = np.array([entropy(row) for row in process.policy])
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "number": number,
             "group": number,
@@ -108,9 +110,30 @@ def _table(played: Played, number: IntArray, here: IntArray, after: IntArray) ->
             "entropy": uncertainty[process.observation[played.state]],
         }
     )
+    return with_inputs(frame.assign(surprise=surprise(_chance_of_what_came(played), frame["step"])))
 
 
-def _anchors(played: Played, anchor: Anchor, noise: float, history: int, seed: int) -> tuple[IntArray, IntArray]:
+def _chance_of_what_came(played: Played) -> FloatArray:
+    """Chance that the policy's action and the environment bring about what was observed after each step."""
+    process = played.problem.process
+    seen = np.eye(len(process.policy))[process.observation]  # shape (S, O)
+    policy = process.policy[process.observation]
+    reached = np.einsum("sa,san->sn", policy, process.going_on) @ seen
+    ended = (policy[:, :, None] * (process.probability - process.going_on)).sum(axis=(1, 2))
+    following = reached[played.state, process.observation[played.next_state]]
+    return np.asarray(np.where(played.terminated, ended[played.state], following))
+
+
+def describe_state(problem: Problem, state: int) -> str:
+    """Tell of a state in words, as a text game would."""
+    if problem.name not in ("key-door", "aliased"):
+        return f"You are in room {state} of the corridor."
+    return f"You are in room {state // 2} of the corridor. You carry {'the key' if state % 2 else 'nothing'}."
+
+
+def _anchors(
+    played: Played, number: IntArray, anchor: Anchor, noise: float, history: int, seed: int
+) -> tuple[IntArray, IntArray]:
     """Anchor state before and after every step, each of shape ``(n,)``; the goal is -1."""
     first, last = played.step == 0, played.is_last
     # One row more for each episode: the state that it ended in.
@@ -118,7 +141,7 @@ def _anchors(played: Played, anchor: Anchor, noise: float, history: int, seed: i
     is_end = np.append(False, rows[1:] == rows[:-1])
     state = np.where(is_end, played.next_state[rows], played.state[rows])
     draw = np.random.default_rng([seed, 2])
-    seen = _seen(played, state, anchor)
+    seen = _seen(played, state, number[rows], anchor)
     seen = seen * (_VARIANTS + 1) + (draw.random(len(seen)) < noise) * draw.integers(1, _VARIANTS + 1, len(seen))
     begins = first[rows] & ~is_end
     code = seen
@@ -131,10 +154,12 @@ def _anchors(played: Played, anchor: Anchor, noise: float, history: int, seed: i
     return code[~is_end], np.where(played.terminated, -1, after)
 
 
-def _seen(played: Played, state: IntArray, anchor: Anchor) -> IntArray:
+def _seen(played: Played, state: IntArray, number: IntArray, anchor: Anchor) -> IntArray:
     if anchor == "unique":
         return np.arange(len(state))
     if anchor == "observation":
         return played.problem.process.observation[state]
-    merged = {"state": 1, "merged-2": 2, "merged-4": 4}[anchor]
-    return state // merged
+    if anchor == "similarity":
+        texts = pd.Series(state).map(lambda one: describe_state(played.problem, one))
+        return np.asarray(pd.factorize(merged(pd.Series(number), texts))[0], dtype=np.int64)
+    return state // {"state": 1, "merged-2": 2, "merged-4": 4}[anchor]

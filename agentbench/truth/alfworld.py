@@ -53,4 +53,5 @@ def solve_task(
             value=[value for _, _, value in steps],
             state=[str(state) for state, _, _ in steps],
             probabilities=[list(probabilities(step.admissible_actions or [])) for step in episode.steps],
+            critic=[value for _, _, value in steps],
         )

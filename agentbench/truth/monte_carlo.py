@@ -5,6 +5,8 @@ At step t of an episode with actions a_0 … a_{T-1}, rollout k goes on from the
     V_k(t) = return of the policy from point t with the random numbers of rollout k,   V_k(T) = 0
     A_k(t) = r_t + V_k(t+1) - V_k(t),   A(t) = mean over k,   standard error = std over k / sqrt(K)
 
+Further rollouts, apart from the K, give a critic: its value of a point shares no error with the truth.
+
 Snapshots are exact, so r_t + V(t+1) is the value of the action taken. The random numbers of a rollout depend on k and
 on the step alone (common random numbers): where rollout k at point t draws the action that the episode took, it goes
 on as rollout k from point t + 1 does. Then A_k(t) is exactly 0, and nothing has to be played twice. Errors of
@@ -13,6 +15,8 @@ neighbouring steps are therefore correlated; each one alone is unbiased with the
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,12 +39,16 @@ class Branched:
 
     Attributes:
         advantage, standard_error, value: see the module's text; the value is the mean of V_k(t).
+        critic: the mean of V_k(t) over the further rollouts; None where there are none.
+        state: of each step, a hash of the environment's state.
         probabilities: of the admissible actions of each step, or None where the policy does not say.
     """
 
     advantage: list[float]
     standard_error: list[float]
     value: list[float]
+    critic: list[float] | None
+    state: list[str | None]
     probabilities: list[list[float] | None]
 
 
@@ -77,6 +85,7 @@ def branch(
     *,
     rollouts: int,
     seed: int,
+    critic_rollouts: int = 0,
 ) -> Branched:
     """Estimate the true advantage of every step of an episode.
 
@@ -86,6 +95,7 @@ def branch(
         task, trial, actions: the episode.
         rollouts: K, at least 2.
         seed: of the run that the episode is from.
+        critic_rollouts: further rollouts from each point, for the critic.
 
     Raises:
         UserError: fewer than 2 rollouts, or the environment does not repeat the episode.
@@ -93,17 +103,18 @@ def branch(
     if rollouts < 2:
         raise UserError(f"rollouts must be at least 2 for a standard error, got {rollouts}")
     points, rewards = _replay(environment, task, trial, actions, seed)
+    every = rollouts + critic_rollouts
     seeds = [
-        [stable_seed(seed, "truth", task.id, trial, number, step) for number in range(rollouts)]
+        [stable_seed(seed, "truth", task.id, trial, number, step) for number in range(every)]
         for step in range(environment.max_steps)
     ]
     first = [
         _Rollout(step, number, point, "")
         for step, point in enumerate(points)
-        for number in range(rollouts)
+        for number in range(every)
     ]  # fmt: skip
     _choose(policy, first, task, trial, seeds)
-    found = np.full((len(actions) + 1, rollouts), np.nan)
+    found = np.full((len(actions) + 1, every), np.nan)
     apart = [each for each in first if each.action != actions[each.step]]
     for start in range(0, len(apart), BATCH):
         for done in _play(environment, policy, apart[start : start + BATCH], task, trial, seeds):
@@ -111,11 +122,14 @@ def branch(
     found[-1] = 0.0
     for step in reversed(range(len(actions))):
         found[step] = np.where(np.isnan(found[step]), rewards[step] + found[step + 1], found[step])
+    found, further = found[:, :rollouts], found[:-1, rollouts:]
     difference = np.array(rewards)[:, None] + found[1:] - found[:-1]
     return Branched(
         advantage=difference.mean(axis=1).tolist(),
         standard_error=_standard_error(difference).tolist(),
         value=found[:-1].mean(axis=1).tolist(),
+        critic=further.mean(axis=1).tolist() if critic_rollouts else None,
+        state=[_state_of(point) for point in points],
         probabilities=[_probabilities(policy, point.prompt(task, trial, 0)) for point in points],
     )
 
@@ -171,6 +185,11 @@ def _choose(policy: Policy, rollouts: list[_Rollout], task: Task, trial: int, se
         prompts = [each.point.prompt(task, trial, seeds[len(each.point.history)][each.number]) for each in batch]
         for each, response in zip(batch, policy.act(prompts), strict=True):
             each.action = response.action
+
+
+def _state_of(point: _Point) -> str:
+    *_, state = point.snapshot  # without the step and the text
+    return hashlib.blake2b(pickle.dumps(state, 4), digest_size=8).hexdigest()
 
 
 def _standard_error(difference: FloatArray) -> FloatArray:

@@ -43,7 +43,7 @@ class TruthSettings:
         env, env_options, policy, seed: as of the run.
         group_size: trials of a task that are a group.
         method: ``exact``, ``monte-carlo``, or ``auto``: exact for each task where that can be done.
-        rollouts: K of :func:`agentbench.truth.monte_carlo.branch`.
+        rollouts, critic_rollouts: of :func:`agentbench.truth.monte_carlo.branch`.
         state_limit: most states of a game that are counted.
     """
 
@@ -54,6 +54,7 @@ class TruthSettings:
     group_size: int
     method: str
     rollouts: int
+    critic_rollouts: int
     state_limit: int
 
 
@@ -68,6 +69,7 @@ def make_truth(
     groups: int = 1,
     method: str = "auto",
     rollouts: int = 16,
+    critic_rollouts: int = 8,
     state_limit: int = 200_000,
     seed: int = 0,
     workers: int = 1,
@@ -83,7 +85,7 @@ def make_truth(
         split, env_options: of the environment; for a problem its settings are the options.
         tasks: play only so many tasks, drawn with the seed.
         group_size, groups: so many episodes a group, so many groups a task.
-        method, rollouts, state_limit: see :class:`TruthSettings`.
+        method, rollouts, critic_rollouts, state_limit: see :class:`TruthSettings`.
         seed: of every draw.
         workers: processes; nothing depends on it.
         on_progress: called with the number of episodes done and of all, after each.
@@ -103,7 +105,8 @@ def make_truth(
         return _problem_truth(out, env, options, group_size, groups, seed)
     config = check_config(env=env, policy=policy, split=split, limit=tasks, env_options=options, seed=seed)
     settings = TruthSettings(
-        env, environment_options(config), policy, seed, group_size, method, rollouts, state_limit
+        env, environment_options(config), policy, seed, group_size, method, rollouts,
+        critic_rollouts, state_limit,
     )  # fmt: skip
     check_method(settings)
     played = evaluate(
@@ -122,6 +125,8 @@ def check_method(settings: TruthSettings) -> None:
     """
     if settings.rollouts < 2:
         raise UserError(f"--rollouts must be at least 2 for a standard error, got {settings.rollouts}")
+    if settings.critic_rollouts < 0:
+        raise UserError(f"--critic-rollouts must not be negative, got {settings.critic_rollouts}")
     if settings.method == "exact" and (reason := _why_not_exact(settings)):
         raise UserError(f"exact advantages cannot be computed: {reason}; take --method monte-carlo")
 
@@ -154,7 +159,7 @@ def _problem_truth(
         EpisodeTruth(
             episode.task_id, episode.trial, "exact", played.advantage[first:end].tolist(), [0.0] * (end - first),
             played.value[first:end].tolist(), played.state[first:end].astype(str).tolist(),
-            policy[played.state[first:end]].tolist(),
+            policy[played.state[first:end]].tolist(), played.value[first:end].tolist(),
         )
         for episode, first, end in zip(episodes, [0, *bounds[:-1].tolist()], bounds.tolist(), strict=True)
     ]  # fmt: skip
@@ -245,10 +250,9 @@ def truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Itera
     for episode in episodes:
         found = branch(
             environment, policy, task, episode.trial, [step.action for step in episode.steps],
-            rollouts=settings.rollouts, seed=settings.seed,
+            rollouts=settings.rollouts, critic_rollouts=settings.critic_rollouts, seed=settings.seed,
         )  # fmt: skip
-        states: list[str | None] = [None] * len(episode.steps)
         yield EpisodeTruth(
-            task.id, episode.trial, "monte-carlo", found.advantage, found.standard_error, found.value, states,
-            found.probabilities,
+            task.id, episode.trial, "monte-carlo", found.advantage, found.standard_error, found.value,
+            found.state, found.probabilities, found.critic,
         )  # fmt: skip

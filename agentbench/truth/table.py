@@ -27,8 +27,9 @@ TRUTH_COLUMNS = pa.schema(
         ("standard_error", pa.float64()),  # of true_advantage; 0 where it is exact
         ("value", pa.float64()),  # V of the point before the action
         ("method", pa.string()),  # exact or monte-carlo
-        ("state", pa.string()),  # with task and step, what an exact value depends on; null for monte-carlo
+        ("state", pa.string()),  # of the game; with task and step, what an exact value depends on
         ("probabilities", pa.list_(pa.float64())),  # of the admissible actions; null where the policy does not say
+        ("critic", pa.float64()),  # V again, without the errors of true_advantage; null where there is none
     ]
 )
 """Columns of ``truth.parquet``, sorted by task id, trial and step."""
@@ -41,7 +42,7 @@ class EpisodeTruth:
     Attributes:
         task_id, trial: which episode.
         method: ``exact`` or ``monte-carlo``.
-        advantage, standard_error, value, state, probabilities: see :data:`TRUTH_COLUMNS`.
+        advantage, standard_error, value, state, probabilities, critic: see :data:`TRUTH_COLUMNS`.
     """
 
     task_id: str
@@ -52,6 +53,7 @@ class EpisodeTruth:
     value: list[float]
     state: list[str | None]
     probabilities: list[list[float] | None]
+    critic: list[float] | None
 
 
 def write_truth(run: Run, found: list[EpisodeTruth], settings: dict[str, Any]) -> pd.DataFrame:
@@ -83,6 +85,7 @@ def write_truth(run: Run, found: list[EpisodeTruth], settings: dict[str, Any]) -
                 "true_advantage": each.advantage[step], "standard_error": each.standard_error[step],
                 "value": each.value[step], "method": each.method, "state": each.state[step],
                 "probabilities": each.probabilities[step],
+                "critic": None if each.critic is None else each.critic[step],
             }
             for step in range(steps)
         ]  # fmt: skip

@@ -100,6 +100,30 @@ def test_a_cut_truth_goes_on_and_equals_an_uninterrupted_one(tmp_path, monkeypat
         make_truth(tmp_path / "cut", group_size=2, **{**settings, "rollouts": 3})
 
 
+def test_the_critic_is_apart_from_the_truth_and_unbiased(tmp_path):
+    exact = make_truth(tmp_path / "exact", method="exact", group_size=6, **GAME)
+    settings = {"method": "monte-carlo", "rollouts": 8, "group_size": 6, **GAME}
+    without = make_truth(tmp_path / "without", critic_rollouts=0, **settings)
+    with_critic = make_truth(tmp_path / "with", critic_rollouts=64, **settings)
+    assert without["critic"].isna().all()
+    pd.testing.assert_frame_equal(without.drop(columns="critic"), with_critic.drop(columns="critic"))
+    error = with_critic["critic"] - exact["value"]
+    assert (error.abs() < 4.5 * np.sqrt(exact["value"].clip(0.01) / 64)).all()
+    assert error.abs().max() > 0
+    # what the truth got wrong tells nothing of what the critic got wrong
+    assert abs(np.corrcoef(error, with_critic["value"] - exact["value"])[0, 1]) < 0.7
+    np.testing.assert_array_equal(exact["critic"], exact["value"])
+    with pytest.raises(UserError, match="critic-rollouts"):
+        make_truth(tmp_path / "negative", **{**settings, "critic_rollouts": -1})
+
+
+def test_branching_names_the_state_as_counting_does(tmp_path):
+    exact = make_truth(tmp_path / "exact", method="exact", group_size=6, **GAME)
+    branched = make_truth(tmp_path / "branched", method="monte-carlo", rollouts=2, group_size=6, **GAME)
+    pairs = set(zip(exact["state"], branched["state"], strict=True))
+    assert len(pairs) == exact["state"].nunique() == branched["state"].nunique()
+
+
 @pytest.mark.slow
 def test_nothing_depends_on_the_number_of_workers(tmp_path):
     settings = {"policy": "mixed:0.5", "split": "generated:0:2", "env_options": {"max_steps": 12}, "rollouts": 2}

@@ -1,0 +1,62 @@
+"""What stands for the inputs that some schemes read beside states, actions and rewards.
+
+Neither the tabular problems nor ALFWorld has several agents, sub-goals or a gold answer. So that every scheme can be
+measured, each input gets the nearest thing that is known here:
+
+================  ============================================================================================
+``value``         V of the state: exact, or where the truth was measured, from rollouts apart from the truth's
+``value_low``,
+``value_high``,
+``value_term``    the same value for all three of HiPER's heads
+``switch``        HiPER: a new sub-goal every :data:`SEGMENT` steps
+``info_gain``     IGPO: the rise of ``value``, the chance that the policy will be right, by the step
+``agent``         Dr.MAS, M-GRPO, MARS: two agents with one policy that take turns, so the step modulo 2
+``entropy``       EMPG: exact, of the policy's distribution over the actions
+``surprise``      OCAR: minus the log of the chance that the policy's last action, and the environment, bring about
+                  what is now observed; in ALFWorld, whose moves are certain, that of the action; 0 at the start
+================  ============================================================================================
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from credit.steps import FloatArray
+
+SEGMENT = 4
+"""Steps that a sub-goal lasts."""
+AGENTS = 2
+"""Agents that take turns."""
+
+
+def with_inputs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns that follow from the step and the value.
+
+    Args:
+        frame: rows sorted by episode and step, with ``episode``, ``step``, ``reward`` and where known ``value``.
+    """
+    frame = frame.assign(agent=frame["step"] % AGENTS, switch=frame["step"] % SEGMENT == 0)
+    if "value" in frame:
+        value = frame["value"]
+        after = frame.groupby("episode", sort=False)["value"].shift(-1)
+        gain = after.fillna(frame["reward"]) - value
+        frame = frame.assign(info_gain=gain, value_low=value, value_high=value, value_term=value)
+    return frame
+
+
+def entropy(probabilities: FloatArray) -> float:
+    """Entropy of a distribution, in nats."""
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+def surprise(chance: FloatArray, step: pd.Series) -> FloatArray:
+    """Surprise of what is observed before each step, in nats, shape ``(n,)``.
+
+    Args:
+        chance: of what came of each step, above 0, shape ``(n,)``, rows sorted by episode and step.
+        step: within the episode.
+    """
+    before = np.append(1.0, chance[:-1])
+    return np.where(step.to_numpy() == 0, 0.0, -np.log(before))
