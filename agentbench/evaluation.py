@@ -137,10 +137,11 @@ def _play_missing(
         if on_progress:
             on_progress(Progress(outcomes.total(), len(jobs), outcomes["success"], outcomes["error"]))
 
-    def finished(episode: Episode) -> None:
-        writer.add(episode)
-        outcomes[episode.outcome] += 1
-        report()
+    def finished(episodes: list[Episode]) -> None:
+        writer.add(*episodes)
+        for episode in episodes:
+            outcomes[episode.outcome] += 1
+            report()
 
     report()
     options = PlayOptions(**config.model_dump(include=set(PlayOptions.__dataclass_fields__)))

@@ -22,6 +22,9 @@ from envs.contract import Info, Task
 from envs.errors import UserError
 from policies.contract import Policy, Prompt, Response, Turn
 
+SHARE = 0.002
+"""Seconds that environments in this process may work before answers that have come are looked at again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -88,23 +91,52 @@ class _Rollout:
     # -- one turn of the loop ----------------------------------------------------------------------
 
     def turn(self) -> None:
-        """Wait for whoever is ready, let the policy act for all of them, hand out waiting jobs."""
+        """Take in who is ready, let the policy act, hand out waiting jobs."""
+        seats = self._wait()
+        if self.calls is None:
+            acting = [seat for seat in seats if self._now_acts(seat)]
+            answers = act(self.policy, [self._prompt(seat) for seat in acting]) if acting else []
+            for seat, answer in zip(acting, answers, strict=True):
+                self._answered(seat, answer)
+        else:
+            self._call(self.calls, seats)
+        self._supervise()
+
+    def _wait(self) -> list[_Seat]:
+        """Wait until somebody is ready; return the seats whose workers are, first who was asked first."""
         now = time.monotonic()
         asked = {seat.worker: seat for seat in self.seats if not seat.thinking}
         nearest = min((worker.deadline for worker in asked), default=now + 1.0)
-        acting = []
-        for worker in ready(asked, min(1.0, max(0.0, nearest - now)), self.calls):
-            seat = asked[worker]
-            try:
-                if self._take_reply(seat):
-                    acting.append(seat)
-            except WorkerFailure as failure:
-                self._replace(seat, str(failure))
-        self._act(acting)
-        self._supervise()
+        found = ready(asked, min(1.0, max(0.0, nearest - now)), self.calls)
+        return sorted((asked[worker] for worker in found), key=lambda seat: seat.asked)
+
+    def _call(self, calls: Calls[_Seat], seats: list[_Seat]) -> None:
+        """Ask the policy for each seat as soon as it is ready; hand on the answers that are there.
+
+        Environments in this process work here, one after the other. So that answers need not wait for all of them,
+        those that are left over when :data:`SHARE` has passed stay ready for the next turn.
+        """
+        end = time.monotonic() + SHARE
+        for seat in seats:
+            if self._now_acts(seat):
+                seat.thinking = True
+                calls.submit(seat, self._prompt(seat))
+            if time.monotonic() > end:
+                break
+        for seat, answer in calls.take():
+            seat.thinking = False
+            if seat in self.seats:  # else its worker was replaced meanwhile, and its episode is played again
+                self._answered(seat, answer)
+
+    def _now_acts(self, seat: _Seat) -> bool:
+        """Take in a worker's reply or failure; tell whether its episode now waits for an action."""
+        try:
+            return self._take_reply(seat)
+        except WorkerFailure as failure:
+            self._replace(seat, str(failure))
+            return False
 
     def _take_reply(self, seat: _Seat) -> bool:
-        """Take in a worker's reply; tell whether its episode now waits for an action."""
         reply = seat.worker.receive()
         seat.seconds += time.monotonic() - seat.asked
         if seat.starting:
@@ -148,21 +180,6 @@ class _Rollout:
         )
         offered = None if admissible is None else tuple(admissible)
         seat.history.append(Turn(seat.observation, response.action, response.text, offered, response.trace))
-
-    def _act(self, seats: list[_Seat]) -> None:
-        """Ask the policy for those that are ready; hand on the answers that are there."""
-        if self.calls is None:
-            answers = act(self.policy, [self._prompt(seat) for seat in seats]) if seats else []
-            for seat, answer in zip(seats, answers, strict=True):
-                self._answered(seat, answer)
-            return
-        for seat in seats:
-            seat.thinking = True
-            self.calls.submit(seat, self._prompt(seat))
-        for seat, answer in self.calls.take():
-            seat.thinking = False
-            if seat in self.seats:  # else its worker was replaced meanwhile, and its episode is played again
-                self._answered(seat, answer)
 
     def _ask_policy(self, prompt: Prompt) -> Response | str:
         return act(self.policy, [prompt])[0]
@@ -329,9 +346,9 @@ def play(
     policy: Policy,
     jobs: Iterable[Job],
     options: PlayOptions,
-    on_finished: Callable[[Episode], None],
+    on_finished: Callable[[list[Episode]], None],
 ) -> None:
-    """Play every job once and hand each finished episode to ``on_finished``, in the order they finish.
+    """Play every job once and hand finished episodes to ``on_finished``, in the order they finish, each once.
 
     ``workers`` keeps those that are idle at the end; all others are ended, also when this raises.
 
@@ -341,9 +358,11 @@ def play(
     rollout = _Rollout(workers, policy, jobs, options)
     try:
         while rollout.seats:
-            rollout.turn()
-            for episode in rollout.finished:
-                on_finished(episode)
-            rollout.finished.clear()
+            try:
+                rollout.turn()
+            finally:  # also what a turn finished before it failed
+                if rollout.finished:
+                    on_finished(rollout.finished)
+                    rollout.finished = []
     finally:
         rollout.close()

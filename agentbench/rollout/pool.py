@@ -77,20 +77,18 @@ class LocalWorker:
     def __init__(self, recipe: Recipe) -> None:
         self.deadline = float("inf")
         self._environment = recipe.environment.load()(**recipe.options)
-        self._reply: Any = None
+        self._asked: tuple[str, Any] = ("", None)
 
     def request(self, command: str, arguments: Any, timeout: float) -> None:
-        """Carry the command out; ``timeout`` cannot be enforced here."""
-        try:
-            self._reply = play_command(self._environment, command, arguments)
-        except Exception as error:  # told in receive(), as a process would
-            self._reply = WorkerFailure(f"the environment failed: {type(error).__name__}: {error}")
+        """Note the command; ``timeout`` cannot be enforced here."""
+        self._asked = (command, arguments)
 
     def receive(self) -> Any:
-        """Return the reply of the last request."""
-        if isinstance(self._reply, WorkerFailure):
-            raise self._reply
-        return self._reply
+        """Carry the last request out: only now, so that whoever is first need not wait for the work of all others."""
+        try:
+            return play_command(self._environment, *self._asked)
+        except Exception as error:
+            raise WorkerFailure(f"the environment failed: {type(error).__name__}: {error}") from error
 
     def memory(self) -> float:
         """Return 0: it has no memory of its own."""

@@ -118,10 +118,10 @@ class Rollouts:
         own = self.ranks.shares(jobs)[self.ranks.rank]
         episodes: list[Episode] = []
 
-        def collect(episode: Episode) -> None:
+        def collect(finished: list[Episode]) -> None:
             if self._stopped.is_set():
                 raise StoppedError
-            episodes.append(episode)
+            episodes.extend(finished)
 
         options = PlayOptions(workers=config.workers or min(max(1, len(own)), 256), seed=seed)
         play(self._environments[split], policy, own, options, collect)

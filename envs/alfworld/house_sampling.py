@@ -7,6 +7,7 @@ to tell things apart.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -160,7 +161,7 @@ class _Builder:
     def _spots(self, room: Room, kind: str, here: Sequence[Receptacle]) -> dict[Receptacle, float]:
         """The receptacles where an object of this type may be at the start, with weights."""
         allowed = self._allowed(room, kind)
-        number = {name: sum(spot.kind == name for spot in here) for name in allowed}
+        number = Counter(spot.kind for spot in here)
         return {spot: allowed[spot.kind] / number[spot.kind] for spot in here if spot.kind in allowed}
 
     def _allowed(self, room: Room, kind: str) -> dict[str, int]:

@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from envs.alfworld.games import BadGameError
@@ -104,8 +105,9 @@ class House:
         return sum(1 << r for r, kind in enumerate(self.receptacle_types) if kind in types)
 
 
+@lru_cache(maxsize=32)
 def read_house(problem: str) -> House:
-    """Read the house from the text of a PDDL problem.
+    """Read the house from the text of a PDDL problem; the last ones are kept, since nothing changes them.
 
     Raises:
         BadGameError: the facts do not describe a house that can be played.
@@ -260,6 +262,8 @@ def _accepts(facts: list[tuple[str, ...]], receptacles: tuple[str, ...], objects
     kinds: dict[str, set[str]] = defaultdict(set)
     for receptacle, kind in facts:
         kinds[receptacle.removesuffix("type")].add(kind.removesuffix("type"))
-    return tuple(
-        sum(1 << o for o, kind in enumerate(objects) if kind in kinds.get(receptacle, ())) for receptacle in receptacles
-    )
+    taken = {
+        receptacle: sum(1 << o for o, kind in enumerate(objects) if kind in kinds.get(receptacle, ()))
+        for receptacle in set(receptacles)
+    }
+    return tuple(taken[receptacle] for receptacle in receptacles)

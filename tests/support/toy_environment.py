@@ -60,7 +60,8 @@ class ToyEnv(TextEnv):
         return f"count to {task.index + 1}", self._info(True)
 
     def _act(self, action: str) -> tuple[str, float, bool, dict[str, Any]]:
-        time.sleep(self._delay)
+        if self._delay:  # even a sleep of nothing lets all other threads go first
+            time.sleep(self._delay)
         assert self._task is not None
         self._fail(self._task.index)
         is_valid = action == "up"
