@@ -1,34 +1,21 @@
-"""Talk to an OpenAI-compatible chat server: one request in, its JSON out, with bounded retries.
-
-On ``http.client`` with one kept connection a thread: at 64 requests in flight the usual client libraries take two to
-fourteen times the processor time a request, and would keep the server waiting.
-"""
+"""Talk to an OpenAI-compatible chat server: one request in, its JSON out, with bounded retries."""
 
 from __future__ import annotations
 
-import http.client
+import asyncio
+import contextlib
 import json
-import logging
 import os
+import random
 import re
-import socket
-import ssl
-import threading
-import time
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-import tenacity
-
 from envs.errors import UserError
-
-log = logging.getLogger("agentbench")
+from policies.http_connection import Answer, BrokenAnswer, ClosedBefore, Connection, connect
 
 _TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|many tokens)", re.IGNORECASE)
-MAX_BYTES = 64 * 1024 * 1024
-"""Longest answer that is read: more is no chat answer."""
 
 
 class PassingFailure(Exception):  # noqa: N818  (it may go well the next time)
@@ -72,7 +59,7 @@ class ClientSettings:
 
 
 class ChatClient:
-    """Asks one server, from as many threads as you like.
+    """Asks one server, as often at the same time as you like, on one event loop.
 
     Args:
         settings: how it is reached.
@@ -85,20 +72,12 @@ class ChatClient:
         self.settings = settings
         self.retries = 0
         self._url = _checked_url(settings.base_url)
-        self._tls = ssl.create_default_context() if self._url.scheme == "https" else None
-        self._local = threading.local()
-        self._lock = threading.Lock()
+        self._kept: list[Connection] = []
+        self._spread = random.Random()
         self._answered_once = False
         self._failed_in_a_row = 0
-        self._retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(settings.attempts),
-            wait=self._wait,
-            retry=tenacity.retry_if_exception_type(PassingFailure),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
 
-    def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send one chat request and return the answer; its first choice has a message.
 
         Raises:
@@ -109,7 +88,7 @@ class ChatClient:
         """
         payload = json.dumps(body).encode()
         try:
-            answer: dict[str, Any] = self._retrying(self._try, payload, str(body.get("model")))
+            answer = await self._try_often(payload, str(body.get("model")))
         except TooLong:
             raise
         except (PassingFailure, RefusedRequest) as failure:
@@ -118,108 +97,108 @@ class ChatClient:
         self._failed_in_a_row = 0
         return answer
 
+    async def _try_often(self, payload: bytes, model: str) -> dict[str, Any]:
+        tries = 0
+        while True:
+            try:
+                return await self._try(payload, model)
+            except PassingFailure as failure:
+                tries += 1
+                if tries >= self.settings.attempts:
+                    raise
+                pause = self._pause(tries, failure)
+            self.retries += 1
+            await asyncio.sleep(pause)
+
     # -- one try -----------------------------------------------------------------------------------
 
-    def _try(self, payload: bytes, model: str) -> dict[str, Any]:
-        status, headers, text = self._exchange("POST", "/chat/completions", payload)
+    async def _try(self, payload: bytes, model: str) -> dict[str, Any]:
+        answer = await self._exchange("POST", "/chat/completions", payload)
+        status = answer.status
         if status == 200:
-            return _read_answer(text)
-        said = self._redacted(_reason(text))
+            return _read_answer(answer.body)
+        said = self._redacted(_reason(answer.body))
         if status in (408, 409, 425, 429) or status >= 500:
-            raise PassingFailure(f"HTTP {status}: {said}", _retry_after(headers))
+            raise PassingFailure(f"HTTP {status}: {said}", _retry_after(answer.headers))
         if status in (401, 403):
             raise UserError(f"{self.settings.base_url} does not let us in (HTTP {status}: {said}): check the key")
         if status == 404:
             raise UserError(
-                f"{self.settings.base_url} has no model {model!r}, or no chat (HTTP 404: {said}){self._offers()}"
+                f"{self.settings.base_url} has no model {model!r}, or no chat (HTTP 404: {said}){await self._offers()}"
             )
         if _TOO_LONG.search(said):
             raise TooLong(said)
         raise RefusedRequest(f"HTTP {status}: {said}")
 
-    def _exchange(self, method: str, path: str, payload: bytes | None) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Send and receive; a kept connection that the server closed meanwhile is opened anew, once."""
-        kept = getattr(self._local, "connection", None) is not None
-        deadline = time.monotonic() + self.settings.timeout
+    async def _exchange(self, method: str, path: str, payload: bytes = b"") -> Answer:
+        """Send and receive within the timeout."""
+        request = self._head(method, path, len(payload)) + payload
         try:
-            return self._exchange_once(method, path, payload, deadline)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
-            if not kept:
-                raise PassingFailure(f"the connection was closed ({type(error).__name__})") from error
-        except (ConnectionRefusedError, socket.gaierror) as error:
-            if not self._answered_once:
-                raise UserError(
-                    f"no server answers at {self.settings.base_url} ({error}): start it, or mend --base-url"
-                ) from error
-            raise PassingFailure(f"no connection ({error})") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise PassingFailure(_named(error, self.settings.timeout)) from error
-        return self._exchange(method, path, payload)
+            async with asyncio.timeout(self.settings.timeout):
+                return await self._exchange_kept(request)
+        except TimeoutError as error:
+            raise PassingFailure(f"no whole answer within {self.settings.timeout:g} s") from error
+        except (BrokenAnswer, OSError) as error:
+            raise PassingFailure(str(error) or type(error).__name__) from error
 
-    def _exchange_once(
-        self, method: str, path: str, payload: bytes | None, deadline: float
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = getattr(self._local, "connection", None) or self._connect()
-        self._local.connection = None  # kept again only after a whole answer
+    async def _exchange_kept(self, request: bytes) -> Answer:
+        """Send on a kept connection, or on a new one where there is none or the server has closed it meanwhile."""
+        if self._kept:
+            with contextlib.suppress(ClosedBefore, ConnectionError):
+                return await self._exchange_on(self._kept.pop(), request)
+        return await self._exchange_on(await self._connect(), request)
+
+    async def _exchange_on(self, connection: Connection, request: bytes) -> Answer:
         try:
-            connection.request(method, self._url.path + path, payload, self._headers())
-            response = connection.getresponse()
-            self._answered_once = True
-            text = _read_all(response, deadline)
+            answer = await connection.exchange(request)
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
-            connection.close()
+        self._answered_once = True
+        if connection.is_open:
+            self._kept.append(connection)
         else:
-            self._local.connection = connection
-        return response.status, response.headers, text
+            connection.close()
+        return answer
 
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port, timeout = self._url.hostname or "", self._url.port, self.settings.timeout
-        if self._tls is None:
-            return http.client.HTTPConnection(host, port, timeout=timeout)
-        proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https")
-        if proxy is None:
-            return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls)
-        between = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        tunnel = http.client.HTTPSConnection(between.hostname or "", between.port, timeout=timeout, context=self._tls)
-        tunnel.set_tunnel(host, port or 443)
-        return tunnel
+    async def _connect(self) -> Connection:
+        try:
+            return await connect(self._url)
+        except OSError as error:
+            if self._answered_once or isinstance(error, TimeoutError):
+                raise
+            raise UserError(
+                f"no server answers at {self.settings.base_url} ({error}): start it, or mend --base-url"
+            ) from error
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return headers if self.settings.key is None else {**headers, "Authorization": f"Bearer {self.settings.key}"}
+    def _head(self, method: str, path: str, length: int) -> bytes:
+        head = f"{method} {self._url.path}{path} HTTP/1.1\r\nHost: {self._url.netloc}\r\nAccept: application/json\r\n"
+        if self.settings.key is not None:
+            head += f"Authorization: Bearer {self.settings.key}\r\n"
+        return f"{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n".encode()
 
     # -- failures ----------------------------------------------------------------------------------
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        failure = state.outcome.exception() if state.outcome else None
-        asked = failure.wait if isinstance(failure, PassingFailure) else None
-        # Spread by thread, so that requests that failed together do not come back together.
-        spread = 1.0 + (threading.get_ident() // 64 % 97) / 194
-        waited: float = min(30.0, self.settings.backoff * 2.0 ** (state.attempt_number - 1)) * spread
-        return waited if asked is None else max(waited, min(asked, 60.0))
-
-    def _count_retry(self, state: tenacity.RetryCallState) -> None:
-        with self._lock:
-            self.retries += 1
+    def _pause(self, tries: int, failure: PassingFailure) -> float:
+        """Return for how many seconds to wait after some tries."""
+        # Requests that failed together must not come back together.
+        spread = self._spread.uniform(1.0, 1.5)
+        waited = min(30.0, self.settings.backoff * 2.0 ** (tries - 1)) * spread
+        return waited if failure.wait is None else max(waited, min(failure.wait, 60.0))
 
     def _count_failure(self, failure: Exception) -> None:
-        with self._lock:
-            self._failed_in_a_row += 1
-            gone = self._failed_in_a_row >= self.settings.patience
-        if gone:
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= self.settings.patience:
             raise UserError(
                 f"{self.settings.base_url}: {self.settings.patience} requests in a row failed, the last: {failure}. "
                 "Finished episodes are stored; once the server works, the same command with --retry-errors goes on"
             ) from failure
 
-    def _offers(self) -> str:
+    async def _offers(self) -> str:
         """Return the models that the server says it has, for the message that it lacks one."""
         try:
-            status, _, text = self._exchange("GET", "/models", None)
-            names = [str(each["id"]) for each in json.loads(text)["data"]] if status == 200 else []
+            answer = await self._exchange("GET", "/models")
+            names = [str(each["id"]) for each in json.loads(answer.body)["data"]] if answer.status == 200 else []
         except (PassingFailure, ValueError, KeyError, TypeError):
             return ""
         return f": it has {', '.join(sorted(names)[:10])}" if names else ""
@@ -229,8 +208,15 @@ class ChatClient:
 
 
 def key_from_environment(variable: str) -> str | None:
-    """Return the key that the environment variable holds, without spaces at its ends; None if there is none."""
-    return os.environ.get(variable, "").strip() or None
+    """Return the key that the environment variable holds, without spaces at its ends; None if there is none.
+
+    Raises:
+        UserError: it cannot be sent.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the key in {variable} cannot be sent: it holds characters that no key has")
+    return key or None
 
 
 def _checked_url(base_url: str) -> urllib.parse.SplitResult:
@@ -241,25 +227,10 @@ def _checked_url(base_url: str) -> urllib.parse.SplitResult:
         raise UserError("the base URL is none: write --base-url http://localhost:8000/v1") from None
     if url.username or url.password or url.query or url.fragment:
         raise UserError("the base URL must hold no user, password or query: keys come from the environment alone")
-    if url.scheme not in ("http", "https") or not url.hostname or port == 0:
+    is_plain = base_url.isascii() and base_url.isprintable() and " " not in base_url
+    if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not is_plain:
         raise UserError(f"{base_url!r} is no base URL: write --base-url http://localhost:8000/v1")
     return url
-
-
-def _read_all(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """Read to the end, however slowly it drips, until the deadline."""
-    parts, size = [], 0
-    while part := response.read1(1 << 16):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_BYTES:
-            raise http.client.HTTPException(f"an answer of more than {MAX_BYTES >> 20} MB")
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    if response.length:
-        raise http.client.IncompleteRead(b"".join(parts), response.length)
-    response.close()  # the response, not the connection: only now may the next request follow
-    return b"".join(parts)
 
 
 def _read_answer(text: bytes) -> dict[str, Any]:
@@ -285,14 +256,8 @@ def _reason(text: bytes) -> str:
     return " ".join(said.split())[:300] or "no reason given"
 
 
-def _retry_after(headers: http.client.HTTPMessage) -> float | None:
+def _retry_after(headers: dict[str, str]) -> float | None:
     try:
-        return max(0.0, float(headers.get("Retry-After", "")))
+        return max(0.0, float(headers.get("retry-after", "")))
     except ValueError:
         return None
-
-
-def _named(error: Exception, timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no whole answer within {timeout:g} s"
-    return f"{type(error).__name__}: {error}"

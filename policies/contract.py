@@ -71,8 +71,8 @@ class Response:
 class Policy(Protocol):
     """Who acts. A policy keeps nothing from one call to the next that could change an answer.
 
-    A policy that waits for something outside the program (a server) also has ``concurrency``, a number: ``act`` is
-    then called with one prompt at a time, from so many threads at once.
+    A policy that waits for something outside the program (a server) also has ``submit``: it takes one prompt and
+    returns a ``concurrent.futures.Future`` of its response, without waiting; more prompts come before that is there.
     """
 
     @property

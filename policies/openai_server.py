@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from envs.errors import UserError
+from policies.background import Background
 from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
 from policies.digest import digest_of
@@ -119,7 +121,7 @@ class Usage:
 
 
 class OpenAIPolicy:
-    """Asks a chat server for every action; called from many threads.
+    """Asks a chat server for every action, all prompts at the same time.
 
     Args:
         model: the model's id at the server.
@@ -135,7 +137,7 @@ class OpenAIPolicy:
             raise UserError("policy 'openai' needs the model's id at the server: write openai:MODEL")
         options = options or ServerOptions()
         _check(options)
-        self.model, self.options, self.concurrency = model, options, options.concurrency
+        self.model, self.options = model, options
         self.prompts: PromptSettings = make_settings(
             environment,
             history=options.history,
@@ -147,7 +149,8 @@ class OpenAIPolicy:
         self._client = ChatClient(
             ClientSettings(options.base_url, key, options.timeout, options.attempts, options.backoff, options.patience)
         )
-        self._usage, self._lock = Usage(), threading.Lock()
+        self._usage, self._places = Usage(), asyncio.Semaphore(options.concurrency)
+        self._background = Background()
 
     @property
     def name(self) -> str:
@@ -167,28 +170,33 @@ class OpenAIPolicy:
         return self._usage
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
-        """Ask for each prompt, one after the other (the rollout calls this from many threads).
+        """Ask for each prompt.
 
         Raises:
             policies.chat_client.PassingFailure, policies.chat_client.RefusedRequest: no answer to a prompt.
             ContextTooLong: a task and observation that do not fit into the context.
             UserError: the server cannot be used at all.
         """
-        return [self._answer(prompt) for prompt in prompts]
+        return [answer.result() for answer in [self.submit(prompt) for prompt in prompts]]
 
-    def _answer(self, prompt: Prompt) -> Response:
-        limit = self.options.max_context
-        while True:
-            fitted = fit_messages(prompt, self.prompts, estimated_tokens, limit)
-            try:
-                answer = self._client.ask(self._request(fitted.messages, prompt.seed))
-            except TooLong as refused:
-                # The server counts exactly, the estimate does not: leave more steps out until it agrees.
-                limit = estimated_tokens(fitted.messages) * 3 // 4
-                if fitted.left_out >= len(prompt.history) or limit < TOKENS_A_MESSAGE:
-                    raise ContextTooLong(str(refused)) from refused
-                continue
-            return self._response(answer, fitted, prompt)
+    def submit(self, prompt: Prompt) -> Future[Response]:
+        """Ask for one prompt; its answer comes later, or one of the exceptions of :meth:`act`."""
+        return self._background.submit(self._answer(prompt))
+
+    async def _answer(self, prompt: Prompt) -> Response:
+        async with self._places:
+            limit = self.options.max_context
+            while True:
+                fitted = fit_messages(prompt, self.prompts, estimated_tokens, limit)
+                try:
+                    answer = await self._client.ask(self._request(fitted.messages, prompt.seed))
+                except TooLong as refused:
+                    # The server counts exactly, the estimate does not: leave more steps out until it agrees.
+                    limit = estimated_tokens(fitted.messages) * 3 // 4
+                    if fitted.left_out >= len(prompt.history) or limit < TOKENS_A_MESSAGE:
+                        raise ContextTooLong(str(refused)) from refused
+                    continue
+                return self._response(answer, fitted, prompt)
 
     def _request(self, messages: list[Message], seed: int) -> dict[str, Any]:
         options = self.options
@@ -227,11 +235,10 @@ class OpenAIPolicy:
         usage = usage if isinstance(usage, dict) else {}
         asked, said = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
         cost = (asked * self.options.price_in + said * self.options.price_out) / 1e6
-        with self._lock:
-            self._usage.requests += 1
-            self._usage.prompt_tokens += asked
-            self._usage.answer_tokens += said
-            self._usage.cost += cost
+        self._usage.requests += 1
+        self._usage.prompt_tokens += asked
+        self._usage.answer_tokens += said
+        self._usage.cost += cost
         details: dict[str, Any] = {"prompt_tokens": asked, "answer_tokens": said} if usage else {}
         return {**details, "cost": cost} if cost else details
 

@@ -1,7 +1,7 @@
 """Play episodes: whoever is ready acts next, in the largest batch that is ready.
 
 Episodes are independent: a slow environment holds up nobody but itself, and nor does a slow answer of a policy that
-has a ``concurrency``: such a policy is asked for each prompt on its own, in threads. An episode whose worker hangs,
+has ``submit``: such a policy is asked for each prompt on its own. An episode whose worker hangs,
 dies, grows too large or raises is played again from its start in a fresh worker; after :attr:`PlayOptions.attempts`
 tries its outcome is ``error``, never ``failure``: the agent was not judged.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +58,7 @@ class PlayOptions:
 
 @dataclass(slots=True, eq=False)
 class _Seat:
-    """One worker and the episode it is playing, if any; ``thinking`` while the policy is asked in a thread."""
+    """One worker and the episode it is playing, if any; ``thinking`` while an answer of the policy is to come."""
 
     worker: Worker
     starting: bool = True
@@ -83,8 +84,8 @@ class _Rollout:
         self.finished: list[Episode] = []
         self.checked_memory = time.monotonic()
         self.seats: list[_Seat] = []
-        threads = min(getattr(policy, "concurrency", 0), options.workers)
-        self.calls: Calls[_Seat] | None = Calls(self._ask_policy, threads) if threads else None
+        submit = getattr(policy, "submit", None)
+        self.calls: Calls[_Seat] | None = None if submit is None else Calls(submit)
         for _ in range(min(options.workers, len(self.waiting))):
             self._take_seat()
 
@@ -103,12 +104,16 @@ class _Rollout:
         self._supervise()
 
     def _wait(self) -> list[_Seat]:
-        """Wait until somebody is ready; return the seats whose workers are, first who was asked first."""
+        """Wait until somebody is ready; return the seats whose workers are: episodes under way, then those to begin.
+
+        Among these, first who was asked first. Beginning an episode can take long (a game is loaded): done in between,
+        it keeps the others going, and episodes that all ended at once do not stay in step for ever.
+        """
         now = time.monotonic()
         asked = {seat.worker: seat for seat in self.seats if not seat.thinking}
         nearest = min((worker.deadline for worker in asked), default=now + 1.0)
         found = ready(asked, min(1.0, max(0.0, nearest - now)), self.calls)
-        return sorted((asked[worker] for worker in found), key=lambda seat: seat.asked)
+        return sorted((asked[worker] for worker in found), key=lambda seat: (seat.response is None, seat.asked))
 
     def _call(self, calls: Calls[_Seat], seats: list[_Seat]) -> None:
         """Ask the policy for each seat as soon as it is ready; hand on the answers that are there.
@@ -126,7 +131,7 @@ class _Rollout:
         for seat, answer in calls.take():
             seat.thinking = False
             if seat in self.seats:  # else its worker was replaced meanwhile, and its episode is played again
-                self._answered(seat, answer)
+                self._answered(seat, result_of(self.policy, answer))
 
     def _now_acts(self, seat: _Seat) -> bool:
         """Take in a worker's reply or failure; tell whether its episode now waits for an action."""
@@ -180,9 +185,6 @@ class _Rollout:
         )
         offered = None if admissible is None else tuple(admissible)
         seat.history.append(Turn(seat.observation, response.action, response.text, offered, response.trace))
-
-    def _ask_policy(self, prompt: Prompt) -> Response | str:
-        return act(self.policy, [prompt])[0]
 
     def _answered(self, seat: _Seat, answer: Response | str) -> None:
         if isinstance(answer, str):
@@ -328,8 +330,22 @@ def act(policy: Policy, prompts: Sequence[Prompt]) -> list[Response | str]:
         raise
     except Exception as error:
         if len(prompts) == 1:
-            return [f"the policy failed: {type(error).__name__}: {error}"]
+            return [_told(error)]
     return [act(policy, [prompt])[0] for prompt in prompts]
+
+
+def result_of(policy: Policy, answer: Future[Response]) -> Response | str:
+    """Return an answer that has come, or the text of what was raised; it raises as :func:`act` does."""
+    try:
+        return _checked(policy, [answer.result()], 1)[0]
+    except UserError:
+        raise
+    except Exception as error:
+        return _told(error)
+
+
+def _told(error: Exception) -> str:
+    return f"the policy failed: {type(error).__name__}: {error}"
 
 
 def _checked(policy: Policy, answers: Any, count: int) -> list[Response | str]:

@@ -1,7 +1,8 @@
 """How busy an evaluation keeps a server, and whether a slow environment slows the others.
 
 Run it alone on the machine: ``python tests/benchmarks/bench_server.py [--out FILE]``. The server answers after 50 ms,
-from a process of its own; the ideal is one request per 50 ms for each episode in flight.
+from a process of its own, and says when each request came and what processor time it took itself; the ideal is one
+request per 50 ms for each episode in flight. Episodes end after 30 to 50 steps, so that they do not all end at once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,9 +29,32 @@ from toy_environment import ToyEnv
 
 from agentbench import evaluate
 from envs import ENVIRONMENTS, Environment
+from envs.alfworld.env import ALFWorldEnv
 
 LATENCY = 0.05
 IN_FLIGHT = 64
+ROUNDS = 4
+
+
+def limit_of(index: int) -> int:
+    """Return after how many steps a task ends here: 30 to 50."""
+    return 30 + 7 * index % 21
+
+
+class HouseEnv(ALFWorldEnv):
+    """ALFWorld, whose episodes end after 30 to 50 steps."""
+
+    def _start(self, task: Any) -> Any:
+        self.max_steps = limit_of(task.index)
+        return super()._start(task)
+
+
+class CountEnv(ToyEnv):
+    """The toy, whose episodes end after 30 to 50 steps."""
+
+    def _start(self, task: Any) -> Any:
+        self.max_steps = limit_of(task.index)
+        return super()._start(task)
 
 
 class OneSleepsEnv(ToyEnv):
@@ -40,28 +67,39 @@ class OneSleepsEnv(ToyEnv):
         return super()._act(action)
 
 
-ENVIRONMENTS["sleepy"] = Environment("sleepy", "agentbench/Sleepy-v0", "bench_server:OneSleepsEnv", "for this script")
+for name, kind in (("sleepy", OneSleepsEnv), ("count", CountEnv), ("house", HouseEnv)):
+    ENVIRONMENTS[name] = Environment(
+        name, f"agentbench/Bench{name}-v0", f"bench_server:{kind.__name__}", "for this script"
+    )
 
 
 # -- the server ------------------------------------------------------------------------------------------------
 
 
 class Stub(asyncio.Protocol):
-    """Answers any whole request after the latency, always with the same words."""
+    """Answers any whole request after the latency, always with the same words; ``GET`` tells what it noted."""
 
     answer = b""
+    came: tuple[list[float], ...] = ([], [])
+    """Times on the machine's clock, and the processor time of this process until then."""
 
     def connection_made(self, transport: Any) -> None:
-        self.transport, self.buffer = transport, b""
+        self.transport, self.parts, self.missing = transport, [], 0
 
     def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, found, body = self.buffer.partition(b"\r\n\r\n")
-        if found:
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            if len(body) >= length:
-                self.buffer = body[length:]
-                asyncio.get_running_loop().call_later(LATENCY, self.transport.write, self.answer)
+        if not self.missing:
+            head, _, body = data.partition(b"\r\n\r\n")
+            if head.startswith(b"GET"):
+                told = json.dumps(self.came).encode()
+                self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(told) + told)
+                return
+            self.missing = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]) - len(body)
+        else:
+            self.missing -= len(data)
+        if not self.missing:
+            self.came[0].append(time.monotonic())
+            self.came[1].append(time.process_time())
+            asyncio.get_running_loop().call_later(LATENCY, self.transport.write, self.answer)
 
 
 async def serve() -> None:
@@ -77,27 +115,28 @@ async def serve() -> None:
 # -- the measurements --------------------------------------------------------------------------------------------
 
 
-def rate(url: str, env: str, *, workers: int = IN_FLIGHT, **settings: Any) -> tuple[float, float]:
-    """Return requests a second between the first and the last finished round, and our CPU milliseconds for each."""
-    wall: list[float] = []
-    cpu: list[float] = []
+def rate(url: str, env: str, **settings: Any) -> dict[str, float]:
+    """Return requests a second while every seat was busy, and the processor milliseconds of each, ours and theirs."""
+    ends: list[tuple[float, float]] = []
 
     def note(progress: Any) -> None:
-        wall.append(time.monotonic())
-        cpu.append(time.process_time())
+        ends.append((time.monotonic(), time.process_time()))
 
     options = {"base_url": url, "thinking": False, **settings.pop("policy_options", {})}
     with tempfile.TemporaryDirectory() as folder:
-        policy = "openai:stub"
-        result = evaluate(
-            env, policy, out=folder, workers=workers, policy_options=options, on_progress=note, **settings
+        evaluate(
+            env, "openai:stub", out=folder, workers=IN_FLIGHT, policy_options=options, on_progress=note, **settings
         )
-        steps = int(result.frame["steps"].sum())
-    # The first round starts the workers; from its end on every seat is busy (all episodes have the same length).
-    rounds = (len(wall) - 1) // workers
-    assert len(wall) - 1 == workers * rounds and rounds >= 3, "whole rounds only"
-    steps = steps * (rounds - 1) // rounds
-    return steps / (wall[-1] - wall[workers]), 1000 * (cpu[-1] - cpu[workers]) / steps
+    # From the end of the first episode on every seat is busy, until the first one finds nothing more to play.
+    (begin, ours_before), (end, ours) = ends[1], ends[-IN_FLIGHT]
+    with urllib.request.urlopen(url) as told:
+        came, theirs = json.load(told)
+    inside = [place for place, when in enumerate(came) if begin <= when < end]
+    return {
+        "rate": len(inside) / (end - begin),
+        "ours": 1000 * (ours - ours_before) / len(inside),
+        "theirs": 1000 * (theirs[inside[-1]] - theirs[inside[0]]) / len(inside),
+    }
 
 
 def slowdown(url: str, others: int, repeats: int = 3) -> float:
@@ -134,57 +173,66 @@ def slowdown(url: str, others: int, repeats: int = 3) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="be the server")
+    parser.add_argument("--case", type=int, action="append", choices=range(len(CASES)), help="measure only this one")
+    parser.add_argument("--repeat", type=int, default=3, help="how often each is measured")
     parser.add_argument("--out", type=Path, help="write the table to this file too")
     chosen = parser.parse_args()
     if chosen.serve:
         asyncio.run(serve())
         return
-    server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
-        text = measure(url)
-    finally:
-        server.kill()
+    text = measure(chosen.case or list(range(len(CASES))), chosen.repeat)
     print(text)
     if chosen.out:
         chosen.out.write_text(text + "\n", encoding="utf-8")
 
 
-def measure(url: str) -> str:
+@contextmanager
+def server() -> Iterator[str]:
+    """A fresh server in a process of its own."""
+    process = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+    finally:
+        process.kill()
+
+
+HOUSES = {"split": f"generated:0:{IN_FLIGHT * ROUNDS}"}
+TOY = {"env_options": {"tasks": IN_FLIGHT * ROUNDS}}
+CASES: list[tuple[str, str, dict[str, Any]]] = [
+    ("counting toy, whole conversation", "count", {**TOY, "inline": True}),
+    ("ALFWorld, window of 2 steps", "house", {**HOUSES, "inline": True, "policy_options": {"history": 2}}),
+    ("ALFWorld, whole conversation", "house", {**HOUSES, "inline": True}),
+    ("counting toy, 64 worker processes", "count", TOY),
+]
+
+
+def measure(cases: Sequence[int], repeats: int) -> str:
     ideal = IN_FLIGHT / LATENCY
-    house = {"split": f"generated:0:{IN_FLIGHT * 5}", "env_options": {"max_steps": 15}}
-    toy = {"env_options": {"tasks": IN_FLIGHT * 5, "max_steps": 20}}
-    cases: dict[str, tuple[str, dict[str, Any]]] = {
-        "toy, in this process": ("toy", {**toy, "inline": True}),
-        "toy, 64 worker processes": ("toy", toy),
-        "ALFWorld, in this process, window of 2 steps": (
-            "alfworld",
-            {**house, "inline": True, "policy_options": {"history": 2}},
-        ),
-        "ALFWorld, in this process, whole conversation": ("alfworld", {**house, "inline": True}),
-    }
     lines = [
         f"64 episodes in flight, answers after 50 ms: ideal {ideal:.0f} requests/s",
         "",
-        "| | requests/s | share of the ideal | our CPU a request |",
-        "|---|---|---|---|",
+        "| | requests/s | share of the ideal | our CPU a request | the server's | load |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, (env, settings) in cases.items():
-        print(name, file=sys.stderr, flush=True)
-        found, cpu = rate(url, env, **settings)
-        lines.append(f"| {name} | {found:.0f} | {100 * found / ideal:.0f} % | {cpu:.2f} ms |")
-        print(lines[-1], file=sys.stderr, flush=True)
+    for number in cases:
+        name, env, settings = CASES[number]
+        for _ in range(repeats):
+            with server() as url:
+                found = rate(url, env, **settings)
+            lines.append(
+                f"| {name} | {found['rate']:.0f} | {100 * found['rate'] / ideal:.0f} % | {found['ours']:.2f} ms "
+                f"| {found['theirs']:.3f} ms | {os.getloadavg()[0]:.1f} |"
+            )
+            print(lines[-1], file=sys.stderr, flush=True)
     print("slowdown", file=sys.stderr)
-    slower = slowdown(url, 7)
+    with server() as url:
+        slower = slowdown(url, 7)
     lines += [
         "",
         f"Seven environments beside one that sleeps a second a step: {100 * slower:+.1f} % time (median of 3).",
     ]
-    lines += [
-        "",
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-    ]
+    lines += ["", f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"]
     return "\n".join(lines)
 
 

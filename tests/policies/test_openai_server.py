@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import shutil
+import socket
+import ssl
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +193,7 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(
         ({"base_url": "http://host/v1?key=secret"}, "no user, password or query"),
         ({"base_url": "localhost:8000"}, "is no base URL"),
         ({"base_url": "http://host:x/v1"}, "base URL is none"),
+        ({"base_url": "http://host/v1 x"}, "is no base URL"),
         ({"api_key": "secret"}, "keys come from the environment alone"),
         ({"max_tokens": "secret"}, "max_tokens: input should be a valid integer"),
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
@@ -322,19 +331,25 @@ def test_a_slow_answer_holds_nobody_else_up(tmp_path: Path) -> None:
 class Patient:
     """Answers at once, but for one task only when a worker of another was replaced."""
 
-    name, digest, concurrency = "patient", "patient-1", 4
+    name, digest = "patient", "patient-1"
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self._threads = ThreadPoolExecutor(4)
 
     def act(self, prompts: Any) -> list[Response]:
-        (one,) = prompts
+        return [self.submit(prompt).result() for prompt in prompts]
+
+    def submit(self, prompt: Prompt) -> Future[Response]:
+        return self._threads.submit(self._answer, prompt)
+
+    def _answer(self, one: Prompt) -> Response:
         self.asked.append(one.task.index)
         if one.task.index == 1 and len(one.history) == 0:
             deadline = time.monotonic() + 20
             while self.asked.count(0) < 2 and time.monotonic() < deadline:
                 time.sleep(0.01)
-        return [Response("up")]
+        return Response("up")
 
 
 def test_environments_are_supervised_while_the_policy_thinks(tmp_path: Path) -> None:
@@ -360,19 +375,161 @@ def test_an_interrupted_run_does_not_wait_for_the_server(tmp_path: Path) -> None
         assert time.monotonic() - start < 4
 
 
-def test_a_client_serves_many_threads_at_once() -> None:
+def test_an_interrupted_run_ends_what_it_asked_for(tmp_path: Path) -> None:
+    """The server sees the connection close, so that it need not answer what nobody waits for."""
+
+    def stop(progress: Any) -> None:
+        if progress.finished:
+            raise KeyboardInterrupt
+
+    closed = threading.Event()
+
+    def one_hangs(body: dict[str, Any], number: int) -> Any:
+        return closed if "count to 6" in body["messages"][1]["content"] else up(body, number)
+
+    with serving(one_hangs) as server:
+        with pytest.raises(KeyboardInterrupt):
+            run(server.url, tmp_path / "run", policy_options={"timeout": 60.0}, on_progress=stop)
+        assert closed.wait(20)
+
+
+def test_one_client_asks_many_things_at_once_and_confuses_no_answers() -> None:
+    async def ask(client: ChatClient, number: int) -> list[str]:
+        found = []
+        for turn in range(5):
+            answer = await client.ask({"model": "stub", "messages": [{"content": f"{number}/{turn}"}]})
+            found.append(answer["choices"][0]["message"]["content"])
+        return found
+
+    async def ask_all(client: ChatClient) -> list[list[str]]:
+        return await asyncio.gather(*[ask(client, number) for number in range(10)])
+
     with serving(lambda body, number: chat(body["messages"][0]["content"])) as server:
-        client = ChatClient(ClientSettings(server.url))
-        found: dict[int, str] = {}
+        found = asyncio.run(ask_all(ChatClient(ClientSettings(server.url))))
+    assert found == [[f"{number}/{turn}" for turn in range(5)] for number in range(10)]
 
-        def ask(number: int) -> None:
-            for turn in range(5):
-                answer = client.ask({"model": "stub", "messages": [{"content": f"{number}/{turn}"}]})
-                found[10 * number + turn] = answer["choices"][0]["message"]["content"]
 
-        threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert found == {10 * number + turn: f"{number}/{turn}" for number in range(10) for turn in range(5)}
+def test_a_policy_answers_a_batch_at_once() -> None:
+    together = threading.Barrier(4)
+
+    def meet(body: dict[str, Any], number: int) -> Any:
+        together.wait(20)
+        return up(body, number)
+
+    with serving(meet) as server:
+        responses = policy(server.url, timeout=30.0).act([prompt()] * 4)
+    assert [response.action for response in responses] == ["up"] * 4
+
+
+# -- HTTP ------------------------------------------------------------------------------------------------------
+
+BODY = json.dumps(chat("<action>up</action>")).encode()
+CHUNKS = b"".join(b"%x;part\r\n%b\r\n" % (len(part), part) for part in (BODY[:7], BODY[7:90], BODY[90:]))
+SHAPES = {
+    "with its length": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY),
+    "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b0\r\nTrailer: x\r\n\r\n" % CHUNKS,
+    "up to the end": b"HTTP/1.1 200 OK\r\n\r\n" + BODY,
+    "of the old protocol": b"HTTP/1.0 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY),
+    "after an interim one": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200\r\nContent-Length:%d\r\n\r\n%b"
+    % (len(BODY), BODY),
+}
+WRONG = {
+    "silence": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "another protocol": b"SSH-2.0-OpenSSH\r\n\r\n",
+    "no status": b"HTTP/1.1 OK\r\n\r\n",
+    "a wrong length": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    "a huge length": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+    "a wrong chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "half a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\nabc",
+    "an endless head": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+}
+
+
+@contextmanager
+def raw_server(answer: bytes) -> Iterator[str]:
+    """Answer every connection with some bytes, whatever it asks, and close it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer_one(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+
+        def work() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=answer_one, args=listening.accept()[:1], daemon=True).start()
+
+        threading.Thread(target=work, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+
+
+@pytest.mark.parametrize("answer", SHAPES.values(), ids=SHAPES.keys())
+def test_an_answer_may_have_any_shape_that_http_knows(answer: bytes) -> None:
+    with raw_server(answer) as url:
+        assert [each.action for each in policy(url, timeout=20.0).act([prompt()] * 2)] == ["up", "up"]
+
+
+@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG.keys())
+def test_what_is_no_http_is_a_failure_of_this_request_alone(answer: bytes) -> None:
+    with raw_server(answer) as url, pytest.raises(PassingFailure):
+        policy(url, attempts=2, timeout=20.0).act([prompt()])
+
+
+@pytest.mark.parametrize("through_proxy", [False, True])
+def test_a_server_behind_tls_is_asked_directly_or_through_a_proxy(
+    tmp_path: Path, monkeypatch: Any, through_proxy: bool
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("making a certificate needs openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    monkeypatch.setattr("policies.http_connection.trusted", lambda: ssl.create_default_context(cafile=certificate))
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving() as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        url = server.url.replace("http://127.0.0.1", "https://localhost")
+        with proxying(server.server_port) as (proxy, seen):
+            if through_proxy:
+                monkeypatch.setenv("HTTPS_PROXY", proxy)
+            assert policy(url, timeout=20.0).act([prompt()])[0].action == "up"
+        assert seen == ([f"CONNECT localhost:{server.server_port} HTTP/1.1"] if through_proxy else [])
+        monkeypatch.setattr("policies.http_connection.trusted", ssl.create_default_context)
+        monkeypatch.delenv("HTTPS_PROXY", raising=False)
+        with pytest.raises(UserError, match="certificate"):
+            policy(url, timeout=20.0).act([prompt()])
+
+
+@contextmanager
+def proxying(target: int) -> Iterator[tuple[str, list[str]]]:
+    """A proxy that leads one connection to a port of this machine, and notes what it was asked for."""
+    seen: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+
+        def work() -> None:
+            with suppress(OSError):
+                inner, _ = listening.accept()
+                seen.append(inner.recv(65536).decode().splitlines()[0])
+                outer = socket.create_connection(("127.0.0.1", target))
+                inner.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                threading.Thread(target=pump, args=(inner, outer), daemon=True).start()
+                pump(outer, inner)
+
+        threading.Thread(target=work, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", seen

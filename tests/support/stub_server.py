@@ -30,7 +30,8 @@ class StubServer(ThreadingHTTPServer):
     """Calls ``answer(body, number)`` for each chat request and does what it returns.
 
     A dictionary is sent as JSON; ``(status, dictionary)`` with that status; bytes as they are; the word ``close``
-    closes the connection, ``hang`` keeps it open in silence, ``half`` announces more bytes than it sends.
+    closes the connection, ``hang`` keeps it open in silence, ``half`` announces more bytes than it sends. An event is
+    set when the client closes the connection instead of waiting on.
     """
 
     daemon_threads = True
@@ -84,6 +85,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif what == "half":
             self._send(200, b'{"choices": [{"mess', promised=500)
+            self.close_connection = True
+        elif isinstance(what, threading.Event):
+            self.connection.settimeout(60)
+            if not self.connection.recv(1):
+                what.set()
             self.close_connection = True
         elif isinstance(what, bytes):
             self._send(200, what)
