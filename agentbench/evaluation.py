@@ -102,6 +102,7 @@ def evaluate(
         "kind": "evaluate",
         "config": config.model_dump(),
         "notes": list(environment.notes),
+        "protected": environment.protected,
         **describe(),
     }
     jobs = [Job(task, trial) for trial in range(config.trials) for task in tasks]

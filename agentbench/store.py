@@ -46,6 +46,11 @@ class Run:
     config: dict[str, Any]
 
     @property
+    def protected(self) -> str:
+        """Why its episodes may not be passed on in the open; empty where they may (:attr:`envs.TextEnv.protected`)."""
+        return str(self.config.get("protected", ""))
+
+    @property
     def episodes(self) -> pd.DataFrame:
         """One row an episode: see :data:`agentbench.tables.EPISODE_COLUMNS`."""
         return self._table("episodes")

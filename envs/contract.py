@@ -80,6 +80,9 @@ class TextEnv(gymnasium.Env[str, str]):
     notes: Sequence[str] = ()
     """What a reader of a result must know: a part of the data set is missing, a stand-in was used."""
 
+    protected: str = ""
+    """Why episodes may not be passed on in the open (a licence's wish); empty where they may."""
+
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
     name: ClassVar[str]
 

@@ -21,7 +21,10 @@ def report(
 ) -> None:
     """Write one self-contained page: results, learning curves, an episode reader, trajectory graphs."""
     from agentbench.report import make_report, write_page
+    from agentbench.report.runs import warn_of_protected
+    from agentbench.store import open_run
 
+    warn_of_protected(map(open_run, runs))
     page, *folders = write_page(make_report(runs, _names(schemes), title), out)
     typer.echo(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), to be opened in any browser")
     for folder in folders:

@@ -13,7 +13,7 @@ import pandas as pd
 from agentbench.episodes import Episode
 from agentbench.files import replaced, write_text
 from agentbench.report.inspect_log import write_inspect_log
-from agentbench.report.runs import ReportRun, read_runs
+from agentbench.report.runs import ReportRun, read_runs, warn_of_protected
 from agentbench.report.steps import make_book
 from agentbench.report.tables import result_tables
 from envs.errors import UserError, unknown
@@ -37,6 +37,7 @@ def export(folders: Sequence[Path], form: str, out: Path, schemes: Sequence[str]
     if form not in FORMS:
         raise unknown("form", form, FORMS)
     runs = read_runs(folders)
+    warn_of_protected(run.run for run in runs)
     try:
         written = FORMS[form](runs, out, schemes)
     except OSError as error:
@@ -133,6 +134,8 @@ def chat(run: ReportRun, episode: Episode) -> dict[str, Any]:
     if episode.final_observation:
         messages.append({"role": "user", "content": episode.final_observation})
     facts = {name: getattr(episode, name) for name in ("task_id", "task_type", "trial", "outcome", "score")}
+    if run.run.protected:
+        facts["protected"] = run.run.protected
     return {"run": run.name, **facts, "instruction": episode.instruction, "messages": messages}
 
 

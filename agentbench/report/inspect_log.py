@@ -9,8 +9,8 @@ from typing import Any
 
 from agentbench.episodes import Episode
 from agentbench.files import write_text
+from agentbench.scenarios import summarise_run
 from agentbench.store import Run
-from agentbench.summary import summarise
 
 SCORER = "success"
 
@@ -34,7 +34,7 @@ def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:
             "model": f"agentbench/{identity.get('policy', 'policy')}",
             "config": {"epochs": 1 + max((episode.trial for episode in episodes), default=0)},
             "packages": {"agentbench": str(run.config.get("versions", {}).get("agentbench", ""))},
-            "metadata": identity,
+            "metadata": identity | ({"protected": run.protected} if run.protected else {}),
         },
         "results": _results(run, episodes),
         "stats": {"started_at": created, "completed_at": created},
@@ -44,7 +44,7 @@ def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:
 
 
 def _results(run: Run, episodes: Sequence[Episode]) -> dict[str, Any]:
-    overall = summarise(run.episodes).overall
+    overall = summarise_run(run).overall
     judged = sum(episode.outcome != "error" for episode in episodes)
     interval = {"low": float(overall["success_low"]), "high": float(overall["success_high"]), "confidence": 0.95}
     value = float(overall["success_rate"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 
 from agentbench.store import EPISODES_FILE, Run, names_of, open_run
 from envs.errors import UserError
+
+log = logging.getLogger("agentbench")
 
 METRICS_FILE, QUALITY_FILE, TRUTH_FILE = "metrics.jsonl", "quality.csv", "truth.parquet"
 READ_FILES = (EPISODES_FILE, METRICS_FILE, QUALITY_FILE, TRUTH_FILE, "run.json")
@@ -52,6 +55,13 @@ def read_runs(folders: Sequence[Path]) -> list[ReportRun]:
     if not folders:
         raise UserError("name at least one folder of a run")
     return [_read(name, folder) for name, folder in zip(names_of(folders), folders, strict=True)]
+
+
+def warn_of_protected(runs: Iterable[Run]) -> None:
+    """Warn of the runs whose episodes may not be passed on in the open, before what is in them is written elsewhere."""
+    for run in runs:
+        if run.protected:
+            log.warning("%s: %s; keep what is written from this run to yourself", run.folder, run.protected)
 
 
 def _read(name: str, folder: Path) -> ReportRun:

@@ -9,7 +9,7 @@ import pandas as pd
 from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
 from agentbench.report.curves import learning_curves
 from agentbench.report.runs import ReportRun
-from agentbench.summary import summarise
+from agentbench.scenarios import summarise_run
 from envs.errors import UserError
 
 
@@ -25,7 +25,7 @@ def result_tables(runs: Sequence[ReportRun]) -> tuple[dict[str, pd.DataFrame], l
     notes: list[str] = [f"{run.name}: {note}" for run in runs for note in run.run.config.get("notes", [])]
     tables: dict[str, pd.DataFrame] = {}
     if played:
-        summaries = {run.name: summarise(run.episodes) for run in played if run.episodes is not None}
+        summaries = {run.name: summarise_run(run.run) for run in played}
         tables["rates"] = _stacked({name: each.rates for name, each in summaries.items()})
         tables["passes"] = _stacked({name: each.passes for name, each in summaries.items()})
         tables |= _compared(played, notes)

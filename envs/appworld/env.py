@@ -94,7 +94,8 @@ class AppWorldEnv(TextEnv):
         })  # fmt: skip
         self._set = open_tasks(split)
         self._by_key = {key: task for task in self._set.tasks for key in (task.id, task.name)}
-        self.notes = (*self._set.notes, *(("played without a sandbox",) if unsafe else ()))
+        self.notes = tuple(filter(None, (self._set.protected, "played without a sandbox" if unsafe else "")))
+        self.protected = self._set.protected
         self._anchor_kind, self._isolate = anchor, not unsafe
         self._settings = {"seconds": step_seconds, "output_limit": output_limit, "guard": guard}
         self._limits = Limits(memory_mb=memory_mb, file_mb=file_mb, processes=processes)

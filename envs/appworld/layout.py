@@ -13,6 +13,9 @@ from envs.home import data_home
 VERSION = "0.1.3.post1"
 """Of the ``appworld`` package: the one that is installed and that results are about."""
 
+DATA_VERSION = "0.1.0"
+"""Of the official data that this package plays; every task names it."""
+
 COMMAND = "agentbench install appworld"
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs.appworld.layout import COMMAND, Layout, installed
+from envs.appworld.official import OFFICIAL_SPLITS
 from envs.contract import Task
 from envs.errors import UserError, unknown
 
-OFFICIAL = ("train", "dev", "test_normal", "test_challenge")
-SPLITS = ("mini", *OFFICIAL)
+SPLITS = ("mini", *OFFICIAL_SPLITS)
 PROTECTED = (
     "these episodes hold protected content of AppWorld (instructions, outputs): its licence asks that they are passed "
     "on in public only in encrypted form"
@@ -25,14 +25,14 @@ class TaskSet:
     Attributes:
         collection: ``mini`` or ``official``.
         digest: short hash of the package and of the collection.
-        notes: what a reader of a result must know.
+        protected: why its episodes may not be passed on in the open; empty where they may.
     """
 
     place: Layout
     collection: str
     tasks: tuple[Task, ...]
     digest: str
-    notes: tuple[str, ...]
+    protected: str
 
     def walkthrough(self, task: Task) -> tuple[str, ...] | None:
         """Return code blocks that solve the task, where there are any (the split ``mini``)."""
@@ -51,7 +51,7 @@ def open_tasks(split: str, home: Path | None = None) -> TaskSet:
     if split not in SPLITS:
         raise unknown("AppWorld split", split, SPLITS)
     place, record = installed(home)
-    collection = "official" if split in OFFICIAL else "mini"
+    collection = "official" if split in OFFICIAL_SPLITS else "mini"
     index = place.index(collection)
     if not index.is_file():
         raise UserError(
@@ -64,4 +64,4 @@ def open_tasks(split: str, home: Path | None = None) -> TaskSet:
         for number, entry in enumerate(entries)
     )
     digest = f"{record['package_digest']} {record['collections'][collection]}"
-    return TaskSet(place, collection, tasks, digest, (PROTECTED,) if collection == "official" else ())
+    return TaskSet(place, collection, tasks, digest, PROTECTED if collection == "official" else "")

@@ -2,13 +2,15 @@
 
     python tests/benchmarks/bench_appworld.py [--episodes 200] [--worlds 4] [--output FILE.md]
 
-Needs the split mini installed (`make appworld`). Times are wall times, since the work is done elsewhere; memory is
-the proportional share (PSS: pages that processes share count once) of every process below this one.
+Needs the split mini installed (`make appworld`). An episode is a step that does nothing, two API calls, and the
+task's solution. Times are wall times, since the work is done elsewhere; memory is the proportional share (PSS: pages
+that processes share count once) of this process and every one below it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import platform
 import statistics
 import time
@@ -23,19 +25,38 @@ MEGABYTE = 1 << 20
 CALL = "print(apis.phone.get_current_date_and_time())"
 
 
-def below() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
-
-
 def memory() -> float:
-    """Return MB of all processes below this one."""
+    """Return MB of this process and of all below it."""
     total = 0.0
-    for process in below():
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
         try:
             total += process.memory_full_info().pss / MEGABYTE
         except psutil.Error:  # it ended meanwhile
             continue
     return total
+
+
+def resident() -> dict[int, float]:
+    """Return MB of resident memory by process: this one and all below it."""
+    found = {}
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            found[process.pid] = process.memory_info().rss / MEGABYTE
+    return found
+
+
+def growth(resident: list[dict[int, float]], tasks: int) -> tuple[float, int]:
+    """Return by how many MB the processes grew that were there from the second round of all tasks to the last.
+
+    Each episode is a fresh process and can leave nothing behind; what could grow are the servers and this process.
+    """
+    rounds = len(resident) // tasks
+    first, last = resident[tasks : 2 * tasks], resident[(rounds - 1) * tasks : rounds * tasks]
+    stay = set.intersection(*(set(each) for each in (*first, *last)))
+    means = [statistics.mean(sum(each[pid] for pid in stay) for each in part) for part in (first, last)]
+    return means[1] - means[0], len(stay)
 
 
 def milliseconds(times: list[float]) -> str:
@@ -51,25 +72,34 @@ def timed(action: object, *arguments: object, **options: object) -> float:
 
 def measure(episodes: int, worlds: int) -> dict[str, str]:
     rows: dict[str, str] = {}
-    env = AppWorldEnv()
+    env, won = AppWorldEnv(), 0
     rows["first reset, with the start of the player, s"] = f"{timed(env.reset, options={'task': 'alarmoff_1'}):.1f}"
     names = [task.name for task in env.tasks]
-    resets, empty, calls, ends, used = [], [], [], [], []
+    resets, empty, calls, ends, used, held = [], [], [], [], [], []
     for episode in range(episodes):
-        resets.append(timed(env.reset, options={"task": names[episode % len(names)]}))
+        begin = time.perf_counter()
+        _, info = env.reset(options={"task": names[episode % len(names)]})
+        resets.append(time.perf_counter() - begin)
         empty.append(timed(env.step, "pass"))
         env.step(CALL)  # the first call of an episode sets up more than a call
         calls.append(timed(env.step, CALL))
-        ends.append(timed(env.step, "apis.supervisor.complete_task()"))
+        *work, last = info["walkthrough"]
+        for block in work:
+            env.step(block)
+        begin = time.perf_counter()
+        won += env.step(last)[4]["won"]
+        ends.append(time.perf_counter() - begin)
         used.append(memory())
+        held.append(resident())
     rows["later reset, ms"] = milliseconds(resets[1:])
     rows["step that does nothing, ms"] = milliseconds(empty)
     rows["step with one API call, ms"] = milliseconds(calls)
     rows["last step, judged, ms"] = milliseconds(ends[1:])
     rows["one world with its judge, MB"] = f"{used[-1]:.0f}"
-    quarter = max(1, episodes // 4)
-    growth = statistics.mean(used[-quarter:]) - statistics.mean(used[quarter : 2 * quarter])
-    rows[f"growth from the second to the last quarter of {episodes} episodes, MB"] = f"{growth:+.1f}"
+    rows["episodes won by the solution"] = f"{won} of {episodes}"
+    if episodes >= 3 * len(names):
+        grown, processes = growth(held, len(names))
+        rows[f"growth of the {processes} lasting processes over {episodes} episodes, MB"] = f"{grown:+.2f}"
     env.close()
     envs = [AppWorldEnv() for _ in range(worlds)]
     for each in envs:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -73,3 +75,31 @@ def test_wrong_forms_and_empty_runs_are_refused(weak: Path, strong: Path, train_
         export([weak, strong], "inspect", tmp_path / "log.json")
     with pytest.raises(UserError, match="no finished episodes"):
         export([train_run("t", [0.1])], "chat", tmp_path / "chats.jsonl")
+
+
+PROTECTION = "its licence asks that it stays here"
+
+
+@pytest.mark.parametrize("form", ["chat", "inspect", "csv"])
+def test_what_is_protected_is_marked_and_warned_of(
+    form: str, weak: Path, strong: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = json.loads((weak / "run.json").read_text()) | {"protected": PROTECTION}
+    (weak / "run.json").write_text(json.dumps(record))
+    export([strong], form, tmp_path / "open")
+    assert not caplog.records
+    (path, *_) = export([weak], form, tmp_path / "closed")
+    (warning,) = caplog.records
+    assert warning.levelname == "WARNING" and PROTECTION in warning.getMessage() and str(weak) in warning.getMessage()
+    if form == "chat":
+        assert all(json.loads(line)["protected"] == PROTECTION for line in path.read_text().split("\n")[:-1])
+    if form == "inspect":
+        assert json.loads(path.read_text())["eval"]["metadata"]["protected"] == PROTECTION
+
+
+def test_the_report_command_warns_of_what_is_protected(weak: Path, tmp_path: Path) -> None:
+    record = json.loads((weak / "run.json").read_text()) | {"protected": PROTECTION}
+    (weak / "run.json").write_text(json.dumps(record))
+    command = [sys.executable, "-m", "agentbench", "report", str(weak), "--out", str(tmp_path / "page.html")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert PROTECTION in done.stderr and "page.html" in done.stdout
