@@ -42,11 +42,14 @@ def fetch_official(place: Layout, given: str, root: Path, write: Write) -> None:
         UserError: it is not all there, or of another version.
     """
     path = Path(given).expanduser().absolute()
+    if given != "download" and path.is_dir():
+        folder = path / "data" if (path / "data").is_dir() else path
+        _check(folder, given)
+        shutil.copytree(folder, root / "data")
+        return
     if given == "download":
         write("downloading AppWorld's data with its own command")
         _download(place, root)
-    elif path.is_dir():
-        shutil.copytree(path / "data" if (path / "data").is_dir() else path, root / "data")
     elif path.is_file():
         write(f"unpacking {path.name}")
         _unpack(place, path, root)

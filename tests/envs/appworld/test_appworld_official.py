@@ -170,15 +170,17 @@ def test_data_that_are_not_whole_are_told_and_change_nothing(
     what: str, data: Path, place: Layout, tmp_path: Path
 ) -> None:
     part, content, message = BROKEN[what]
-    copy = tmp_path / "copy"
-    shutil.copytree(data, copy, copy_function=os.link)
-    target = copy / part
-    shutil.rmtree(target) if target.is_dir() else target.unlink()
-    if content is not None:
-        target.write_text(content)
+    target, kept = data / part, tmp_path / "kept"
+    shutil.move(target, kept)
     before = place.record.read_bytes()
-    with pytest.raises(UserError, match=message):
-        install(None, print, data=str(copy))
+    try:
+        if content is not None:
+            target.write_text(content)
+        with pytest.raises(UserError, match=message):
+            install(None, print, data=str(data))
+    finally:
+        target.unlink(missing_ok=True)
+        shutil.move(kept, target)
     assert place.record.read_bytes() == before and not place.index("official").exists()
 
 
