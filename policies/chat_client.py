@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import random
@@ -78,7 +79,7 @@ class ChatClient:
         self._failed_in_a_row = 0
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Send one chat request and return the answer; its first choice has a message.
+        """Send one chat request (``messages`` and more) and return the answer, whose first choice has a message.
 
         Raises:
             PassingFailure: all tries failed.
@@ -86,7 +87,7 @@ class ChatClient:
             RefusedRequest: the server refuses this request.
             UserError: the server is gone, was never there, does not let us in, or does not know the model.
         """
-        payload = json.dumps(body).encode()
+        payload = _as_json(body)
         try:
             answer = await self._try_often(payload, str(body.get("model")))
         except TooLong:
@@ -231,6 +232,18 @@ def _checked_url(base_url: str) -> urllib.parse.SplitResult:
     if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not is_plain:
         raise UserError(f"{base_url!r} is no base URL: write --base-url http://localhost:8000/v1")
     return url
+
+
+def _as_json(body: dict[str, Any]) -> bytes:
+    rest = json.dumps({name: value for name, value in body.items() if name != "messages"})
+    messages = ", ".join(_message_as_json(tuple(message.items())) for message in body["messages"])
+    return f'{{"messages": [{messages}], {rest[1:]}'.encode()
+
+
+@functools.lru_cache(maxsize=16_384)
+def _message_as_json(message: tuple[tuple[str, str], ...]) -> str:
+    """Write one message; a conversation repeats its past ones at every step, and they are written once."""
+    return json.dumps(dict(message))
 
 
 def _read_answer(text: bytes) -> dict[str, Any]:

@@ -211,5 +211,5 @@ def _write(
     )
 
 
-_write_once = functools.lru_cache(maxsize=4096)(_write)
+_write_once = functools.lru_cache(maxsize=16_384)(_write)
 """A conversation repeats its past messages at every step: they are written once."""
