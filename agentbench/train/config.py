@@ -9,10 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agentbench.config import bad_settings
+from agentbench.train.correction import Correction, CorrectionSettings
 from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
 from envs.errors import UserError, unknown
+
+Engine = Literal["transformers", "vllm"]
 
 
 class TrainConfig(BaseModel):
@@ -34,6 +37,22 @@ class TrainConfig(BaseModel):
     policy_options: dict[str, Any] = Field(default_factory=dict, description="for a new policy")
     lora: int = Field(0, ge=0, description="train adapters of this rank on a language model, not all its weights")
     temperature: float = Field(1.0, gt=0, description="of the rollouts")
+
+    # Who samples
+    engine: Engine = Field("transformers", description="of the rollouts; vllm is given the weights after each update")
+    engine_options: dict[str, Any] = Field(default_factory=dict, description="how vLLM's server is reached or started")
+    probe_prompts: int = Field(8, ge=1, description="answered after each handing over of weights, as a test of it")
+    probe_bound: float | None = Field(
+        None, gt=0, description="largest mean gap of log-probabilities there; None: 0.001 in float32, else 0.05"
+    )
+    correction: Correction | None = Field(
+        None, description="of the gap between sampler and trainer; None: by token with vllm, else none"
+    )
+    correction_clip: float = Field(2.0, gt=1, description="largest factor of a token")
+    reject_below: float = Field(
+        0.5, ge=0, lt=1, description="ratio of trainer to sampler below which tokens do not count"
+    )
+    reject_above: float = Field(5.0, gt=1, description="ratio above which they do not")
 
     # From what
     scheme: str = "gigpo"
@@ -81,6 +100,13 @@ class TrainConfig(BaseModel):
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
+
+    def correction_settings(self) -> CorrectionSettings | None:
+        """Return how the gap between sampler and trainer is corrected, or None where it is not."""
+        level = self.correction or ("token" if self.engine == "vllm" else "none")
+        if level == "none":
+            return None
+        return CorrectionSettings(level, self.correction_clip, self.reject_below, self.reject_above)
 
     def loss_settings(self) -> LossSettings:
         """Return the part that the loss needs."""

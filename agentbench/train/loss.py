@@ -14,6 +14,9 @@ How the L_t are averaged decides which episodes weigh most, hence which method w
     aggregation="token"    every token weighs the same: long answers and long episodes weigh more
     aggregation="step"     every step weighs the same: long episodes weigh more, long answers do not
     aggregation="episode"  every episode weighs the same
+
+Where another engine sampled, l' is that of the trainer before the update, and each L_t has a factor of its own for the
+gap between the two (:mod:`agentbench.train.correction`).
 """
 
 from __future__ import annotations
@@ -69,7 +72,8 @@ def token_weights(tokens: Tensor, episode: Tensor, aggregation: Aggregation) -> 
     Computed once for a whole batch, so that its loss does not depend on how it is cut into pieces.
 
     Args:
-        tokens: int64, shape (steps,): number of sampled tokens of each step, at least 1.
+        tokens: int64, shape (steps,): number of tokens of each step that count. A step or an episode without any
+            weighs 0 and leaves the denominator.
         episode: int64, shape (steps,): which episode a step belongs to, numbered from 0.
         aggregation: see the module's text.
 
@@ -78,12 +82,13 @@ def token_weights(tokens: Tensor, episode: Tensor, aggregation: Aggregation) -> 
     """
     counts = tokens.double()
     if aggregation == "token":
-        return torch.ones_like(counts) / counts.sum()
-    if aggregation == "step":
-        return 1 / (counts * len(counts))
-    episodes = int(episode.max()) + 1
-    per_episode = counts.new_zeros(episodes).index_add(0, episode, counts)
-    return 1 / (per_episode[episode] * episodes)
+        shared, sharers = counts.sum(), 1
+    elif aggregation == "step":
+        shared, sharers = counts, int((counts > 0).sum())
+    else:
+        per_episode = counts.new_zeros(int(episode.max()) + 1).index_add(0, episode, counts)
+        shared, sharers = per_episode[episode], int((per_episode > 0).sum())
+    return torch.where(counts > 0, 1 / (shared * sharers), 0.0)
 
 
 def log_ratios(new: Tensor, old: Tensor, mask: Tensor, episode: Tensor, ratio: Ratio) -> Tensor:
@@ -99,7 +104,8 @@ def log_ratios(new: Tensor, old: Tensor, mask: Tensor, episode: Tensor, ratio: R
         episodes = int(episode.max()) + 1
         total = total.new_zeros(episodes).index_add(0, episode, total)[episode]
         count = count.new_zeros(episodes).index_add(0, episode, count)[episode]
-    return (total / count)[:, None].expand_as(difference).masked_fill(~mask, 0.0)
+    # A step of which every token was rejected has none left.
+    return (total / count.clamp(min=1))[:, None].expand_as(difference).masked_fill(~mask, 0.0)
 
 
 def kl_estimate(new: Tensor, reference: Tensor, estimator: KlEstimator) -> Tensor:
@@ -125,6 +131,7 @@ def policy_loss(
     episode: Tensor,
     settings: LossSettings,
     *,
+    factor: Tensor | None = None,
     entropy: Tensor | None = None,
     reference: Tensor | None = None,
 ) -> LossParts:
@@ -132,12 +139,13 @@ def policy_loss(
 
     Args:
         new: float32, shape (steps, tokens): log-probabilities under the present weights, with gradient.
-        old: the same under the weights that sampled.
+        old: the same under the weights that the ratio is to: those that sampled.
         advantages: float32, shape (steps,).
         mask: bool, shape (steps, tokens).
         weights: shape (steps,), from :func:`token_weights` of the whole batch.
         episode: int64, shape (steps,), numbered from 0 within these steps.
         settings: which terms, and how.
+        factor: shape (steps, tokens), multiplies each token's policy-gradient term.
         entropy: shape (steps, tokens), of the present policy; needed for an entropy bonus.
         reference: shape (steps, tokens), log-probabilities of the reference; needed for a KL term.
     """
@@ -152,7 +160,7 @@ def policy_loss(
         floor = torch.where(gain < 0, settings.dual_clip * gain, torch.full_like(gain, -torch.inf))
         inactive = inactive | (objective < floor)
         objective = torch.maximum(objective, floor)
-    policy = -(weights * objective).sum()
+    policy = -(weights * (objective if factor is None else factor * objective)).sum()
     zero = policy.new_zeros(())
     kl = zero if reference is None else (weights * kl_estimate(new, reference, settings.kl_estimator)).sum()
     bonus = zero if entropy is None else (weights * entropy).sum()

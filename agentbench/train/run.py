@@ -31,6 +31,9 @@ from policies.trainable import TrainablePolicy
 log = logging.getLogger("agentbench")
 
 METRICS_FILE, CURVE_FILE = "metrics.jsonl", "curve.png"
+HOW_NOT_WHAT = ("sinks", "engine_options")
+"""Settings that a resumed run may have otherwise."""
+
 COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
 """Columns beyond the required ones that training gives every scheme."""
 
@@ -72,7 +75,7 @@ def _train_and_record(
     if not resume and (out / METRICS_FILE).exists():
         raise UserError(f"{out} holds a training run: add --resume to go on with it, or choose another --out")
     settings = config.model_dump()
-    identity = {"kind": "train", **{name: value for name, value in settings.items() if name != "sinks"}}
+    identity = {"kind": "train", **{name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}}
     lock = claim(out, identity, {"kind": "train", "sinks": config.sinks, "processes": ranks.count, **describe()})
     try:
         trainer = Trainer(config, policy, out, ranks)
@@ -174,7 +177,11 @@ def estimate(config: TrainConfig) -> dict[str, float]:
     tasks = min(2, config.tasks_per_step)
     small = config.model_copy(update={"tasks_per_step": tasks, "eval_split": None})
     with tempfile.TemporaryDirectory() as folder:
-        metrics = Trainer(small, make_learner(config), Path(folder)).train_step()
+        trainer = Trainer(small, make_learner(config), Path(folder))
+        try:
+            metrics = trainer.train_step()
+        finally:
+            trainer.close()
     factor = config.tasks_per_step / tasks * config.steps
     return {
         "seconds": round(metrics["seconds"] * factor, 1),

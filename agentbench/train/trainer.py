@@ -20,12 +20,15 @@ import numpy as np
 import torch
 
 from agentbench.episodes import Episode, to_line
-from agentbench.train.batch import Floats, make_batch, needs_values, step_table
+from agentbench.train.batch import Batch, Floats, make_batch, needs_values, step_table
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import TrainConfig
+from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, same_start, split_weights, whole_weights
+from agentbench.train.gap import correct_batch
 from agentbench.train.outcomes import save_outcomes
 from agentbench.train.rollouts import Played, Rollouts
+from agentbench.train.sampler import Sampler
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
 from envs.errors import UserError
@@ -58,8 +61,7 @@ class Trainer:
         self.module = policy.module.to(config.device)
         same_start(self.module, ranks)
         self.reference = _reference(policy) if config.kl_coefficient else None
-        # Who plays: the policy itself, unless its weights are not whole or change in the meantime.
-        self.actor = _frozen_copy(policy) if config.shard or config.overlap else policy
+        self.sampler = Sampler(config, policy, folder, ranks)
         if config.shard:
             split_weights(self.module, config.device, ranks)
         self.optimizer = torch.optim.AdamW(
@@ -87,9 +89,14 @@ class Trainer:
                     self.save()
             self._save_policy("policy")
         finally:
-            self.rollouts.stop()
-            self._thread.shutdown()
-            self.rollouts.close()
+            self.close()
+
+    def close(self) -> None:
+        """End all that runs beside: rollouts under way, workers, the sampling engine."""
+        self.rollouts.stop()
+        self._thread.shutdown()
+        self.rollouts.close()
+        self.sampler.close()
 
     def train_step(self) -> Metrics:
         """Play one batch of groups, learn from it, and say what happened."""
@@ -97,6 +104,7 @@ class Trainer:
         with clock.phase("rollout"):
             played, staleness = self._next_rollouts()
         metrics: Metrics = {"step": self.step + 1, **episode_metrics(played.episodes), "staleness": staleness}
+        metrics |= self.sampler.metrics
         if played.groups:
             metrics |= self._learn(played.groups, clock)
         self.step += 1
@@ -107,8 +115,8 @@ class Trainer:
 
     def evaluate(self) -> Metrics:
         """Play the held-out tasks once each, the same draws every time; keep the best policy in ``best/``."""
-        self._refresh_actor()
-        policy = copy.copy(self.actor)
+        self.sampler.refresh(self.module)
+        policy = copy.copy(self.sampler.actor)
         policy.temperature = self.config.eval_temperature  # type: ignore[attr-defined]
         episodes = self.rollouts.evaluate(policy)
         if self.ranks.rank == 0:
@@ -125,23 +133,19 @@ class Trainer:
         """Return this step's rollouts and how many updates old their weights are; start the next step's if allowed."""
         staleness = 0 if self._ahead is None else 1
         if self._ahead is None:
-            self._refresh_actor()
-            played = self.rollouts.train(self.actor, self.step)
+            self.sampler.refresh(self.module)
+            played = self.rollouts.train(self.sampler.actor, self.step)
         else:
             played, self._ahead = self._ahead.result(), None
         after = self.step + 1
         is_boundary = after % self.config.checkpoint_every == 0 or after == self.config.steps
         if self.config.overlap and not is_boundary and not self._is_evaluated(after):
-            self._refresh_actor()
-            self._ahead = self._thread.submit(self.rollouts.train, self.actor, after)
+            self.sampler.refresh(self.module)
+            self._ahead = self._thread.submit(self.rollouts.train, self.sampler.actor, after)
         return played, staleness
 
     def _is_evaluated(self, step: int) -> bool:
         return bool(self.config.eval_split) and (step % self.config.eval_every == 0 or step == self.config.steps)
-
-    def _refresh_actor(self) -> None:
-        if self.actor is not self.policy:
-            self.actor.module.load_state_dict(whole_weights(self.module))
 
     # -- learning ------------------------------------------------------------------------------------
 
@@ -155,7 +159,9 @@ class Trainer:
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
             with clock.phase("update"):
-                found = update(self.policy, self.optimizer, batch, config, self.step, reference, self.ranks)
+                correction = self._correction(batch)
+                self.sampler.outdate()
+                found = update(self.policy, self.optimizer, batch, config, self.step, reference, self.ranks, correction)
         except NonFiniteError as error:
             path = self.folder / "failed-batch.jsonl"
             if self.ranks.rank == 0:
@@ -172,6 +178,10 @@ class Trainer:
                 "the gradient stays the same"
             ) from error
         return advantage_metrics(config.scheme, batch) | found
+
+    def _correction(self, batch: Batch) -> BatchCorrection | None:
+        settings = self.config.correction_settings()
+        return None if settings is None else correct_batch(self.policy, batch, self.config, settings, self.ranks)
 
     def _values(self, groups: Sequence[Sequence[Episode]]) -> Floats | None:
         if not needs_values(self.config.scheme):

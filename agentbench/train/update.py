@@ -13,6 +13,7 @@ import torch
 from agentbench.provenance import stable_seed
 from agentbench.train.batch import Batch
 from agentbench.train.config import TrainConfig
+from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, whole
 from agentbench.train.loss import policy_loss, token_weights
 from policies.trainable import TrainablePolicy
@@ -40,18 +41,21 @@ def update(
     step: int,
     reference: TrainablePolicy | None = None,
     ranks: Ranks = ALONE,
+    correction: BatchCorrection | None = None,
 ) -> dict[str, float]:
     """Improve the policy on a batch; return means of the loss's parts, the gradient's norm and the learning rate.
 
     Every one of several processes must call this with the same batch. ``sampler_gap`` is the mean absolute difference
-    between the log-probabilities at sampling and those found now, before the first of the updates.
+    between the log-probabilities at sampling and those found now, before the first of the updates. With a
+    ``correction`` the ratios are to the weights before the update, and tokens that it rejects count for nothing.
 
     Raises:
         NonFiniteError: the loss or its gradient is not finite; the weights were not touched by it.
     """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
-    weights = token_weights(torch.tensor(batch.tokens), torch.tensor(batch.episode), config.aggregation)
+    counts = torch.tensor(batch.tokens if correction is None else correction.tokens)
+    weights = token_weights(counts, torch.tensor(batch.episode), config.aggregation)
     sums: dict[str, float] = {}
     updates = 0
     for epoch in range(config.epochs):
@@ -59,12 +63,13 @@ def update(
         for rows in minibatches(batch, config, seed, keeps_episodes(policy, config)):
             optimizer.zero_grad(set_to_none=True)
             # The weights sum to 1 over the batch; a minibatch stands for the whole, so it is scaled up to it.
-            share = float((weights[rows] * torch.tensor(batch.tokens[rows])).sum())
+            share = float((weights[rows] * counts[rows]).sum())
+            if share == 0:  # all its tokens were rejected
+                continue
             parts: dict[str, float] = {}
             for piece, scale in own_pieces(policy, rows, batch, config, ranks):
-                found = backward(
-                    policy, batch, piece, config, scale * weights[piece] / share, scale / len(rows), reference
-                )
+                own = scale * weights[piece] / share
+                found = backward(policy, batch, piece, config, own, scale / len(rows), reference, correction)
                 parts = {name: value + parts.get(name, 0.0) for name, value in found.items()}
             parts = ranks.sum(parts)
             if not math.isfinite(loss := parts["loss"] + config.value_coefficient * parts["value_loss"]):
@@ -78,9 +83,9 @@ def update(
             gap = sums.get("sampler_gap", parts["log_ratio"])
             sums = {name: value + sums.get(name, 0.0) for name, value in {**parts, "grad_norm": norm}.items()}
             sums["sampler_gap"] = gap
-    gap = sums.pop("sampler_gap")
+    of_gap = {"sampler_gap": sums.pop("sampler_gap"), **({} if correction is None else correction.metrics())}
     means = {name: value / updates for name, value in sums.items()}
-    return means | {"sampler_gap": gap, "learning_rate": learning_rate(config, step)}
+    return means | of_gap | {"learning_rate": learning_rate(config, step)}
 
 
 def keeps_episodes(policy: TrainablePolicy, config: TrainConfig) -> bool:
@@ -161,31 +166,35 @@ def backward(
     weights: torch.Tensor,
     value_weight: float,
     reference: TrainablePolicy | None = None,
+    correction: BatchCorrection | None = None,
 ) -> dict[str, float]:
     """Add the gradient of a piece of a minibatch; return its share of the loss's parts.
 
     Args:
-        policy, batch, config, reference: see :func:`update`.
+        policy, batch, config, reference, correction: see :func:`update`.
         rows: the piece.
         weights: shape (rows,): of each row's tokens in the minibatch's loss.
         value_weight: of each row in the critic's loss.
     """
     traces = [batch.traces[row] for row in rows]
     with torch.no_grad():
-        old = policy.sampled(traces)
+        old = policy.sampled(traces).log_probs
         anchor = None if reference is None else reference.likelihood(traces).log_probs
     with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         new = policy.likelihood(traces)
-    device = new.log_probs.device
+    device, mask, factor = new.log_probs.device, new.mask, None
+    if correction is not None:
+        old, factor, mask = correction.of(rows, device)
     _, episode = np.unique(batch.episode[rows], return_inverse=True)
     parts = policy_loss(
         new=new.log_probs.float(),
-        old=old.log_probs,
+        old=old,
         advantages=torch.as_tensor(batch.advantages[rows], dtype=torch.float32, device=device),
-        mask=new.mask,
+        mask=mask,
         weights=weights.to(device),
         episode=torch.as_tensor(episode, device=device),
         settings=config.loss_settings(),
+        factor=factor,
         entropy=new.entropy.float(),
         reference=anchor,
     )

@@ -60,12 +60,14 @@ class Rules:
         max_new_tokens: longest answer.
         end_tokens: ids that end an answer (and belong to it).
         is_stopped: tells from the ids sampled so far whether a stop string is complete.
+        stop: these strings, for engines that look themselves.
     """
 
     temperature: float
     max_new_tokens: int
     end_tokens: frozenset[int]
     is_stopped: Callable[[Sequence[int]], bool]
+    stop: tuple[str, ...] = ()
 
 
 @torch.no_grad()

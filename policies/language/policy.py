@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from policies.language.cache import PrefixCache, Work, weights_version
 from policies.language.constraint import Trie
 from policies.language.conversation import Writer, Written
 from policies.language.decode import Answer, Request, Rules, decode, stop_check
+from policies.language.engine import Engine
 from policies.language.likelihood import judge
 from policies.language.sequences import Sampled
 from policies.language.settings import OPTIONS, LanguageSettings, language_settings, to_json
@@ -48,6 +50,9 @@ class LanguagePolicy:
     has_critic = False
     whole_episodes = True
     """Minibatches should keep the steps of an episode together: they share their beginnings."""
+
+    concurrency: int
+    """There is one only where another engine samples (:meth:`sampled_by`): see the contract of policies."""
 
     def __init__(self, settings: LanguageSettings, model: nn.Module | None = None, tokenizer: Any = None) -> None:
         self.options = settings
@@ -79,6 +84,8 @@ class LanguagePolicy:
         self._adapter = ADAPTER
         self._cache = PrefixCache(settings.cache_mb * 2**20)
         self._seen: dict[str, Any] = {}
+        self._engine: Engine | None = None
+        self._tokenizing: AbstractContextManager[Any] = nullcontext()
 
     # -- what every policy has -------------------------------------------------------------------------
 
@@ -106,21 +113,21 @@ class LanguagePolicy:
         Raises:
             ContextTooLong: task and observation alone are longer than the model's context.
         """
-        self._forget_old_weights()
-        written = [self._write(prompt) for prompt in prompts]
-        choices = [self._choices(prompt) for prompt in prompts]
+        with self._tokenizing:
+            written = [self._write(prompt) for prompt in prompts]
+            choices = [self._choices(prompt) for prompt in prompts]
         requests = [
             Request(prompt_ids.ids, prompt_ids.ends, prompt.seed, None if offered is None else Trie(tuple(offered)))
             for prompt, (prompt_ids, _), offered in zip(prompts, written, choices, strict=True)
         ]
-        with self._using_adapter():
-            answers = decode(self.weights.model, requests, self._rules(), self._cache, self.work)
-        return [
-            self._response(prompt, request, answer, left_out, offered)
-            for prompt, request, answer, (_, left_out), offered in zip(
-                prompts, requests, answers, written, choices, strict=True
-            )
-        ]
+        answers = self._decode(requests) if self._engine is None else self._engine.answer(requests, self._rules())
+        with self._tokenizing:
+            return [
+                self._response(prompt, request, answer, left_out, offered)
+                for prompt, request, answer, (_, left_out), offered in zip(
+                    prompts, requests, answers, written, choices, strict=True
+                )
+            ]
 
     # -- what training needs ---------------------------------------------------------------------------
 
@@ -191,7 +198,29 @@ class LanguagePolicy:
         config: Any = self.weights.model.config
         config.save_pretrained(folder)
 
+    def sampled_by(self, engine: Engine) -> LanguagePolicy:
+        """Return this policy with its answers sampled by another engine, which is given the weights by other means.
+
+        Prompts, parsing and traces stay those of this policy; it may be asked from many threads.
+
+        Raises:
+            UserError: answers are constrained, which no other engine does token by token as this one.
+        """
+        if self.options.constrained:
+            raise UserError("constrained = true is for the engine of transformers: set constrained = false")
+        other = copy.copy(self)
+        other._engine, other.concurrency = engine, engine.concurrency
+        # A tokenizer is told anew before each call whether to see special tokens: one thread at a time.
+        other._tokenizing = threading.Lock()
+        return other
+
     # -- parts -----------------------------------------------------------------------------------------
+
+    def _decode(self, requests: Sequence[Request]) -> list[Answer]:
+        """Sample with the weights that are here."""
+        self._forget_old_weights()
+        with self._using_adapter():
+            return decode(self.weights.model, requests, self._rules(), self._cache, self.work)
 
     def _write(self, prompt: Prompt) -> tuple[Written, int]:
         """Return the prompt's ids, and the number of oldest steps that did not fit."""
@@ -224,6 +253,7 @@ class LanguagePolicy:
             max_new_tokens=self.options.max_new_tokens,
             end_tokens=frozenset(each for each in ends if each is not None),
             is_stopped=stop_check(self.tokenizer, self.options.stop),
+            stop=self.options.stop,
         )
 
     def _response(

@@ -1,0 +1,83 @@
+"""Measure the gap between sampler and trainer: of a batch before its update, and of a probe after new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentbench.train.batch import Batch
+from agentbench.train.config import TrainConfig
+from agentbench.train.correction import BatchCorrection, CorrectionSettings, correct
+from agentbench.train.distributed import ALONE, Ranks
+from agentbench.train.update import own_pieces
+from envs.errors import UserError
+from policies.contract import Prompt
+from policies.trainable import Likelihood, TrainablePolicy
+
+
+def correct_batch(
+    policy: TrainablePolicy, batch: Batch, config: TrainConfig, settings: CorrectionSettings, ranks: Ranks = ALONE
+) -> BatchCorrection:
+    """Judge a batch with the weights before its update, and correct for what the sampler said of it.
+
+    Every one of several processes must call this; each judges its share and gets all.
+
+    Raises:
+        UserError: every token was rejected.
+    """
+    own: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+    for rows, scale in own_pieces(policy, np.arange(len(batch)), batch, config, ranks):
+        traces = [batch.traces[row] for row in rows]
+        trained, sampled = judge_without_gradient(policy, traces, config), policy.sampled(traces).log_probs
+        if not scale:  # only there to keep step with the other processes
+            continue
+        found = correct(trained.log_probs, sampled, trained.mask, settings)
+        gap = trained.log_probs - sampled
+        for place, row in enumerate(rows):
+            tokens = trained.mask[place]
+            parts = [part[place][tokens].cpu() for part in (trained.log_probs, found.factor, found.kept, gap)]
+            own.append((int(row), parts[0], parts[1], parts[2], parts[3]))
+    every = sorted(ranks.gather(own), key=lambda each: each[0])
+    _, log_probs, factors, kept, gaps = zip(*every, strict=True)
+    made = BatchCorrection(log_probs, factors, kept, gaps, settings.clip)
+    if not made.tokens.any():
+        raise UserError(
+            f"every sampled token was rejected: trainer and sampler differ by {made.gap:.3g} in log-probability on "
+            f"average (ratios outside [{settings.below:g}, {settings.above:g}]); they do not have the same weights"
+        )
+    return made
+
+
+def judge_without_gradient(policy: TrainablePolicy, traces: Sequence[object], config: TrainConfig) -> Likelihood:
+    """Judge answers in the precision of the update."""
+    device = torch.device(config.device).type
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        found = policy.likelihood(traces)
+    return Likelihood(found.log_probs.float(), found.entropy, found.mask, found.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How far sampler and trainer are apart on some prompts.
+
+    Attributes:
+        mean: mean absolute difference of the log-probabilities of the sampled tokens.
+        largest: largest absolute difference.
+        tokens: how many tokens.
+    """
+
+    mean: float
+    largest: float
+    tokens: int
+
+
+def probe(sampler: TrainablePolicy, trainer: TrainablePolicy, prompts: Sequence[Prompt], config: TrainConfig) -> Probe:
+    """Have the sampler answer prompts and the trainer judge the answers."""
+    traces = [response.trace for response in sampler.act(prompts)]
+    judged, sampled = judge_without_gradient(trainer, traces, config), trainer.sampled(traces)
+    gap = (judged.log_probs - sampled.log_probs)[judged.mask].abs()
+    return Probe(float(gap.mean()), float(gap.max()), int(judged.mask.sum()))
