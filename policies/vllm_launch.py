@@ -9,7 +9,8 @@ import threading
 
 def end_with_parent() -> None:
     """Wait for the end of standard input, then end every process of this group."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not through sys.stdin, whose lock would be held when the interpreter ends
+        pass
     os.killpg(0, signal.SIGKILL)
 
 

@@ -1,4 +1,7 @@
-"""vLLM in this process answers as a plain forward pass says, and its prompts only grow. Needs the package vllm."""
+"""vLLM in this process answers as a plain forward pass says, also after new weights, and its prompts only grow.
+
+Needs vLLM in the interpreter that runs it: ``make vllm``, then ``make test-vllm``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from envs.errors import UserError
 from policies import make_policy
 from policies.contract import Turn
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 TINY = {"head_dim": 64}  # vLLM's kernels know no narrower heads
 OPTIONS = {"max_tokens": 12, "thinking": False, "precision": "float32", "engine": {"enforce_eager": True}}
 
@@ -69,6 +72,25 @@ def test_greedy_decoding_is_that_of_the_engine_of_transformers(engine: Any, monk
     (theirs,), (mine,) = engine.act([tiny_language.prompt()]), ours.act([tiny_language.prompt()])
     assert theirs.trace.prompt.tolist() == mine.trace.prompt.tolist()
     assert theirs.trace.answer.tolist() == mine.trace.answer.tolist()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_new_weights_are_answered_with_at_once(engine: Any, tmp_path: Path, monkeypatch: Any, tied: bool) -> None:
+    import dataclasses
+
+    import tiny_language
+
+    from policies.vllm_weights import write_model
+
+    monkeypatch.setattr(engine, "options", dataclasses.replace(engine.options, temperature=0.0))
+    before = engine.act([tiny_language.prompt()])[0].trace.answer.tolist()
+    model = tiny_language.model(seed=1 + tied, tie_word_embeddings=tied, **TINY)
+    ours = tiny_language.policy(model, temperature=0.0)
+    write_model(ours, tmp_path / "new")
+    engine.update_weights(tmp_path / "new")
+    (theirs,), (mine,) = engine.act([tiny_language.prompt()]), ours.act([tiny_language.prompt()])
+    assert theirs.trace.answer.tolist() == mine.trace.answer.tolist() != before
+    assert np.abs(theirs.trace.log_probs - mine.trace.log_probs).max() < 1e-4
 
 
 def test_a_folder_without_a_model_is_told(folder: Path, tmp_path: Path) -> None:
