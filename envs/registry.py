@@ -116,12 +116,16 @@ def make(name: str, **options: Any) -> TextEnv:
     Raises:
         UserError: unknown name or option, or data that is not installed.
     """
-    environment = find(name).load()
-    known = [parameter for parameter in inspect.signature(environment).parameters if parameter != "self"]
+    known = option_names(name)
     for option in options:
         if option not in known:
             raise unknown(f"option of environment {name!r}", option, known)
-    return environment(**options)
+    return find(name).load()(**options)
+
+
+def option_names(name: str) -> list[str]:
+    """Return the names of the options that the environment called ``name`` takes."""
+    return [parameter for parameter in inspect.signature(find(name).load()).parameters if parameter != "self"]
 
 
 def register() -> None:

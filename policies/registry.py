@@ -51,6 +51,8 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
         return load_policy(Path(spec))
     name, _, argument = spec.partition(":")
     if name not in POLICIES:
+        if "/" in spec:
+            raise UserError(f"no saved policy in {spec}: it has no policy.json, and no folder policy with one")
         raise unknown("policy", name, POLICIES)
     entry = POLICIES[name]
     _check_options(name, options, entry.options)
@@ -221,7 +223,10 @@ def _no_argument(name: str, argument: str) -> None:
 
 def _of_environment(name: str, makers: dict[str, Callable[[], Policy]], environment: str) -> Policy:
     if environment not in makers:
-        raise UserError(f"there is no policy {name!r} for environment {environment!r}, only for {', '.join(makers)}")
+        raise UserError(
+            f"there is no policy {name!r} for environment {environment!r}, only for {', '.join(makers)}: "
+            "`agentbench policies` lists all"
+        )
     return makers[environment]()
 
 

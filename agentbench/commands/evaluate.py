@@ -20,7 +20,7 @@ def evaluate(
     workers: Annotated[int, typer.Option(help="episodes at the same time, each in a process of its own")] = 2,
     inline: Annotated[bool, typer.Option(help="play in this process: less work, but no supervision")] = False,
     seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
-    out: Annotated[Path | None, typer.Option(help="folder of the run [results/<env>-<split>-<policy>]")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the run; default: results/<env>-<split>-<policy>")] = None,
     limit: Annotated[int | None, typer.Option(help="play only this many tasks, drawn with the seed")] = None,
     task: Annotated[list[str] | None, typer.Option(help="play only this task (id or name); repeatable")] = None,
     retry_errors: Annotated[bool, typer.Option(help="play episodes that ended in an error again")] = False,
@@ -34,11 +34,13 @@ def evaluate(
     The same command after an interruption goes on where it stopped. Any other --name value is an option of the
     policy (--base-url http://localhost:8000/v1) or of the environment (--max-steps 30, --engine textworld).
     """
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import check_names, parse_extra
     from agentbench.commands.show import print_runs
+    from envs.registry import option_names
     from policies.registry import options_of
 
     extra = parse_extra(context.args)
+    check_names(context, extra, {*option_names(env), *options_of(policy)})
     of_policy = {name: extra.pop(name) for name in options_of(policy) if name in extra}
     settings: dict[str, Any] = {
         "split": split,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from envs.errors import UserError
+import typer
+
+from envs.errors import UserError, unknown
 
 
 def parse_extra(arguments: list[str]) -> dict[str, Any]:
@@ -34,6 +37,23 @@ def parse_extra(arguments: list[str]) -> dict[str, Any]:
     if waiting:
         options[waiting] = True
     return options
+
+
+def check_names(context: typer.Context, options: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse an option that neither the command nor ``known`` has; the nearest of both are named.
+
+    Raises:
+        UserError: there is such an option.
+    """
+    flags = {flag for parameter in context.command.params for flag in parameter.opts if flag.startswith("--")}
+    flags |= {_flag(name) for name in known}
+    for name in options:
+        if _flag(name) not in flags:
+            raise unknown("option", _flag(name), flags)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _value(text: str) -> Any:

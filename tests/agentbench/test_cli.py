@@ -93,7 +93,7 @@ def test_comparing_two_runs(run: Run) -> None:
         (["eval", "--trials", "0"], "trials: input should be greater than or equal to 1"),
         (["eval", "--workers", "0"], "workers: input should be greater than or equal to 1"),
         (["eval", "--limit", "0"], "limit: input should be greater than or equal to 1"),
-        (["eval", "--trails", "3"], "unknown option of environment 'alfworld' 'trails'"),
+        (["eval", "--trails", "3"], "unknown option '--trails': did you mean --trials"),
         (["eval", "--engine", "unity"], "engine"),
         (["eval", "--max-steps", "0"], "max_steps must be at least 1"),
         (["eval", "--task", "nothing-like-it"], "unknown task 'nothing-like-it'"),

@@ -151,3 +151,9 @@ def test_the_document_of_schemes_is_up_to_date() -> None:
 
     assert set(COST_AND_USE) == set(SCHEMES)
     assert PATH.read_text(encoding="utf-8") == document(), "run: python -m agentbench.docs_schemes"
+
+
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    from agentbench.docs_commands import PATH, document
+
+    assert PATH.read_text(encoding="utf-8") == document(), "run: python -m agentbench.docs_commands"

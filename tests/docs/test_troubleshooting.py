@@ -1,0 +1,136 @@
+"""docs/troubleshooting.md has an entry for whatever doctor can say, and for the errors that users meet most often."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import filelock
+import pytest
+from typer.testing import CliRunner
+
+from agentbench import doctor
+from agentbench.cli import app
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+HEADINGS = re.findall(r"^### (.+)$", PAGE, flags=re.MULTILINE)
+
+
+def entries() -> dict[str, tuple[str, str]]:
+    """Return line of doctor -> (state, advice), from the table of the page."""
+    rows = re.findall(r"^\| `([^`]+)` \| (missing|optional) \| (.+) \|$", PAGE, flags=re.MULTILINE)
+    return {line: (state, advice) for line, state, advice in rows}
+
+
+@pytest.fixture
+def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which everything that doctor looks for is missing."""
+
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    real = importlib.metadata.requires
+    monkeypatch.setattr(doctor, "importlib", SimpleNamespace(metadata=importlib.metadata))
+    monkeypatch.setattr(importlib.metadata, "requires", real)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+
+def test_everything_that_doctor_can_find_wrong_has_an_entry_with_its_remedy(bare_machine: None) -> None:
+    found = [finding for finding in doctor.examine() if finding.state != "ok"]
+    described = entries()
+    assert {finding.what for finding in found} == set(described)
+    for finding in found:
+        state, advice = described[finding.what]
+        assert finding.state == state, finding
+        assert finding.remedy in advice, f"{finding.what}: the page does not say to type {finding.remedy}"
+
+
+def test_a_package_of_a_wrong_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0.1")
+    (core,) = [finding for finding in doctor.examine() if finding.what == "core packages"]
+    assert core.state == "missing"
+    assert "numpy 0.0.1 is not >=1.26" in core.detail
+
+
+MISTAKES = {
+    "eval --env alfword": "unknown … did you mean …?",
+    "eval --split valid_unsen": "unknown … did you mean …?",
+    "eval --policy rndom": "unknown … did you mean …?",
+    "eval --policy results/none": "no saved policy in …",
+    "eval --trails 3": "unknown … did you mean …?",
+    "credit run --scheme gigop": "unknown … did you mean …?",
+    "train --scheme gigop --out t": "unknown … did you mean …?",
+    "eval --split valid_unseen": "the ALFWorld split … is not installed",
+    "eval --env webshop --goals synthetic": "… is not there: type `agentbench install webshop`",
+    "eval --env appworld": "AppWorld is not installed",
+    "eval --env webshop --policy expert": "there is no policy … for environment …",
+    "eval --split generated:0:1:small --out run": "… holds a run of another configuration",
+    "eval --split generated:0:2:small --out busy": "… is being written by another process",
+    "show nowhere": "no run in …",
+    "diff run other": "… were played on different tasks",
+    "diff run": "diff compares two runs or more",
+    "quality run": "no true advantages in …",
+    "credit run --scheme gae": "… needs the column …, which this table does not have",
+    "eval --policy openai:m --split generated:0:1:small --base-url http://127.0.0.1:9/v1 --attempts 1": (
+        "no server answers at …"
+    ),
+    "eval --policy vllm:m": "policy … needs a package that is not installed",
+    "eval --trials 0": "bad setting: …",
+    "eval results": "unexpected argument …",
+}
+OF_TRAINING = {
+    "train --scheme gae --out t": "scheme … needs a critic",
+    "train --policy expert --out t": "policy … cannot be trained",
+    "train --out trained": "… holds a training run: add --resume",
+    "sweep --schemes grpo --seeds 1 --out s": "a sweep compares success on held-out tasks",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for name, split in (("run", "generated:0:2:small"), ("other", "generated:1:2:small")):
+        command = ["eval", "--split", split, "--inline", "--out", str(folder / name)]
+        assert CliRunner().invoke(app, command).exit_code == 0
+    (folder / "trained" / "checkpoints").mkdir(parents=True)
+    for file in ("run.json", "metrics.jsonl"):
+        (folder / "trained" / file).write_text("{}")
+    (folder / "busy").mkdir()
+    return folder
+
+
+def assert_described(command: str, heading: str) -> None:
+    assert heading in HEADINGS
+    result = CliRunner().invoke(app, command.split())
+    assert result.exception is not None, "the command was expected to fail"
+    pattern = ".*".join(re.escape(part.strip()) for part in heading.split("…"))
+    assert re.search(pattern, str(result.exception)), f"{result.exception} is not what the page calls {heading!r}"
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_common_mistake_gives_the_message_that_the_page_explains(
+    runs: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "vllm" in command and importlib.util.find_spec("vllm"):
+        pytest.skip("vllm is installed")
+    monkeypatch.chdir(runs)
+    with filelock.FileLock(runs / "busy" / ".lock"):
+        assert_described(command, MISTAKES[command])
+
+
+@pytest.mark.parametrize("command", OF_TRAINING)
+def test_a_common_mistake_in_training(runs: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+    monkeypatch.chdir(runs)
+    assert_described(command, OF_TRAINING[command])
+
+
+def test_every_message_of_the_page_is_tried() -> None:
+    assert set(HEADINGS) == {*MISTAKES.values(), *OF_TRAINING.values()}
