@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from envs.errors import UserError
 
@@ -29,12 +29,19 @@ class EvaluateConfig(BaseModel):
     limit: int | None = Field(None, ge=1, description="play only this many tasks, drawn with the seed")
 
     workers: int = Field(1, ge=1, le=512, description="episodes at the same time")
+    executor: str = Field("local", description="where workers run: local, ray, or ray:HOST:PORT")
     inline: bool = Field(False, description="environments in this process: no supervision, for quick ones of ours")
     step_timeout: float = Field(60.0, gt=0, description="seconds")
     episode_timeout: float = Field(600.0, gt=0, description="seconds of environment time")
     start_timeout: float = Field(120.0, gt=0, description="seconds")
     memory_limit: float = Field(2048.0, gt=0, description="MB a worker")
     attempts: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _has_workers_for_the_executor(self) -> EvaluateConfig:
+        if self.inline and self.executor != "local":
+            raise ValueError(f"inline plays in this process, executor = {self.executor} does not: choose one")
+        return self
 
 
 def check_config(**settings: Any) -> EvaluateConfig:

@@ -23,6 +23,7 @@ EXTRAS = {
     "train": "training",
     "language": "language models: sampling and training with transformers",
     "vllm": "fast rollouts of language models",
+    "ray": "workers on a cluster of machines",
 }
 
 

@@ -14,7 +14,7 @@ from agentbench.config import EvaluateConfig, check_config
 from agentbench.episodes import Episode
 from agentbench.provenance import describe, digest
 from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.pool import Recipe, Workers
+from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
 from agentbench.store import Run, RunWriter, open_run
 from envs.contract import Task, TextEnv
 from envs.errors import UserError
@@ -96,6 +96,7 @@ def evaluate(
     environment = make_environment(config)
     actor = _make_actor(policy, config)
     tasks = choose_tasks(environment, config)
+    launch = launcher(config.executor)
     folder = Path(out) if out is not None else default_folder(config, environment)
     identity = run_identity(config, environment, actor, tasks)
     record = {
@@ -107,7 +108,7 @@ def evaluate(
     }
     jobs = [Job(task, trial) for trial in range(config.trials) for task in tasks]
     with RunWriter(folder, identity, record, retry_errors=retry_errors) as writer:
-        _play_missing(writer, jobs, actor, config, environment, on_progress)
+        _play_missing(writer, jobs, actor, config, launch, on_progress)
         writer.close_tables()
     return Result(open_run(folder), tuple(environment.notes))
 
@@ -125,7 +126,7 @@ def _play_missing(
     jobs: Sequence[Job],
     policy: Policy,
     config: EvaluateConfig,
-    environment: TextEnv,
+    launch: Launch,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     missing = [job for job in jobs if (job.task.id, job.trial) not in writer.finished]
@@ -147,7 +148,7 @@ def _play_missing(
     report()
     options = PlayOptions(**config.model_dump(include=set(PlayOptions.__dataclass_fields__)))
     recipe = Recipe(find(config.env), environment_options(config))
-    with Workers(recipe, inline=config.inline, start_timeout=config.start_timeout) as workers:
+    with Workers(recipe, inline=config.inline, start_timeout=config.start_timeout, launch=launch) as workers:
         try:
             play(workers, policy, missing, options, finished)
         finally:

@@ -32,6 +32,7 @@ def truth(
     state_limit: Annotated[int, typer.Option(help="most states of a game that are counted, for exact")] = 200_000,
     seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
     workers: Annotated[int, typer.Option(help="worker processes")] = 2,
+    executor: Annotated[str, typer.Option(help="where the groups are played: local, ray, or ray:HOST:PORT")] = "local",
 ) -> None:
     """Play groups of episodes, and find the true advantage of every step: truth.parquet in the run's folder.
 
@@ -46,7 +47,7 @@ def truth(
         table = make_truth(
             out, env=env, policy=policy, split=split, tasks=tasks, group_size=group_size,
             groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
-            critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers,
+            critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers, executor=executor,
             env_options=parse_extra(context.args),
             on_progress=report,
         )  # fmt: skip

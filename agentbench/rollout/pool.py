@@ -1,6 +1,7 @@
 """Workers: processes with a deadline and a memory bound, or environments in this process where speed is all.
 
-Both kinds take one request at a time and answer it: ``make``, ``reset`` or ``step``.
+All kinds take one request at a time and answer it: ``make``, ``reset`` or ``step``. Processes run on this machine, or
+as actors of a Ray cluster (:mod:`agentbench.rollout.ray_cluster`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import psutil
 
 from agentbench.rollout.worker import play_command
+from envs.errors import unknown
 from envs.registry import Environment
 
 MEGABYTE = 1024 * 1024
@@ -50,9 +52,11 @@ class Worker(Protocol):
 
     Attributes:
         deadline: ``time.monotonic()`` by which the reply must be there.
+        connection: has a ``fileno()`` that is readable when the reply is there; None: it is always there.
     """
 
     deadline: float
+    connection: Any
 
     def request(self, command: str, arguments: Any, timeout: float) -> None:
         """Send a command whose reply must come within ``timeout`` seconds."""
@@ -73,6 +77,8 @@ class Worker(Protocol):
 
 class LocalWorker:
     """An environment in this process: no copying, no supervision. For environments of ours that cannot hang."""
+
+    connection = None
 
     def __init__(self, recipe: Recipe) -> None:
         self.deadline = float("inf")
@@ -162,6 +168,26 @@ class ProcessWorker:
         return f"exit code {code}" + (f": {lines[-1]}" if lines else "")
 
 
+Launch = Callable[[Recipe, float], Worker]
+"""Starts a worker that has the given seconds to make its environment, and does not wait for it."""
+
+
+def launcher(executor: str) -> Launch:
+    """Return what starts workers: ``local`` (processes of this machine), ``ray``, or ``ray:ADDRESS`` (a cluster).
+
+    Raises:
+        UserError: there is no such executor, or the cluster cannot be used.
+    """
+    name, _, address = executor.partition(":")
+    if name == "ray":
+        from agentbench.rollout.ray_cluster import connect
+
+        return connect(address)
+    if executor != "local":
+        raise unknown("executor", executor, ("local", "ray", "ray:HOST:PORT"))
+    return ProcessWorker
+
+
 class Workers:
     """The workers of one recipe, kept from one rollout to the next. Use it as a context manager.
 
@@ -169,10 +195,13 @@ class Workers:
         recipe: how each makes its environment.
         inline: environments in this process instead of processes of their own.
         start_timeout: seconds in which a process must have made its environment.
+        launch: starts a process: see :func:`launcher`.
     """
 
-    def __init__(self, recipe: Recipe, *, inline: bool = False, start_timeout: float = 120.0) -> None:
-        self.recipe, self.inline, self.start_timeout = recipe, inline, start_timeout
+    def __init__(
+        self, recipe: Recipe, *, inline: bool = False, start_timeout: float = 120.0, launch: Launch = ProcessWorker
+    ) -> None:
+        self.recipe, self.inline, self.start_timeout, self._launch = recipe, inline, start_timeout, launch
         self._idle: list[Worker] = []
 
     def __enter__(self) -> Workers:
@@ -189,7 +218,7 @@ class Workers:
             return self._idle.pop(), False
         if self.inline:
             return LocalWorker(self.recipe), False
-        return ProcessWorker(self.recipe, self.start_timeout), True
+        return self._launch(self.recipe, self.start_timeout), True
 
     def give_back(self, worker: Worker) -> None:
         """Keep an idle worker for the next rollout."""
@@ -206,14 +235,14 @@ def ready(workers: Iterable[Worker], timeout: float, also: Any = None) -> list[W
     """
     local, processes = [], {}
     for worker in workers:
-        if isinstance(worker, ProcessWorker):
-            processes[worker.connection] = worker
-        else:
+        if worker.connection is None:
             local.append(worker)
+        else:
+            processes[worker.connection] = worker
     if local:
         timeout = 0.0
     awaited: list[Any] = list(processes)
     if also is not None:
         awaited.append(also)
     found = wait(awaited, timeout)
-    return [*local, *(processes[each] for each in found if each is not also)]  # type: ignore[index]
+    return [*local, *(processes[each] for each in found if each is not also)]

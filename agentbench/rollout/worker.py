@@ -20,29 +20,41 @@ from envs.errors import UserError
 from envs.registry import load
 
 
+class Host:
+    """One environment and its answers to commands, however these come here."""
+
+    def __init__(self) -> None:
+        self._environment: TextEnv | None = None
+
+    def answer(self, command: str, arguments: Any) -> tuple[str, Any]:
+        """Carry out ``make`` (arguments: import path, entry point, options), ``reset`` or ``step``.
+
+        Returns:
+            ``("ok", reply)``, or ``("failed", text)`` whatever the environment raised.
+        """
+        try:
+            if command == "make":
+                path, entry_point, options = arguments
+                sys.path[:] = path
+                self._environment = load(entry_point)(**options)
+                return "ok", None
+            assert self._environment is not None
+            return "ok", play_command(self._environment, command, arguments)
+        except UserError as error:
+            return "failed", str(error)
+        except Exception as error:  # whatever an environment raises is the parent's to count and report
+            return "failed", f"{type(error).__name__}: {error}"
+
+
 def serve(connection: Connection) -> None:
     """Answer commands until the other end is closed."""
-    environment: TextEnv | None = None
+    host = Host()
     while True:
         try:
             command, arguments = connection.recv()
         except (EOFError, OSError):
             return
-        try:
-            if command == "make":
-                path, entry_point, options = arguments
-                sys.path[:] = path
-                environment = load(entry_point)(**options)
-                reply: Any = None
-            else:
-                assert environment is not None
-                reply = play_command(environment, command, arguments)
-        except UserError as error:
-            connection.send(("failed", str(error)))
-        except Exception as error:  # whatever an environment raises is the parent's to count and report
-            connection.send(("failed", f"{type(error).__name__}: {error}"))
-        else:
-            connection.send(("ok", reply))
+        connection.send(host.answer(command, arguments))
 
 
 def play_command(environment: TextEnv, command: str, arguments: Any) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agentbench.config import bad_settings
 from agentbench.train.correction import Correction, CorrectionSettings
@@ -90,11 +90,18 @@ class TrainConfig(BaseModel):
     threads: int = Field(1, ge=1, description="of torch on the processor; small networks are slower with more")
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
+    executor: str = Field("local", description="where worker processes run: local, ray, or ray:HOST:PORT")
     overlap: bool = Field(False, description="play the next step's rollouts during the update, with older weights")
     shard: bool = Field(False, description="several processes: split the weights over them (FSDP2)")
     sinks: list[SinkName] = Field(default_factory=list, description="further places for the metrics")
     keep_checkpoints: int = Field(2, ge=1)
     checkpoint_every: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _has_workers_for_the_executor(self) -> TrainConfig:
+        if self.executor != "local" and not self.workers:
+            raise ValueError(f"executor = {self.executor} needs worker processes: set workers")
+        return self
 
     @field_validator("sinks", mode="before")
     @classmethod

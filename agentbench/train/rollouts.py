@@ -11,7 +11,7 @@ import numpy as np
 from agentbench.episodes import Episode
 from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.pool import Recipe, Workers
+from agentbench.rollout.pool import Recipe, Workers, launcher
 from agentbench.train.batch import group_by_task, is_informative
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
@@ -58,6 +58,7 @@ class Rollouts:
         self.config, self.ranks = config, ranks
         self.tasks = tasks_of(config, config.split)
         self.position = 0
+        self._launch = launcher(config.executor)
         self._environments: dict[str, Workers] = {}
         self._stopped = threading.Event()
 
@@ -114,7 +115,7 @@ class Rollouts:
         config = self.config
         if split not in self._environments:
             recipe = Recipe(find(config.env), {**config.env_options, "split": split})
-            self._environments[split] = Workers(recipe, inline=config.workers == 0)
+            self._environments[split] = Workers(recipe, inline=config.workers == 0, launch=self._launch)
         own = self.ranks.shares(jobs)[self.ranks.rank]
         episodes: list[Episode] = []
 

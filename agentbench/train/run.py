@@ -31,7 +31,7 @@ from policies.trainable import TrainablePolicy
 log = logging.getLogger("agentbench")
 
 METRICS_FILE, CURVE_FILE = "metrics.jsonl", "curve.png"
-HOW_NOT_WHAT = ("sinks", "engine_options")
+HOW_NOT_WHAT = ("sinks", "engine_options", "executor")
 """Settings that a resumed run may have otherwise."""
 
 COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
@@ -76,7 +76,8 @@ def _train_and_record(
         raise UserError(f"{out} holds a training run: add --resume to go on with it, or choose another --out")
     settings = config.model_dump()
     identity = {"kind": "train", **{name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}}
-    lock = claim(out, identity, {"kind": "train", "sinks": config.sinks, "processes": ranks.count, **describe()})
+    how = {name: settings[name] for name in HOW_NOT_WHAT}
+    lock = claim(out, identity, {"kind": "train", **how, "processes": ranks.count, **describe()})
     try:
         trainer = Trainer(config, policy, out, ranks)
         _cut_metrics(out)

@@ -73,6 +73,7 @@ def make_truth(
     state_limit: int = 200_000,
     seed: int = 0,
     workers: int = 1,
+    executor: str = "local",
     env_options: dict[str, Any] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
@@ -111,7 +112,7 @@ def make_truth(
     check_method(settings)
     played = evaluate(
         env, policy, split=split, out=out, limit=tasks, trials=group_size * groups, seed=seed, workers=workers,
-        env_options=options,
+        executor=executor, env_options=options,
     )  # fmt: skip
     found = _all_truths(played.run, settings, workers, on_progress)
     return write_truth(played.run, found, asdict(settings))

@@ -1,0 +1,139 @@
+"""Workers as actors of a Ray cluster: the same requests and replies, on whichever of its machines has room.
+
+A worker that hangs is killed, and one whose machine is gone counts as dead, just as a process of this machine does; its
+episode is played again elsewhere. Its memory is known as of its latest reply, so growth within a step is only noticed
+when the step ends, or by its deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import time
+from concurrent.futures import Future
+from typing import Any
+
+import psutil
+
+from agentbench.rollout.pool import MEGABYTE, Launch, Recipe, WorkerFailure
+from agentbench.rollout.worker import Host
+from envs.errors import UserError
+
+ANSWER_SECONDS = 5.0
+"""Time that the machine of an address has to accept a connection."""
+
+
+class RemoteHost(Host):
+    """The environment of one actor; its replies say how much memory its process uses."""
+
+    def reply(self, command: str, arguments: Any) -> tuple[str, Any, float]:
+        """Carry a command out: status, reply or text of the error (:meth:`Host.answer`), and MB of memory."""
+        if command == "make":
+            path, entry_point, options = arguments
+            # The other machine has import paths of its own: ours come behind them.
+            arguments = [*sys.path, *(each for each in path if each not in sys.path)], entry_point, options
+        status, found = self.answer(command, arguments)
+        return status, found, psutil.Process().memory_info().rss / MEGABYTE
+
+
+class RayWorker:
+    """One actor with one environment."""
+
+    def __init__(self, recipe: Recipe, start_timeout: float) -> None:
+        import ray
+
+        # A CPU is needed to be placed and none is held: an environment is idle while the policy thinks, and what is
+        # left of a cluster must be able to take over the workers of a machine that died.
+        placed = ray.remote(RemoteHost).options(scheduling_strategy="SPREAD", max_restarts=0)
+        self._actor = placed.remote()
+        self.connection, self._waker = socket.socketpair()
+        self._reply: Future[tuple[str, Any, float]] = Future()
+        self._memory = 0.0
+        self.deadline = float("inf")
+        environment = recipe.environment
+        self.request("make", (sys.path, environment.entry_point, recipe.options), start_timeout)
+
+    def request(self, command: str, arguments: Any, timeout: float) -> None:
+        """Send a command; :meth:`receive` says so if the actor is dead."""
+        self.deadline = time.monotonic() + timeout
+        self._reply = self._actor.reply.remote(command, arguments).future()
+        self._reply.add_done_callback(self._wake)
+
+    def receive(self) -> Any:
+        """Take the reply, or say why there is none."""
+        import ray
+
+        self.deadline = float("inf")
+        self.connection.recv(1)
+        try:
+            status, reply, self._memory = self._reply.result()
+        except ray.exceptions.RayError as error:
+            told = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise WorkerFailure(f"the Ray actor died ({' '.join(told)[:300]})") from error
+        if status != "ok":
+            raise WorkerFailure(f"the environment failed: {reply}")
+        return reply
+
+    def memory(self) -> float:
+        """Return the MB of resident memory that the actor's process had at its latest reply."""
+        return self._memory
+
+    def kill(self) -> None:
+        """End the actor at once, also one that waits for a place."""
+        import ray
+
+        ray.kill(self._actor)
+        self.connection.close()
+        self._waker.close()
+
+    def _wake(self, _: Future[Any]) -> None:
+        with contextlib.suppress(OSError):  # killed meanwhile: nobody waits
+            self._waker.send(b"\0")
+
+
+def connect(address: str) -> Launch:
+    """Join a Ray cluster and return what starts a worker in it.
+
+    Args:
+        address: ``HOST:PORT`` of its head; empty for the one that ``RAY_ADDRESS`` names or that runs on this machine,
+            and where there is none, for one of this machine alone that ends with this process.
+
+    Raises:
+        UserError: Ray is not installed, no cluster answers, its versions differ from ours, or it has no CPUs.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "executor 'ray' needs a package that is not installed: pip install 'agentbench[ray]'"
+        ) from error
+    where = f"the Ray cluster at {address}" if address else "the Ray cluster"
+    if ray.is_initialized():
+        joined = ray.get_runtime_context().gcs_address
+        # Ray writes another address of the same machine for 127.0.0.1.
+        if address and address != joined and address != f"127.0.0.1:{joined.rpartition(':')[2]}":
+            raise UserError(f"this process has joined the Ray cluster at {joined} already and cannot join {address}")
+    else:
+        if address:
+            _check_answers(address)
+        try:
+            ray.init(address=address or None, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:  # of many classes: no cluster, other versions, no room for its files
+            raise UserError(f"{where} cannot be joined: {' '.join(str(error).split())[:300]}") from error
+    if ray.cluster_resources().get("CPU", 0) < 1:
+        raise UserError(f"{where} has no CPU for a worker: start its machines with --num-cpus of at least 1")
+    return RayWorker
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"{address!r} is no address of a Ray cluster: write ray:HOST:PORT, or just ray")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address} ({error}): start one with 'ray start --head', or mend the address"
+        ) from error

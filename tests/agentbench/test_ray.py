@@ -1,0 +1,150 @@
+"""Workers on a Ray cluster: the same episodes as on this machine, also when one of its machines dies."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_environment import UpPolicy
+
+from agentbench import UserError, evaluate, open_run
+from agentbench.config import EvaluateConfig, check_config
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install 'agentbench[ray]'")
+
+
+def tables(folder: Path) -> list[bytes]:
+    return [(folder / f"{name}.parquet").read_bytes() for name in ("episodes", "steps")]
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("executor", "problem"),
+    [
+        ("ray:127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
+        ("ray:nowhere", "write ray:HOST:PORT"),
+        ("ray:127.0.0.1:999999", "no Ray cluster answers"),
+    ],
+)
+def test_a_bad_address_is_one_clear_message_before_anything_is_written(
+    tmp_path: Path, executor: str, problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        evaluate("toy", UpPolicy(), out=tmp_path / "run", executor=executor)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of this machine, of which tests may kill the second."""
+    if not HAS_RAY:
+        pytest.skip("needs Ray: pip install 'agentbench[ray]'")
+    import ray
+    import ray_nodes
+
+    with ray_nodes.cluster() as (address, nodes):
+        ray_nodes.wait_for_nodes(address, 2)
+        yield address, nodes
+        ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, cluster: Any) -> None:
+    for executor in ("local", f"ray:{cluster[0]}"):
+        out = tmp_path / executor.partition(":")[0]
+        options = {"faults": {"1": "kill", "2": "raise", "3": "sleep"}, "folder": str(out), "tasks": 4}
+        result = evaluate(
+            "toy", UpPolicy(), out=out, workers=2, step_timeout=3.0, attempts=2, executor=executor, env_options=options
+        )
+        frame = result.frame.set_index("task_name")
+        assert list(frame["outcome"].sort_index()) == ["success", "error", "error", "error"]
+        assert "the toy is broken" in frame.loc["toy:2", "error"]
+        assert "a step took more than 3 s" in frame.loc["toy:3", "error"]
+        assert "died" in frame.loc["toy:1", "error"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any) -> None:
+    address, nodes = cluster
+    settings: dict[str, Any] = {"trials": 6, "workers": 4, "seed": 5, "env_options": {"delay": 0.01}}
+    evaluate("toy", "random", out=tmp_path / "local", **settings)
+    kept: list[bytes] = []
+
+    def kill(progress: Any) -> None:
+        if progress.finished == 10 and not kept:
+            kept.append((tmp_path / "ray" / "episodes.jsonl").read_bytes())
+            nodes[1].kill()
+
+    evaluate("toy", "random", out=tmp_path / "ray", executor=f"ray:{address}", on_progress=kill, **settings)
+    assert (tmp_path / "ray" / "episodes.jsonl").read_bytes().startswith(kept[0])
+    assert tables(tmp_path / "ray") == tables(tmp_path / "local")
+    again = [episode.timing["attempts"] for episode in open_run(tmp_path / "ray").read_episodes()]
+    assert max(again) == 2, "no worker was on the node that died"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_training_on_a_cluster_ends_with_the_same_weights(tmp_path: Path, cluster: Any) -> None:
+    pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+    from agentbench.train.config import read_config
+    from agentbench.train.run import train
+
+    small = {
+        "env": "toy", "split": "all", "env_options": {"tasks": 2, "max_steps": 4}, "group_size": 2,
+        "tasks_per_step": 2, "steps": 2, "workers": 2,
+    }  # fmt: skip
+    for executor in ("local", f"ray:{cluster[0]}"):
+        train(read_config(None, {**small, "executor": executor}), tmp_path / executor.partition(":")[0])
+    weights = [(tmp_path / name / "policy" / "weights.safetensors").read_bytes() for name in ("local", "ray")]
+    assert weights[0] == weights[1]
+
+
+def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'agentbench\[ray\]'"):
+        evaluate("toy", UpPolicy(), out=tmp_path / "run", executor="ray")
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@needs_ray
+@pytest.mark.timeout(300)
+def test_a_cluster_without_processors_is_told_at_once(tmp_path: Path) -> None:
+    import ray_nodes
+
+    with ray_nodes.cluster(nodes=1, cpus=0) as (address, _):
+        ray_nodes.wait_for_nodes(address, 1)
+        command = [
+            sys.executable,
+            "-m",
+            "agentbench",
+            "eval",
+            "--split",
+            "generated:0:2",
+            "--out",
+            str(tmp_path / "run"),
+        ]
+        command += ["--executor", f"ray:{address}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ})
+    assert done.returncode == 2 and "has no CPU for a worker" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_executor_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean ray"):
+        evaluate("toy", UpPolicy(), out=tmp_path / "run", executor="rai")
+    with pytest.raises(UserError, match="inline plays in this process"):
+        check_config(inline=True, executor="ray")
+    assert EvaluateConfig().executor == "local"
