@@ -27,4 +27,14 @@ class Background:
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(_ended(tasks))
     loop.close()
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    """Let tasks end, and what they closed be closed."""
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)

@@ -27,7 +27,7 @@ from policies import POLICIES, Prompt, Turn, make_policy
 from policies.chat_client import ChatClient, ClientSettings, PassingFailure, RefusedRequest
 from policies.openai_server import OPTIONS, OpenAIPolicy, SampledTokens, ServerOptions, text_of
 
-QUICK = {"backoff": 0.01, "timeout": 0.4}
+QUICK = {"backoff": 0.01, "timeout": 30.0}
 
 
 def run(url: str, out: Path, model: str = "stub", **settings: Any) -> Any:
@@ -93,7 +93,7 @@ FAULTS: dict[str, Any] = {
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_a_fault_that_passes_costs_nothing(fault: Any) -> None:
     with serving(lambda body, number: fault if number in (0, 2) else up(body, number)) as server:
-        asked = policy(server.url)
+        asked = policy(server.url, timeout=1.5 if fault == "hang" else 30.0)
         responses = [asked.act([prompt()])[0] for _ in range(2)]
     assert [response.action for response in responses] == ["up", "up"]
     # A kept connection that is closed is opened anew, and that is no retry.
@@ -103,7 +103,7 @@ def test_a_fault_that_passes_costs_nothing(fault: Any) -> None:
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_a_fault_that_lasts_is_told_after_bounded_tries(fault: Any) -> None:
     with serving(lambda body, number: fault) as server, pytest.raises(PassingFailure):
-        policy(server.url, attempts=2, timeout=0.2).act([prompt()])
+        policy(server.url, attempts=2, timeout=1.5 if fault == "hang" else 30.0).act([prompt()])
     assert len(server.bodies) == 2
 
 
@@ -372,25 +372,29 @@ def test_an_interrupted_run_does_not_wait_for_the_server(tmp_path: Path) -> None
         start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             run(server.url, tmp_path / "run", policy_options={"timeout": 60.0}, on_progress=stop)
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 30
 
 
 def test_an_interrupted_run_ends_what_it_asked_for(tmp_path: Path) -> None:
     """The server sees the connection close, so that it need not answer what nobody waits for."""
 
+    asked, closed = threading.Event(), threading.Event()
+
     def stop(progress: Any) -> None:
         if progress.finished:
+            assert asked.wait(60)
             raise KeyboardInterrupt
 
-    closed = threading.Event()
-
     def one_hangs(body: dict[str, Any], number: int) -> Any:
-        return closed if "count to 6" in body["messages"][1]["content"] else up(body, number)
+        if "count to 6" not in body["messages"][1]["content"]:
+            return up(body, number)
+        asked.set()
+        return closed
 
     with serving(one_hangs) as server:
         with pytest.raises(KeyboardInterrupt):
             run(server.url, tmp_path / "run", policy_options={"timeout": 60.0}, on_progress=stop)
-        assert closed.wait(20)
+        assert closed.wait(60)
 
 
 def test_one_client_asks_many_things_at_once_and_confuses_no_answers() -> None:
