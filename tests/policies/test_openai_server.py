@@ -382,14 +382,14 @@ def test_an_interrupted_run_ends_what_it_asked_for(tmp_path: Path) -> None:
 
     def stop(progress: Any) -> None:
         if progress.finished:
-            assert asked.wait(60)
             raise KeyboardInterrupt
 
     def one_hangs(body: dict[str, Any], number: int) -> Any:
-        if "count to 6" not in body["messages"][1]["content"]:
-            return up(body, number)
-        asked.set()
-        return closed
+        if "count to 6" in body["messages"][1]["content"]:
+            asked.set()
+            return closed
+        assert asked.wait(60)
+        return up(body, number)
 
     with serving(one_hangs) as server:
         with pytest.raises(KeyboardInterrupt):
