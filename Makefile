@@ -74,7 +74,7 @@ $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 
 # The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works.
 $(VENV)/.all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,train,language,ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,train,language,ray,trl]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[alfworld]' \
 		|| echo "note: the original ALFWorld engine could not be installed; tests that compare with it are skipped"
 	@touch $@ $(VENV)/.core
