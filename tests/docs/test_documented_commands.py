@@ -70,10 +70,9 @@ def complaint(block: Block, server: str) -> str | None:
         words = shlex.split(block.small.replace("SERVER", server))
         if words[0] != "agentbench":
             return f"no test knows how to run {words[0]!r}: list the command in NOT_RUN, with the reason"
-        here = Path()
-        arguments = [
-            each for word in words[1:] for each in (map(str, sorted(here.glob(word))) if "*" in word else [word])
-        ]
+        arguments: list[str] = []
+        for word in words[1:]:
+            arguments += map(str, sorted(Path().glob(word))) if "*" in word else [word]
         result = CliRunner().invoke(app, arguments)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
