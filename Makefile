@@ -5,19 +5,41 @@ VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 ROOMS := agentbench envs policies credit
 DEMO_SPLIT := generated:0:120
+# Training needs torch. Without a GPU only the build without CUDA is taken, where pip finds one.
+TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo constraints.txt || echo constraints-cpu.txt)
+NO_TORCH := pip found no PyTorch for this machine (without a GPU: none without CUDA). https://pytorch.org/get-started \
+names the index that has it: make demo PIP_EXTRA_INDEX_URL=...
 
-.PHONY: help demo appworld vllm install test test-slow test-vllm lint format check bench docs docs-serve clean
+.PHONY: help demo demo-train demo-credit appworld vllm install test test-slow test-vllm lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-demo: $(VENV)/.core  ## install the core, evaluate agents on embedded games, print and draw the result, write the page
+demo: $(VENV)/.core  ## the whole story in five minutes: evaluate, train, compare, write a page
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy random --workers 2 --out results/demo-random
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --workers 2 --out results/demo-expert
 	$(BIN)/agentbench diff results/demo-random results/demo-expert --changes 5
 	$(BIN)/agentbench show results/demo-random results/demo-expert --plot results/demo.png
-	$(BIN)/agentbench eval --env alfworld --split generated:0:12 --policy mixed:0.7 --trials 8 --workers 2 --out results/demo-mixed
-	$(BIN)/agentbench report results/demo-random results/demo-expert results/demo-mixed --out results/demo.html
+	@$(MAKE) --no-print-directory $(VENV)/.torch || echo "note: training is left out, the rest goes on. $(NO_TORCH)"
+	@test ! -e $(VENV)/.torch || $(MAKE) --no-print-directory demo-train
+	@$(MAKE) --no-print-directory demo-credit
+
+demo-train:
+	$(BIN)/agentbench eval --env alfworld --split generated:1:100:small --policy expert --workers 2 --out results/demo-lessons
+	$(BIN)/agentbench clone --from results/demo-lessons --out results/demo-cloned
+	$(BIN)/agentbench sweep --config recipes/demo.toml --schemes grpo,gigpo --seeds 1 --jobs 2 --out results/demo-training
+
+# The policy is the one that was trained, or the noisy expert where training was left out.
+demo-credit: DEMO_POLICY = $(shell test -d results/demo-training/gigpo-0/policy && echo results/demo-training/gigpo-0 || echo mixed:0.7)
+demo-credit: DEMO_CREDIT = results/demo-credit$(if $(findstring mixed,$(DEMO_POLICY)),-mixed)
+demo-credit:
+	$(BIN)/agentbench truth --env alfworld --split generated:5:6:small --max-steps 20 --policy $(DEMO_POLICY) \
+		--group-size 8 --rollouts 8 --critic-rollouts 4 --out $(DEMO_CREDIT)
+	$(BIN)/agentbench compare $(DEMO_CREDIT) --schemes grpo,gigpo,hgpo,salt,mapo --steps 3
+	$(BIN)/agentbench quality $(DEMO_CREDIT) --schemes grpo,gigpo,hgpo,salt,mapo
+	$(BIN)/agentbench report results/demo-random results/demo-expert $(DEMO_CREDIT) \
+		$(wildcard results/demo-training/grpo-0 results/demo-training/gigpo-0) --out results/demo.html
+	@echo "Look at it: open $(CURDIR)/results/demo.html in a browser."
 
 install: $(VENV)/.all  ## make .venv with what the tests and every command need
 
@@ -70,6 +92,11 @@ $(VENV)/bin/python:
 
 $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.core
+	@$(BIN)/python -c 'import torch, safetensors' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --constraint $(TORCH) --editable '.[train]'
 	@touch $@
 
 # The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works.

@@ -178,19 +178,25 @@ def _all_truths(
     found = _read_parts(path, settings)
     episodes = [episode for episode in run.read_episodes() if episode.outcome != "error"]
     missing = [episode for episode in episodes if episode.key not in found]
-    by_task: dict[str, list[Episode]] = {}
-    for episode in missing:
-        by_task.setdefault(episode.task_id, []).append(episode)
     with path.open("a", encoding="utf-8") as file:
         if not path.stat().st_size:
             file.write(json.dumps(asdict(settings)) + "\n")
-        for each in _computed(settings, list(by_task.values()), workers):
+        for each in _computed(settings, _pieces(missing, settings), workers):
             found[each.task_id, each.trial] = each
             file.write(json.dumps(asdict(each)) + "\n")
             file.flush()
             if on_progress:
                 on_progress(len(found), len(episodes))
     return [found[episode.key] for episode in episodes]
+
+
+def _pieces(episodes: Sequence[Episode], settings: TruthSettings) -> list[list[Episode]]:
+    """Cut episodes into pieces of work: those of a task, whose states are counted once; a group where none are."""
+    pieces: dict[tuple[str, int], list[Episode]] = {}
+    for episode in episodes:
+        group = episode.trial // settings.group_size if settings.method == "monte-carlo" else 0
+        pieces.setdefault((episode.task_id, group), []).append(episode)
+    return list(pieces.values())
 
 
 def _read_parts(path: Path, settings: TruthSettings) -> dict[tuple[str, int], EpisodeTruth]:
@@ -215,14 +221,14 @@ def _read_parts(path: Path, settings: TruthSettings) -> dict[tuple[str, int], Ep
     return {(each.task_id, each.trial): each for each in parts}
 
 
-def _computed(settings: TruthSettings, tasks: list[list[Episode]], workers: int) -> Iterator[EpisodeTruth]:
-    """Compute the truth of episodes, task by task."""
-    if workers == 1 or len(tasks) < 2:
-        for episodes in tasks:
+def _computed(settings: TruthSettings, pieces: list[list[Episode]], workers: int) -> Iterator[EpisodeTruth]:
+    """Compute the truth of episodes, piece by piece."""
+    if workers == 1 or len(pieces) < 2:
+        for episodes in pieces:
             yield from truth_of_task(settings, episodes)
         return
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
-        for part in pool.map(truth_of_task_list, [settings] * len(tasks), tasks):
+    with ProcessPoolExecutor(min(workers, len(pieces)), mp_context=get_context("spawn")) as pool:
+        for part in pool.map(truth_of_task_list, [settings] * len(pieces), pieces):
             yield from part
 
 

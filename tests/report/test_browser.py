@@ -148,6 +148,24 @@ def test_the_graph_has_the_states_and_transitions_of_the_credit_room(opened: Ope
     wait(browser, "document.querySelector('.map aside').textContent.includes('visits')")
 
 
+def test_the_graph_tells_of_what_is_pointed_at_and_zooms_with_the_wheel(opened: Open) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    browser = opened("#/graph/weak/task-0", "house 0")
+    node = browser.find_element("css selector", "g[data-part=node]")
+    ActionChains(browser).move_to_element(node).perform()
+    wait(browser, "document.querySelector('.map aside').textContent.includes('visits')")
+    width = "return Number(document.querySelector('.map svg').getAttribute('viewBox').split(' ')[2])"
+    before = browser.execute_script(width)
+    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(node), 0, -200).perform()
+    wait(
+        browser,
+        "Number(document.querySelector('.map svg').getAttribute('viewBox').split(' ')[2]) < arguments[0]",
+        before,
+    )
+
+
 def test_the_theme_changes_and_tables_sort(opened: Open) -> None:
     browser = opened()
     background = "return getComputedStyle(document.body).backgroundColor"

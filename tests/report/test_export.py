@@ -29,6 +29,14 @@ def test_every_table_behind_the_page_is_written(
     assert read["curves"]["estimate"].tolist() == pytest.approx([0.1, 0.2])
 
 
+def test_the_quality_table_is_written_with_its_intervals(weak: Path, strong: Path, tmp_path: Path) -> None:
+    table = pd.DataFrame({"scheme": ["grpo"], "cosine": [0.5], "cosine_low": [0.4], "cosine_high": [0.6]})
+    table.to_csv(weak / "quality.csv", index=False)
+    written = {path.stem: path for path in export([weak, strong], "csv", tmp_path / "out")}
+    read = pd.read_csv(written["quality"])
+    assert read.drop(columns="run").equals(table) and read["run"].tolist() == ["weak"]
+
+
 def test_the_latex_table_has_a_row_a_run_and_escapes_names(strong: Path, tmp_path: Path) -> None:
     odd = write_run(
         tmp_path / "50%_odd", [make_episode(task, trial, ["hall"], False) for task in (0, 1) for trial in (0, 1)]
