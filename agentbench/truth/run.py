@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -227,9 +228,15 @@ def _computed(settings: TruthSettings, pieces: list[list[Episode]], workers: int
         for episodes in pieces:
             yield from truth_of_task(settings, episodes)
         return
-    with ProcessPoolExecutor(min(workers, len(pieces)), mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(pieces)), mp_context=spawn, initializer=_use_one_thread) as pool:
         for part in pool.map(truth_of_task_list, [settings] * len(pieces), pieces):
             yield from part
+
+
+def _use_one_thread() -> None:
+    """Keep a model in a worker from starting as many threads as there are cores: the workers fill them."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def truth_of_task_list(settings: TruthSettings, episodes: Sequence[Episode]) -> list[EpisodeTruth]:

@@ -43,22 +43,24 @@ class Extent:
 
     Attributes:
         groups: of each tabular problem; a quarter of them at each point of a sweep.
-        tasks: games of each ALFWorld sample.
-        task_groups: groups of each of them.
+        tasks, trained_tasks: games of an ALFWorld sample; fewer of the one whose policy is costly.
+        exact_groups, task_groups: groups of each of them, where the truth is exact and where it is measured.
         rollouts, critic_rollouts: from every point, where the truth is measured.
         clone_passes, training_steps: of the policy that is trained half-way.
     """
 
     groups: int = 200
     tasks: int = 16
-    task_groups: int = 4
+    trained_tasks: int = 12
+    exact_groups: int = 8
+    task_groups: int = 3
     rollouts: int = 32
     critic_rollouts: int = 8
     clone_passes: int = 10
     training_steps: int = 10
 
 
-TINY = Extent(8, 2, 2, 2, 2, 1, 1)
+TINY = Extent(8, 2, 2, 2, 2, 2, 2, 1, 1)
 
 
 def main() -> None:
@@ -89,15 +91,15 @@ def samples(policy: Path, extent: Extent) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     return {
         EXACT: {
-            "policy": "guided:80", "split": f"generated:0:{extent.tasks}:small", "groups": 2 * extent.task_groups,
+            "policy": "guided:80", "split": f"generated:0:{extent.tasks}:small", "groups": extent.exact_groups,
             "method": "exact", "state_limit": 400_000, "env_options": {"max_steps": 9},
         },
         MIXED: {
             "policy": "mixed:0.7", "split": f"generated:0:{extent.tasks}", "env_options": {"max_steps": 30}, **branched,
         },
         TRAINED: {
-            "policy": str(policy), "split": f"generated:5:{extent.tasks}:small", "env_options": {"max_steps": 20},
-            **branched,
+            "policy": str(policy), "split": f"generated:5:{extent.trained_tasks}:small",
+            "env_options": {"max_steps": 20}, **branched,
         },
     }  # fmt: skip
 

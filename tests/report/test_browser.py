@@ -153,7 +153,7 @@ def test_the_graph_tells_of_what_is_pointed_at_and_zooms_with_the_wheel(opened: 
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
     browser = opened("#/graph/weak/task-0", "house 0")
-    node = browser.find_element("css selector", "g[data-part=node]")
+    node = browser.find_element("css selector", "g[data-part=node] circle")
     ActionChains(browser).move_to_element(node).perform()
     wait(browser, "document.querySelector('.map aside').textContent.includes('visits')")
     width = "return Number(document.querySelector('.map svg').getAttribute('viewBox').split(' ')[2])"
