@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from envs.errors import unknown
+
 if TYPE_CHECKING:
+    from agentbench.compare_runs import Measure
     from agentbench.train.sweep import SweepRun
 
 
@@ -19,6 +22,7 @@ def sweep(
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags go over it")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each scheme, with the seeds 0, 1, …")] = 5,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side [number of cores]")] = None,
+    measure: Annotated[str, typer.Option(help="what is summed up: success or score")] = "success",
     summary: Annotated[bool, typer.Option("--summary", help="train nothing: sum up what is finished")] = False,
 ) -> None:
     """Train with several credit schemes and seeds, and compare them on held-out tasks.
@@ -30,6 +34,8 @@ def sweep(
     from agentbench.commands.options import parse_extra
     from agentbench.train.sweep import plan_sweep, run_sweep
 
+    if measure not in ("success", "score"):
+        raise unknown("measure", measure, ("success", "score"))
     names = [name.strip() for name in schemes.split(",") if name.strip()]
     runs = plan_sweep(config, parse_extra(context.args), names, seeds, out)
     failed = 0
@@ -41,7 +47,7 @@ def sweep(
             failed += bool(ended.error)
             what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
             typer.echo(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
-    _show(runs, out)
+    _show(runs, out, cast("Measure", measure))
     if failed:
         typer.echo(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
         raise typer.Exit(1)
@@ -56,12 +62,12 @@ def _result(run: SweepRun) -> str:
     return f"held-out success {run.metrics[-1]['eval/success']:.3f}"
 
 
-def _show(runs: list[SweepRun], out: Path) -> None:
+def _show(runs: list[SweepRun], out: Path, measure: Measure) -> None:
     from rich.console import Console
 
     from agentbench.train.sweep_summary import render_summary, summarise_sweep, write_summary
 
-    found = summarise_sweep(runs)
+    found = summarise_sweep(runs, measure)
     if found.runs.empty:
         typer.echo("no run is finished: nothing to sum up", err=True)
         return

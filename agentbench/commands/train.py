@@ -93,7 +93,7 @@ def _json(text: str) -> dict[str, Any]:
 
 
 def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.table import Table
 
@@ -102,13 +102,13 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
     console = Console(stderr=True)
     latest: dict[str, Any] = {}
 
-    def table() -> Table:
+    def table() -> Group:
         title = f"{config.scheme} on {config.env}, training step {latest.get('step', 0)} of {config.steps}"
-        grid = Table(title=title, title_justify="left", box=None, show_header=False)
+        grid = Table(box=None, show_header=False)
         for name in shown:
             if name in latest:
                 grid.add_row(name, f"{latest[name]:.4g}")
-        return grid
+        return Group(title, grid)  # as the table's own title it would be folded to the table's width
 
     with Live(table(), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
 

@@ -44,8 +44,14 @@ class Batch:
 
 
 def needs_values(scheme: str) -> bool:
-    """Tell whether a scheme reads a critic's values."""
+    """Tell whether a scheme reads values of states."""
     return "value" in SCHEMES[scheme].needs
+
+
+def discount(config: TrainConfig) -> float:
+    """Return the scheme's own discount; 1 where it has none."""
+    default = SCHEMES[config.scheme].options.get("gamma", 1.0)
+    return float(config.scheme_options.get("gamma", default))
 
 
 def step_table(groups: Sequence[Sequence[Episode]], penalty: float, values: Floats | None, kl: Floats | None) -> Steps:
@@ -54,7 +60,7 @@ def step_table(groups: Sequence[Sequence[Episode]], penalty: float, values: Floa
     Args:
         groups: the episodes of each group; each has at least one step.
         penalty: taken off the reward of an invalid action.
-        values: float64, shape (steps,): a critic's values, if there is one.
+        values: float64, shape (steps,): value of the state before each step, if it is known.
         kl: float64, shape (steps,): taken off the rewards, if the KL term goes into the reward.
     """
     rows = [
@@ -98,9 +104,8 @@ def make_batch(groups: Sequence[Sequence[Episode]], table: Steps, config: TrainC
     if config.whiten_advantages:
         found = (found - found.mean()) / (found.std() + 1e-8)
     traces = [step.trace for episodes in groups for episode in episodes for step in episode.steps]
-    gamma = config.scheme_options.get("gamma", 1.0)
     tokens = np.array([trace.tokens for trace in traces], dtype=np.int64)
-    return Batch(traces, found, step_returns(table, gamma=gamma), table.episode, tokens, table)
+    return Batch(traces, found, step_returns(table, gamma=discount(config)), table.episode, tokens, table)
 
 
 def group_by_task(episodes: Sequence[Episode]) -> list[list[Episode]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from credit.registry import find as find_scheme
 from envs.errors import UserError, unknown
 
 Engine = Literal["transformers", "vllm"]
+Values = Literal["critic", "branching"]
 
 
 class TrainConfig(BaseModel):
@@ -83,7 +84,10 @@ class TrainConfig(BaseModel):
     kl_estimator: KlEstimator = "k3"
     kl_in: Literal["loss", "reward"] = "loss"
     entropy_coefficient: float = Field(0.0, ge=0)
-    value_coefficient: float = Field(0.0, ge=0, description="of the critic's loss; schemes with values need it")
+    value_coefficient: float = Field(0.0, ge=0, description="of the critic's loss")
+    values: Values = Field("critic", description="where schemes that read values get them: learned, or by branching")
+    branch_rollouts: int = Field(2, ge=1, description="with values = branching: rollouts from a state")
+    branch_every: int = Field(1, ge=1, description="with values = branching: from every so many steps of an episode")
 
     seed: int = Field(0, ge=0)
     device: str = "cpu"
@@ -114,6 +118,14 @@ class TrainConfig(BaseModel):
         if level == "none":
             return None
         return CorrectionSettings(level, self.correction_clip, self.reject_below, self.reject_above)
+
+    @model_validator(mode="after")
+    def _check_branching(self) -> Self:
+        if self.values == "branching" and self.overlap:
+            raise ValueError("values = branching measures the weights that play: set overlap = false")
+        if self.values == "branching" and self.kl_coefficient and self.kl_in == "reward":
+            raise ValueError("values = branching counts no KL term: set kl_in = loss")
+        return self
 
     def loss_settings(self) -> LossSettings:
         """Return the part that the loss needs."""

@@ -15,7 +15,7 @@ from agentbench.episodes import Episode, Step
 from agentbench.files import write_text
 from agentbench.provenance import describe
 from agentbench.store import claim
-from agentbench.train.batch import step_table
+from agentbench.train.batch import discount, needs_values, step_table
 from agentbench.train.checkpoint import newest_step
 from agentbench.train.config import TrainConfig
 from agentbench.train.curve import draw_curve
@@ -108,10 +108,16 @@ def check_scheme(config: TrainConfig) -> None:
         UserError: it needs a column that training does not make.
         CreditError: the scheme or one of its options does not exist.
     """
-    known = {*COLUMNS, *(["value"] if config.value_coefficient else [])}
+    branches = config.values == "branching"
+    known = {*COLUMNS, *(["value"] if config.value_coefficient or branches else [])}
+    if branches:
+        _check_branching(config)
     if missing := [name for name in find_scheme(config.scheme).needs if name not in known]:
         if missing == ["value"]:
-            raise UserError(f"scheme {config.scheme!r} needs a critic: set value_coefficient (say 0.5)")
+            raise UserError(
+                f"scheme {config.scheme!r} needs values of states: set value_coefficient (say 0.5) for a critic, "
+                "or values = branching"
+            )
         raise UserError(
             f"scheme {config.scheme!r} needs the column {missing[0]!r}, which training does not make: "
             "choose another scheme"
@@ -119,6 +125,13 @@ def check_scheme(config: TrainConfig) -> None:
     step = Step("", "", None, "", 0.0, True, False, True, 0.0)
     tiny = [[Episode("", "", "", "", trial, "failure", False, 0.0, [step]) for trial in range(2)]]
     advantages(config.scheme, step_table(tiny, 0.0, np.zeros(2), None), **config.scheme_options)
+
+
+def _check_branching(config: TrainConfig) -> None:
+    if not needs_values(config.scheme):
+        raise UserError(f"scheme {config.scheme!r} reads no values: leave values = critic, or choose gae")
+    if config.branch_every > 1 and discount(config) == 0:
+        raise UserError("with gamma = 0 every state has to be measured: set branch_every = 1")
 
 
 def make_learner(config: TrainConfig) -> TrainablePolicy:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from agentbench.compare_runs import compare_with_baseline
+from agentbench.compare_runs import Measure, compare_with_baseline
 from agentbench.files import replaced
 from agentbench.statistics import holm, paired_interval, sign_flip_test
 from agentbench.statistics.robust import interquartile_mean_interval
@@ -28,6 +28,7 @@ class SweepSummary:
     """The tables of a sweep; only finished runs are in them.
 
     Attributes:
+        measure: what is summed up, ``success`` or ``score``; columns are named after it.
         runs: one row a run: ``scheme, seed, start, success, success_at_equal_steps, environment_steps, seconds``.
             Success is that on the held-out tasks, 0 to 1: before training, at the end, and where the run had
             used as many environment steps as the shortest of all runs (on the line between its evaluations).
@@ -36,40 +37,41 @@ class SweepSummary:
         comparisons: one row a scheme but the first, against the first: see :func:`compare_schemes`.
     """
 
+    measure: Measure
     runs: pd.DataFrame
     schemes: pd.DataFrame
     comparisons: pd.DataFrame
 
 
-def summarise_sweep(runs: Sequence[SweepRun]) -> SweepSummary:
-    """Sum up the finished runs of a sweep; without any the tables are empty."""
+def summarise_sweep(runs: Sequence[SweepRun], measure: Measure = "success") -> SweepSummary:
+    """Sum up the finished runs of a sweep by success or score; without any the tables are empty."""
     finished = [run for run in runs if run.is_finished]
     metrics = [run.metrics for run in finished]
     budget = min((_steps_used(rows)[-1] for rows in metrics), default=0)
-    table = pd.DataFrame([_run_row(run, rows, budget) for run, rows in zip(finished, metrics, strict=True)])
+    table = pd.DataFrame([_run_row(run, rows, budget, measure) for run, rows in zip(finished, metrics, strict=True)])
     if table.empty:
-        return SweepSummary(table, pd.DataFrame(), pd.DataFrame())
+        return SweepSummary(measure, table, pd.DataFrame(), pd.DataFrame())
     rows = []
     for scheme, part in table.groupby("scheme", sort=False):
-        band = interquartile_mean_interval(part["success"].to_numpy())
-        equal = interquartile_mean_interval(part["success_at_equal_steps"].to_numpy())
+        band = interquartile_mean_interval(part[measure].to_numpy())
+        equal = interquartile_mean_interval(part[f"{measure}_at_equal_steps"].to_numpy())
         rows.append(
             {
                 "scheme": scheme,
                 "seeds": len(part),
                 "start": part["start"].mean(),
-                "success": band.estimate,
+                measure: band.estimate,
                 "low": band.low,
                 "high": band.high,
-                "success_at_equal_steps": equal.estimate,
+                f"{measure}_at_equal_steps": equal.estimate,
                 "environment_steps": part["environment_steps"].mean(),
                 "seconds": part["seconds"].mean(),
             }
         )
-    return SweepSummary(table, pd.DataFrame(rows), compare_schemes(finished, table))
+    return SweepSummary(measure, table, pd.DataFrame(rows), compare_schemes(finished, table, measure))
 
 
-def compare_schemes(runs: Sequence[SweepRun], table: pd.DataFrame) -> pd.DataFrame:
+def compare_schemes(runs: Sequence[SweepRun], table: pd.DataFrame, measure: Measure = "success") -> pd.DataFrame:
     """Compare every scheme with the first, on the seeds that both finished.
 
     Two questions are asked. Would another seed say the same: the difference of each seed's pair of runs, with a
@@ -85,7 +87,7 @@ def compare_schemes(runs: Sequence[SweepRun], table: pd.DataFrame) -> pd.DataFra
     names = list(dict.fromkeys(run.config.scheme for run in runs))
     rows = []
     for name in names[1:]:
-        pair = table[table["scheme"].isin((names[0], name))].pivot(index="seed", columns="scheme", values="success")
+        pair = table[table["scheme"].isin((names[0], name))].pivot(index="seed", columns="scheme", values=measure)
         differences = (pair[name] - pair[names[0]]).dropna()
         if differences.empty:
             continue
@@ -100,7 +102,7 @@ def compare_schemes(runs: Sequence[SweepRun], table: pd.DataFrame) -> pd.DataFra
                 "low": low,
                 "high": high,
                 "p_seeds": sign_flip_test(differences.to_numpy(np.float64)).p_value,
-                "p_tasks": _p_over_tasks(runs, names[0], name, set(differences.index)),
+                "p_tasks": _p_over_tasks(runs, names[0], name, set(differences.index), measure),
             }
         )
     found = pd.DataFrame(rows)
@@ -115,10 +117,14 @@ def compare_schemes(runs: Sequence[SweepRun], table: pd.DataFrame) -> pd.DataFra
 
 
 def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) -> list[Path]:
-    """Write ``runs.csv``, ``schemes.csv``, ``comparisons.csv`` and ``curve.png`` to ``out``; return their paths."""
+    """Write ``runs.csv``, ``schemes.csv``, ``comparisons.csv`` and ``curve.png`` to ``out``; return their paths.
+
+    Those of the score have ``-score`` in their names.
+    """
+    ending = "" if summary.measure == "success" else f"-{summary.measure}"
     paths = []
     for name in ("runs", "schemes", "comparisons"):
-        path = out / f"{name}.csv"
+        path = out / f"{name}{ending}.csv"
         with replaced(path) as temporary:
             getattr(summary, name).to_csv(temporary, index=False, float_format="%.6g")
         paths.append(path)
@@ -126,24 +132,26 @@ def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) ->
     for run in runs:
         if run.is_finished:
             curves.setdefault(run.config.scheme, []).append(run.metrics)
-    draw_curve(curves, out / "curve.png")
-    return [*paths, out / "curve.png"]
+    draw_curve(curves, out / f"curve{ending}.png", summary.measure)
+    return [*paths, out / f"curve{ending}.png"]
 
 
 def render_summary(summary: SweepSummary) -> list[Table]:
     """Return the tables for the terminal."""
     from rich.table import Table
 
-    schemes = Table(title="held-out success: interquartile mean over seeds [95 %]", title_justify="left", box=None)
-    for column in ("scheme", "seeds", "start", "success %", "at equal env. steps", "env. steps", "minutes"):
+    measure = summary.measure
+    title = f"held-out {measure}: interquartile mean over seeds [95 %]"
+    schemes = Table(title=title, title_justify="left", box=None)
+    for column in ("scheme", "seeds", "start", f"{measure} %", "at equal env. steps", "env. steps", "minutes"):
         schemes.add_column(column, justify="left" if column == "scheme" else "right")
     for row in summary.schemes.to_dict("records"):
         schemes.add_row(
             row["scheme"],
             str(row["seeds"]),
             f"{100 * row['start']:.1f}",
-            _with_interval(row, "success", ".1f"),
-            f"{100 * row['success_at_equal_steps']:.1f}",
+            _with_interval(row, measure, ".1f"),
+            f"{100 * row[f'{measure}_at_equal_steps']:.1f}",
             f"{row['environment_steps']:,.0f}",
             f"{row['seconds'] / 60:.1f}",
         )
@@ -172,16 +180,16 @@ def _with_interval(row: Mapping[Any, Any], name: str, form: str) -> str:
     return f"{100 * row[name]:{form}} [{100 * row['low']:{form}}, {100 * row['high']:{form}}]"
 
 
-def _run_row(run: SweepRun, metrics: Sequence[Metrics], budget: int) -> dict[str, Any]:
-    used = _steps_used(metrics)
-    measured = [(steps, row["eval/success"]) for steps, row in zip(used, metrics, strict=True) if "eval/success" in row]
-    places, success = zip(*measured, strict=True)
+def _run_row(run: SweepRun, metrics: Sequence[Metrics], budget: int, measure: Measure) -> dict[str, Any]:
+    used, key = _steps_used(metrics), f"eval/{measure}"
+    measured = [(steps, row[key]) for steps, row in zip(used, metrics, strict=True) if key in row]
+    places, found = zip(*measured, strict=True)
     return {
         "scheme": run.config.scheme,
         "seed": run.config.seed,
-        "start": success[0],
-        "success": success[-1],
-        "success_at_equal_steps": float(np.interp(budget, places, success)),
+        "start": found[0],
+        measure: found[-1],
+        f"{measure}_at_equal_steps": float(np.interp(budget, places, found)),
         "environment_steps": used[-1],
         "seconds": float(sum(row.get("seconds", 0.0) for row in metrics)),
     }
@@ -192,7 +200,7 @@ def _steps_used(metrics: Sequence[Metrics]) -> list[int]:
     return [int(each) for each in np.cumsum([row.get("environment_steps", 0) for row in metrics])]
 
 
-def _p_over_tasks(runs: Sequence[SweepRun], first: str, other: str, seeds: set[int]) -> float:
+def _p_over_tasks(runs: Sequence[SweepRun], first: str, other: str, seeds: set[int], measure: Measure) -> float:
     """Test the pooled seeds of two schemes on the same tasks; a seed counts as a trial. NaN without the outcomes."""
     frames = {}
     for scheme in (first, other):
@@ -204,4 +212,4 @@ def _p_over_tasks(runs: Sequence[SweepRun], first: str, other: str, seeds: set[i
                     return float("nan")
                 parts.append(part.assign(trial=run.config.seed))
         frames[scheme] = pd.concat(parts, ignore_index=True)
-    return compare_with_baseline((first, frames[first]), {other: frames[other]})[0].p_value
+    return compare_with_baseline((first, frames[first]), {other: frames[other]}, measure=measure)[0].p_value

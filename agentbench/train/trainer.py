@@ -21,6 +21,7 @@ import torch
 
 from agentbench.episodes import Episode, to_line
 from agentbench.train.batch import Batch, Floats, make_batch, needs_values, step_table
+from agentbench.train.branching import Branching
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection
@@ -58,6 +59,7 @@ class Trainer:
         torch.set_num_threads(config.threads)
         self.config, self.policy, self.folder, self.ranks = config, policy, folder, ranks
         self.rollouts = Rollouts(config, ranks)
+        self.branching = Branching(config, ranks) if config.values == "branching" else None
         self.module = policy.module.to(config.device)
         same_start(self.module, ranks)
         self.reference = _reference(policy) if config.kl_coefficient else None
@@ -97,6 +99,8 @@ class Trainer:
         self._thread.shutdown()
         self.rollouts.close()
         self.sampler.close()
+        if self.branching is not None:
+            self.branching.close()
 
     def train_step(self) -> Metrics:
         """Play one batch of groups, learn from it, and say what happened."""
@@ -154,8 +158,9 @@ class Trainer:
         config = self.config
         reference = self.reference if config.kl_in == "loss" else None
         try:
+            values, branched = self._values(groups, clock)
             with clock.phase("table"):
-                table = step_table(groups, config.invalid_action_penalty, self._values(groups), self._kl(groups))
+                table = step_table(groups, config.invalid_action_penalty, values, self._kl(groups))
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
             with clock.phase("update"):
@@ -177,16 +182,22 @@ class Trainer:
                 f"out of memory on {config.device}: lower token_budget ({config.token_budget}); "
                 "the gradient stays the same"
             ) from error
-        return advantage_metrics(config.scheme, batch) | found
+        return advantage_metrics(config.scheme, batch) | branched | found
 
     def _correction(self, batch: Batch) -> BatchCorrection | None:
         settings = self.config.correction_settings()
         return None if settings is None else correct_batch(self.policy, batch, self.config, settings, self.ranks)
 
-    def _values(self, groups: Sequence[Sequence[Episode]]) -> Floats | None:
+    def _values(self, groups: Sequence[Sequence[Episode]], clock: Clock) -> tuple[Floats | None, Metrics]:
+        """Return the value of every state, if the scheme reads it, and what measuring it took."""
         if not needs_values(self.config.scheme):
-            return None
-        return self._measure(groups, lambda traces: self.policy.likelihood(traces).values)
+            return None, {}
+        if self.branching is None:
+            with clock.phase("values"):
+                return self._measure(groups, lambda traces: self.policy.likelihood(traces).values), {}
+        with clock.phase("branching"):
+            values, steps = self.branching.values(self.sampler.actor, groups, self.step)
+        return values, {"branch_steps": steps}
 
     def _kl(self, groups: Sequence[Sequence[Episode]]) -> Floats | None:
         reference = self.reference

@@ -1,4 +1,4 @@
-"""True advantages by branching: many rollouts of the policy from every point of an episode.
+"""True values and advantages by branching: many rollouts of the policy from the points of an episode.
 
 At step t of an episode with actions a_0 … a_{T-1}, rollout k goes on from the snapshot of the point:
 
@@ -9,25 +9,27 @@ Further rollouts, apart from the K, give a critic: its value of a point shares n
 
 Snapshots are exact, so r_t + V(t+1) is the value of the action taken. The random numbers of a rollout depend on k and
 on the step alone (common random numbers): where rollout k at point t draws the action that the episode took, it goes
-on as rollout k from point t + 1 does. Then A_k(t) is exactly 0, and nothing has to be played twice. Errors of
-neighbouring steps are therefore correlated; each one alone is unbiased with the stated standard error.
+on as rollout k from point t + 1 does, so it stops at the next point that is measured and takes its value from there.
+Then A_k(t) is exactly 0, and nothing has to be played twice. Errors of neighbouring steps are therefore correlated;
+each one alone is unbiased with the stated standard error.
 """
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from agentbench.episodes import Step
 from agentbench.provenance import stable_seed
 from credit.steps import FloatArray
 from envs.contract import Info, Task, TextEnv
 from envs.errors import UserError
-from policies.contract import Policy, Prompt, Turn
+from policies.contract import Policy, Prompt, Response, Turn
 
 BATCH = 512
 """Rollouts that are played in step with each other, so that a policy sees them as one batch."""
@@ -52,8 +54,8 @@ class Branched:
     probabilities: list[list[float] | None]
 
 
-@dataclass(slots=True)
-class _Point:
+@dataclass(frozen=True, slots=True)
+class Point:
     """A point of an episode: what the policy sees there, and how to go back to it."""
 
     observation: str
@@ -61,19 +63,64 @@ class _Point:
     history: tuple[Turn, ...]
     snapshot: tuple[Any, ...]
 
-    def prompt(self, task: Task, trial: int, seed: int) -> Prompt:
-        return Prompt(task, self.observation, self.info, self.history, seed, trial)
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """An episode that was walked again, and where rollouts are to start from.
+
+    Attributes:
+        environment: where it was walked, and where its rollouts are played.
+        task, trial: which episode.
+        actions: T actions.
+        rewards: T rewards.
+        points: the T points before the actions.
+        measured: steps that rollouts are to start from, in order.
+    """
+
+    environment: TextEnv
+    task: Task
+    trial: int
+    actions: list[str]
+    rewards: list[float]
+    points: list[Point]
+    measured: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """How rollouts are judged.
+
+    Attributes:
+        gamma: discount, in [0, 1].
+        penalty: taken off the reward of an invalid action.
+    """
+
+    gamma: float = 1.0
+    penalty: float = 0.0
+
+    def reward(self, reward: float, is_valid: bool) -> float:
+        """Return what a step counts."""
+        return reward - self.penalty * (not is_valid)
 
 
 @dataclass(slots=True)
 class _Rollout:
-    """A rollout on its way: where it began, where it is, what it does next, what it earned."""
+    """A rollout on its way: where it began, where it is, what it does next, what it earned so far.
 
-    step: int
+    ``place`` is its step on the track while it does what the episode did, then None.
+    """
+
+    track: Track
     number: int
-    point: _Point
-    action: str
+    begun: int
+    place: int | None
+    point: Point
+    response: Response = field(default_factory=lambda: Response(""))
     earned: float = 0.0
+
+    @property
+    def length(self) -> int:
+        return len(self.point.history) - self.begun
 
 
 def branch(
@@ -81,7 +128,7 @@ def branch(
     policy: Policy,
     task: Task,
     trial: int,
-    actions: Sequence[str],
+    steps: Sequence[Step],
     *,
     rollouts: int,
     seed: int,
@@ -92,7 +139,7 @@ def branch(
     Args:
         environment: anything with exact snapshots; its present episode is lost.
         policy: whose advantages; also who plays the rollouts.
-        task, trial, actions: the episode.
+        task, trial, steps: the episode.
         rollouts: K, at least 2.
         seed: of the run that the episode is from.
         critic_rollouts: further rollouts from each point, for the critic.
@@ -102,98 +149,158 @@ def branch(
     """
     if rollouts < 2:
         raise UserError(f"rollouts must be at least 2 for a standard error, got {rollouts}")
-    points, rewards = _replay(environment, task, trial, actions, seed)
-    every = rollouts + critic_rollouts
-    seeds = [
-        [stable_seed(seed, "truth", task.id, trial, number, step) for number in range(every)]
-        for step in range(environment.max_steps)
-    ]
-    first = [
-        _Rollout(step, number, point, "")
-        for step, point in enumerate(points)
-        for number in range(every)
-    ]  # fmt: skip
-    _choose(policy, first, task, trial, seeds)
-    found = np.full((len(actions) + 1, every), np.nan)
-    apart = [each for each in first if each.action != actions[each.step]]
-    for start in range(0, len(apart), BATCH):
-        for done in _play(environment, policy, apart[start : start + BATCH], task, trial, seeds):
-            found[done.step, done.number] = done.earned
-    found[-1] = 0.0
-    for step in reversed(range(len(actions))):
-        found[step] = np.where(np.isnan(found[step]), rewards[step] + found[step + 1], found[step])
-    found, further = found[:, :rollouts], found[:-1, rollouts:]
-    difference = np.array(rewards)[:, None] + found[1:] - found[:-1]
+    track = walk_again(environment, task, trial, steps, stable_seed(seed, task.id, trial))
+    (every,), _ = play_on([track], policy, rollouts + critic_rollouts, seed)
+    found, further = every[:, :rollouts], every[:, rollouts:]
+    following = np.vstack([found[1:], np.zeros(rollouts)])
+    difference = np.array(track.rewards)[:, None] + following - found
     return Branched(
         advantage=difference.mean(axis=1).tolist(),
-        standard_error=_standard_error(difference).tolist(),
-        value=found[:-1].mean(axis=1).tolist(),
+        standard_error=(difference.std(axis=1, ddof=1) / np.sqrt(rollouts)).tolist(),
+        value=found.mean(axis=1).tolist(),
         critic=further.mean(axis=1).tolist() if critic_rollouts else None,
-        state=[_state_of(point) for point in points],
-        probabilities=[_probabilities(policy, point.prompt(task, trial, 0)) for point in points],
+        state=[_state_of(point) for point in track.points],
+        probabilities=[_probabilities(policy, _prompt(track, point, 0)) for point in track.points],
     )
 
 
-def _replay(
-    environment: TextEnv, task: Task, trial: int, actions: Sequence[str], seed: int
-) -> tuple[list[_Point], list[float]]:
-    """Play the episode again; return the point before each action and the reward after it."""
-    observation, info = environment.reset(seed=stable_seed(seed, task.id, trial), options={"task": task.name})
-    points: list[_Point] = []
+def walk_again(
+    environment: TextEnv,
+    task: Task,
+    trial: int,
+    steps: Sequence[Step],
+    reset_seed: int,
+    returns: Returns = Returns(),
+) -> Track:
+    """Play an episode again and keep its points, all of which are to be measured.
+
+    Args:
+        environment: anything with exact snapshots; its present episode is lost.
+        task, trial, steps: the episode, of at least one step.
+        reset_seed: what the environment was reset with.
+        returns: how steps are judged.
+
+    Raises:
+        UserError: the environment does not repeat the episode.
+    """
+    observation, info = environment.reset(seed=reset_seed, options={"task": task.name})
+    points: list[Point] = []
     rewards: list[float] = []
     history: tuple[Turn, ...] = ()
     ended = False
-    for action in actions:
+    for step in steps:
         if ended:
             raise UserError(f"task {task.name}, trial {trial}: the environment ends the episode earlier than recorded")
-        points.append(_Point(observation, info, history, environment.snapshot()))
-        history = (*history, Turn(observation, action))
-        observation, reward, terminated, truncated, info = environment.step(action)
-        rewards.append(reward)
+        points.append(Point(observation, info, history, environment.snapshot()))
+        history = (*history, Turn(observation, step.action, step.text, info.get("admissible_actions"), step.trace))
+        observation, reward, terminated, truncated, info = environment.step(step.action)
+        rewards.append(returns.reward(reward, info["is_valid"]))
         ended = terminated or truncated
     if not ended:
         raise UserError(f"task {task.name}, trial {trial}: the environment goes on where the recorded episode ended")
-    return points, rewards
+    actions = [step.action for step in steps]
+    return Track(environment, task, trial, actions, rewards, points, range(len(points)))
 
 
-def _play(
-    environment: TextEnv, policy: Policy, rollouts: list[_Rollout], task: Task, trial: int, seeds: list[list[int]]
-) -> Iterator[_Rollout]:
-    """Play rollouts to their ends, all in step; each has its first action already."""
-    live = rollouts
-    while live:
-        going_on = []
-        for each in live:
-            point = each.point
-            environment.restore(point.snapshot)
-            observation, reward, terminated, truncated, info = environment.step(each.action)
-            each.earned += reward
-            if terminated or truncated:
-                yield each
-                continue
-            history = (*point.history, Turn(point.observation, each.action))
-            each.point = _Point(observation, info, history, environment.snapshot())
-            going_on.append(each)
-        live = going_on
-        _choose(policy, live, task, trial, seeds)
+def play_on(
+    tracks: Sequence[Track],
+    policy: Policy,
+    rollouts: int,
+    seed: int,
+    returns: Returns = Returns(),
+) -> tuple[list[FloatArray], int]:
+    """Play rollouts from the measured points of some episodes, all in step with each other.
+
+    Args:
+        tracks: from :func:`walk_again`; those that share an environment should stand together.
+        policy: who plays.
+        rollouts: K, at least 1.
+        seed: of every draw.
+        returns: how rollouts are judged; the one that the tracks were made with.
+
+    Returns:
+        for each track V_k, float64 of shape (measured points, K); and the environment steps that it took.
+    """
+    found = [np.zeros((len(track.points) + 1, rollouts)) for track in tracks]
+    joined = [np.full((len(track.points), rollouts), len(track.points)) for track in tracks]
+    number = {id(track): place for place, track in enumerate(tracks)}
+    waiting = [
+        _Rollout(track, rollout, step, step, track.points[step])
+        for track in tracks
+        for step in track.measured
+        for rollout in range(rollouts)
+    ]
+    played = 0
+    for start in range(0, len(waiting), BATCH):
+        live = waiting[start : start + BATCH]
+        while live:
+            _choose(policy, live, seed)
+            going_on = []
+            for each in live:
+                played += not _follows(each)
+                if _advance(each, returns):
+                    going_on.append(each)
+                    continue
+                own = number[id(each.track)]
+                found[own][each.begun, each.number] = each.earned
+                if each.place is not None:
+                    joined[own][each.begun, each.number] = each.place
+            live = going_on
+    for values, ends, track in zip(found, joined, tracks, strict=True):
+        for step in reversed(track.measured):
+            values[step] += returns.gamma ** (ends[step] - step) * values[ends[step], np.arange(rollouts)]
+    return [values[list(track.measured)] for values, track in zip(found, tracks, strict=True)], played
 
 
-def _choose(policy: Policy, rollouts: list[_Rollout], task: Task, trial: int, seeds: list[list[int]]) -> None:
+def _follows(rollout: _Rollout) -> bool:
+    """Tell whether a rollout is on its track and does next what the episode did there."""
+    return rollout.place is not None and rollout.response.action == rollout.track.actions[rollout.place]
+
+
+def _advance(rollout: _Rollout, returns: Returns) -> bool:
+    """Carry out a rollout's next action; tell whether it goes on from there.
+
+    It does not where the episode is over, or where it has come along the track to the next measured point.
+    """
+    track, factor = rollout.track, returns.gamma**rollout.length
+    if _follows(rollout):
+        assert rollout.place is not None
+        rollout.earned += factor * track.rewards[rollout.place]
+        rollout.place += 1
+        if rollout.place == len(track.points) or rollout.place in track.measured:
+            return False
+        rollout.point = track.points[rollout.place]
+        return True
+    point, answer = rollout.point, rollout.response
+    rollout.place = None
+    track.environment.restore(point.snapshot)
+    observation, reward, terminated, truncated, info = track.environment.step(answer.action)
+    rollout.earned += factor * returns.reward(reward, info["is_valid"])
+    if terminated or truncated:
+        return False
+    turn = Turn(point.observation, answer.action, answer.text, point.info.get("admissible_actions"), answer.trace)
+    rollout.point = Point(observation, info, (*point.history, turn), track.environment.snapshot())
+    return True
+
+
+def _choose(policy: Policy, rollouts: list[_Rollout], seed: int) -> None:
     """Let the policy choose the next action of each rollout."""
-    for start in range(0, len(rollouts), BATCH):
-        batch = rollouts[start : start + BATCH]
-        prompts = [each.point.prompt(task, trial, seeds[len(each.point.history)][each.number]) for each in batch]
-        for each, response in zip(batch, policy.act(prompts), strict=True):
-            each.action = response.action
+    prompts = []
+    for each in rollouts:
+        track, step = each.track, len(each.point.history)
+        own = stable_seed(seed, "truth", track.task.id, track.trial, each.number, step)
+        prompts.append(_prompt(track, each.point, own))
+    for each, response in zip(rollouts, policy.act(prompts), strict=True):
+        each.response = response
 
 
-def _state_of(point: _Point) -> str:
+def _prompt(track: Track, point: Point, seed: int) -> Prompt:
+    return Prompt(track.task, point.observation, point.info, point.history, seed, track.trial)
+
+
+def _state_of(point: Point) -> str:
     *_, state = point.snapshot  # without the step and the text
     return hashlib.blake2b(pickle.dumps(state, 4), digest_size=8).hexdigest()
-
-
-def _standard_error(difference: FloatArray) -> FloatArray:
-    return np.asarray(difference.std(axis=1, ddof=1) / np.sqrt(difference.shape[1]))
 
 
 def _probabilities(policy: Policy, prompt: Prompt) -> list[float] | None:

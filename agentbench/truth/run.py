@@ -263,7 +263,7 @@ def truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Itera
             log.info("task %s: %s; branching instead", task.name, error)
     for episode in episodes:
         found = branch(
-            environment, policy, task, episode.trial, [step.action for step in episode.steps],
+            environment, policy, task, episode.trial, episode.steps,
             rollouts=settings.rollouts, critic_rollouts=settings.critic_rollouts, seed=settings.seed,
         )  # fmt: skip
         yield EpisodeTruth(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import overload
 
 from envs.alfworld.games import SPLITS, Damaged, Game
-from envs.alfworld.install import library_folder, open_library
+from envs.alfworld.install import library_folder, library_path, open_library
 from envs.alfworld.library import ENDING, Library, PackedGame, pack, write_library, write_whole
 from envs.alfworld.manifest import official_ids
 from envs.alfworld.sources import find_game_files, read_games
@@ -62,6 +62,13 @@ def open_games(split: str, data: Path | None) -> GameList:
         return _open_own(data, split)
     if split not in SPLITS:
         raise unknown("ALFWorld split", split, [*SPLITS, "generated:<seed>:<number>"])
+    path = library_path(split)
+    return _installed(split, path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=8)
+def _installed(split: str, path: Path, changed: int) -> LibraryGames:
+    """Open the installed games of a split, once for all environments, until the file changes."""
     library = open_library(split)
     return LibraryGames(library, _note_incomplete(library, split, "installed"))
 
@@ -72,6 +79,7 @@ class LibraryGames(GameList):
     def __init__(self, library: Library, notes: tuple[str, ...]) -> None:
         self._library = library
         self.tasks = tuple(Task(entry.id, entry.name, entry.type, index) for index, entry in enumerate(library.entries))
+        self._by_key = {key: task for task in self.tasks for key in (task.name, task.id)}
         self.notes = notes
 
     def load(self, task: Task) -> Game:
@@ -80,9 +88,8 @@ class LibraryGames(GameList):
 
     def find(self, key: str) -> Task:
         """Return the task with this id or name, or raise :class:`UserError` with the nearest ones."""
-        for task in self.tasks:
-            if key in (task.id, task.name):
-                return task
+        if (task := self._by_key.get(key)) is not None:
+            return task
         raise unknown("task", key, [name for task in self.tasks for name in (task.id, task.name)])
 
 

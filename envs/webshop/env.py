@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from envs.contract import Info, Task, TextEnv
@@ -18,7 +19,7 @@ from envs.webshop.goals import Goal, pick_goals
 from envs.webshop.reward import breakdown
 from envs.webshop.session import Shop, Visit
 from envs.webshop.walkthrough import Walkthroughs
-from envs.webshop.world import open_world
+from envs.webshop.world import World, open_world
 
 MODES = ("text", "text_rich")
 ANCHORS = ("observation", "state")
@@ -86,17 +87,14 @@ class WebShopEnv(TextEnv):
         self.notes = self._world.notes
         self._mode, self._anchor = mode, anchor
         protocol = protocol or ("original" if goals == "human" else "disjoint")
-        picked = pick_goals(self._world.goals, split, protocol)
-        if not picked:
+        self._goal_indices, self._tasks, self._by_key = _list_tasks(self._world, split, protocol)
+        if not self._tasks:
             raise UserError(
                 f"split {split!r} has no goals: the catalogue has {len(self._world.goals)} {goals} goals, "
                 f"split by protocol {protocol!r}; try split='all'"
             )
-        self._goal_indices = picked
-        self._tasks = self._make_tasks()
-        self._by_key = {key: task for task in self._tasks for key in (task.id, task.name)}
         self._walkthroughs = Walkthroughs(self._world.shop)
-        self._goal: Goal = self._world.goals[picked[0]]
+        self._goal: Goal = self._world.goals[self._goal_indices[0]]
         self._visit = Visit()
         self._nodes: list[pages.Node] = []
         self._clickables: list[str] = []
@@ -126,19 +124,6 @@ class WebShopEnv(TextEnv):
     def find_task(self, key: str) -> Task:
         """Return the task whose id or name is ``key``."""
         return self._by_key.get(key) or super().find_task(key)
-
-    def _make_tasks(self) -> list[Task]:
-        world = self._world
-        generated = world.catalogue.name.startswith("generated")
-        prefix = world.catalogue.name if generated else world.goal_set
-        seen: dict[str, int] = {}
-        tasks = []
-        for place, index in enumerate(self._goal_indices):
-            goal = world.goals[index]
-            copies = seen[goal.key] = seen.get(goal.key, 0) + 1  # an option listed twice makes equal goals
-            key = goal.key if copies == 1 else f"{goal.key}-{copies}"
-            tasks.append(Task(f"webshop-{key}", f"{prefix}:{index}", goal.category, place))
-        return tasks
 
     # -- playing ---------------------------------------------------------------------------------------
 
@@ -193,6 +178,23 @@ class WebShopEnv(TextEnv):
             "reward_info": breakdown(visit.bought, self._goal) if visit.bought else None,
             "walkthrough": self._solution,
         }
+
+
+@lru_cache(maxsize=16)
+def _list_tasks(world: World, split: str, protocol: str) -> tuple[list[int], list[Task], dict[str, Task]]:
+    """Return the goals' indices and the tasks of a split, and the tasks by id and name; once for all environments."""
+    picked = pick_goals(world.goals, split, protocol)
+    generated = world.catalogue.name.startswith("generated")
+    prefix = world.catalogue.name if generated else world.goal_set
+    seen: dict[str, int] = {}
+    tasks = []
+    for place, index in enumerate(picked):
+        goal = world.goals[index]
+        key = goal.key
+        copies = seen[key] = seen.get(key, 0) + 1  # an option listed twice makes equal goals
+        name = key if copies == 1 else f"{key}-{copies}"
+        tasks.append(Task(f"webshop-{name}", f"{prefix}:{index}", goal.category, place))
+    return picked, tasks, {key: task for task in tasks for key in (task.id, task.name)}
 
 
 def state_key(visit: Visit) -> str:

@@ -31,7 +31,7 @@ _VERSION = "webshop-1"  # of the rules: another number wherever an episode could
 Stamp = tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """A shop with its goals.
 

@@ -15,15 +15,18 @@ from policies.scorer.relations import ACTION_FEATURES, STATE_FEATURES, Features
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Several decisions, their actions laid end to end.
+    """Several decisions, their actions and the rows that describe them laid end to end.
 
     Attributes:
         task_words: int64, shape (decisions, words).
         state: float32, shape (decisions, features).
         last_verb: int64, shape (decisions,).
-        verbs: int64, shape (actions,).
-        words: int64, shape (actions, 2).
-        relations: float32, shape (actions, ACTION_FEATURES).
+        verbs: int64, shape (rows,).
+        words: int64, shape (rows, 2).
+        relations: float32, shape (rows, ACTION_FEATURES).
+        row_decision: int64, shape (rows,): which decision a row belongs to.
+        row_starts: int64, shape (decisions,): first row of each decision.
+        row: int64, shape (actions,): the row that describes an action.
         decision: int64, shape (actions,): which decision an action belongs to.
         starts: int64, shape (decisions,): first action of each decision.
     """
@@ -34,15 +37,19 @@ class Batch:
     verbs: Tensor
     words: Tensor
     relations: Tensor
+    row_decision: Tensor
+    row_starts: Tensor
+    row: Tensor
     decision: Tensor
     starts: Tensor
 
 
 def collate(decisions: Sequence[Features], device: torch.device | str = "cpu") -> Batch:
     """Lay decisions end to end as tensors."""
-    counts = np.fromiter((len(each.verbs) for each in decisions), np.int64, len(decisions))
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-
+    number = np.arange(len(decisions))
+    counts = np.array([[len(each.rows), len(each.verbs)] for each in decisions], np.int64)
+    starts, row_starts = (counts.cumsum(0) - counts).T
+    row = np.concatenate([each.rows for each in decisions])
     words = np.stack([each.task_words for each in decisions])
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -55,7 +62,10 @@ def collate(decisions: Sequence[Features], device: torch.device | str = "cpu") -
         verbs=tensor(np.concatenate([each.verbs for each in decisions])),
         words=tensor(np.concatenate([each.words for each in decisions])),
         relations=tensor(np.concatenate([each.relations for each in decisions])),
-        decision=tensor(np.repeat(np.arange(len(decisions)), counts)),
+        row_decision=tensor(np.repeat(number, counts[:, 1])),
+        row_starts=tensor(row_starts),
+        row=tensor(row + np.repeat(row_starts, counts[:, 0])),
+        decision=tensor(np.repeat(number, counts[:, 0])),
         starts=tensor(starts),
     )
 
@@ -93,17 +103,17 @@ class ScorerNetwork(nn.Module):
         context = self.context(torch.cat([batch.state, mean, self.verb(batch.last_verb)], -1))
         own = torch.cat([self.verb(batch.verbs), self.word(batch.words).flatten(1)], -1)
         about = self._about(self.query(own), task, present, batch)
-        hidden = self.mix(context[batch.decision] + self.action(torch.cat([batch.relations, own, about], -1)))
-        return log_softmax_by(self.score(hidden).squeeze(-1), batch), self.value(context).squeeze(-1)
+        hidden = self.mix(context[batch.row_decision] + self.action(torch.cat([batch.relations, own, about], -1)))
+        return log_softmax_by(self.score(hidden).squeeze(-1)[batch.row], batch), self.value(context).squeeze(-1)
 
     @staticmethod
     def _about(query: Tensor, task: Tensor, present: Tensor, batch: Batch) -> Tensor:
-        """Attend from every action to the words of its task, in a padded grid of decisions by actions."""
-        column = torch.arange(len(query), device=query.device) - batch.starts[batch.decision]
+        """Attend from every row to the words of its task, in a padded grid of decisions by rows."""
+        column = torch.arange(len(query), device=query.device) - batch.row_starts[batch.row_decision]
         grid = query.new_zeros(len(task), int(column.max()) + 1, query.shape[1])
-        grid = grid.index_put((batch.decision, column), query)
+        grid = grid.index_put((batch.row_decision, column), query)
         match = (grid @ task.transpose(1, 2)).masked_fill(~present[:, None, :], -1e9).softmax(-1)
-        return (match @ task)[batch.decision, column]
+        return (match @ task)[batch.row_decision, column]
 
 
 def log_softmax_by(scores: Tensor, batch: Batch) -> Tensor:

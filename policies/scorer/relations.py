@@ -40,24 +40,26 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """One decision, as numbers.
+    """One decision, as numbers. Actions that look alike (``open drawer 2``, ``open drawer 3``) share a row.
 
     Attributes:
         task_words: int64, shape (MAX_TASK_WORDS,): buckets of the task's words, 0 where there are no more.
         state: float32, shape (STATE_FEATURES + 3 * VERBS,): the step, how much of the task is in sight, which
             verbs are offered, which were used and which were used on something that the task names.
         last_verb: bucket of the verb of the last action; 0 at the start.
-        verbs: int64, shape (actions,).
-        words: int64, shape (actions, 2).
-        relations: float32, shape (actions, ACTION_FEATURES).
+        rows: int64, shape (actions,): the row of each action in what follows.
+        verbs: int64, shape (rows,).
+        words: int64, shape (rows, 2).
+        relations: float32, shape (rows, ACTION_FEATURES).
     """
 
-    task_words: npt.NDArray[np.int64]
-    state: npt.NDArray[np.float32]
+    task_words: Integers
+    state: Floats
     last_verb: int
-    verbs: npt.NDArray[np.int64]
-    words: npt.NDArray[np.int64]
-    relations: npt.NDArray[np.float32]
+    rows: Integers
+    verbs: Integers
+    words: Integers
+    relations: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,18 @@ def features(prompt: Prompt, actions: Sequence[str]) -> Features:
     state = np.concatenate(
         [np.array(here, np.float32), np.log1p(offer.offered), np.log1p(verbs[:VERBS]), verbs[VERBS:]]
     )
-    return Features(words, state, past.last.verb, offer.verbs, offer.words, relations)
+    own, rows = _distinct(offer, relations)
+    return Features(words, state, past.last.verb, rows, offer.verbs[own], offer.words[own], relations[own])
+
+
+def _distinct(offer: Offer, relations: Floats) -> tuple[Integers, Integers]:
+    """Return one action of each kind that can be told apart, and the kind of each action."""
+    described = np.column_stack([offer.verbs, offer.words, relations])
+    kinds: dict[bytes, int] = {}
+    rows = [kinds.setdefault(each, len(kinds)) for each in map(np.ndarray.tobytes, described)]
+    own = np.zeros(len(kinds), np.int64)
+    own[rows[::-1]] = np.arange(len(rows))[::-1]
+    return own, np.array(rows, np.int64)
 
 
 def _relations(offer: Offer, past: Past) -> Floats:

@@ -41,6 +41,8 @@ class ToyEnv(TextEnv):
             Task(hashlib.sha256(f"toy {k}".encode()).hexdigest()[:12], f"toy:{k}", "Odd" if k % 2 else "Even", k)
             for k in range(tasks)
         ]
+        if split == "last":
+            self._tasks = self._tasks[-1:]
         self._faults = {int(k): fault for k, fault in (faults or {}).items()}
         self._times, self._folder, self._delay = times, folder, delay
         self._count = 0

@@ -164,6 +164,27 @@ def test_a_clear_difference_is_called_one(tmp_path: Path) -> None:
     assert dict(verdicts) == {"gigpo": "better", "salt": "tie"}
 
 
+def test_scores_can_be_compared_instead_of_successes(tmp_path: Path) -> None:
+    runs = plan(tmp_path, ["grpo", "gigpo"], seeds=2)
+    for run in runs:
+        invent(run, [0.0, 0.0, 0.0], 100, [0, 0])
+        better = 0.2 if run.config.scheme == "gigpo" else 0.0
+        rows = [row | {"eval/score": 0.5 + better * row["step"] / 4} for row in run.metrics]
+        (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        evaluation = json.loads((run.folder / "evaluation.json").read_text())
+        for episode in evaluation["episodes"]:
+            episode["score"] = 0.5 + better
+        (run.folder / "evaluation.json").write_text(json.dumps(evaluation))
+    found = summarise_sweep(runs, "score")
+    assert found.schemes.set_index("scheme")["score"].to_dict() == pytest.approx({"grpo": 0.5, "gigpo": 0.7})
+    pair = found.comparisons.iloc[0]
+    assert pair["difference"] == pytest.approx(0.2)
+    assert pair["p_tasks"] == pytest.approx(0.5)  # two tasks, both up by the same: two of the four signings
+    names = [path.name for path in write_summary(runs, found, tmp_path)]
+    assert names == ["runs-score.csv", "schemes-score.csv", "comparisons-score.csv", "curve-score.png"]
+    assert "held-out score" in str(render_summary(found)[0].title)
+
+
 def test_the_last_evaluation_is_stored_task_by_task(tmp_path: Path) -> None:
     run = plan(tmp_path, ["grpo"])[0]
     train(run.config, run.folder)
@@ -179,7 +200,7 @@ def test_the_last_evaluation_is_stored_task_by_task(tmp_path: Path) -> None:
         (["grpo", "grpo"], {}, "'grpo' is named twice"),
         (["grpo"], {"eval_split": None}, "set eval_split"),
         (["grpo"], {"seed": 3}, "--seed is set by the sweep itself: use --seeds"),
-        (["gae"], {}, "needs a critic"),
+        (["gae"], {}, "needs values of states: set value_coefficient"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(

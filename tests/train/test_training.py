@@ -50,15 +50,23 @@ QUICK = {"grpo", "gigpo", "hgpo", "salt", "mapo"}
 TRAINABLE = [name for name, scheme in SCHEMES.items() if set(scheme.needs) <= {*COLUMNS, "value"}]
 
 
+PROBLEMS = {
+    # Two arms, one pull: only one of them pays.
+    "bandit": {"env_options": {"tasks": 1, "max_steps": 1}, "steps": 30},
+    # Five states in a row, seven steps to come through: at random that works in a quarter of the episodes.
+    "chain": {"split": "last", "env_options": {"tasks": 5, "max_steps": 7}, "steps": 30},
+}
+
+
+@pytest.mark.parametrize("problem", list(PROBLEMS))
 @pytest.mark.parametrize(
     "scheme", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TRAINABLE]
 )
-def test_every_scheme_solves_a_short_chain(tmp_path: Path, scheme: str) -> None:
-    """Saying ``up`` up to four times in a row within six steps: at random it works in about half of the episodes."""
+def test_every_scheme_solves_a_bandit_and_a_chain(tmp_path: Path, scheme: str, problem: str) -> None:
     value = {"value_coefficient": 0.5} if "value" in SCHEMES[scheme].needs else {}
-    train(config(scheme=scheme, steps=25, env_options={"tasks": 4, "max_steps": 5}, seed=1, **value), tmp_path)
+    train(config(scheme=scheme, checkpoint_every=30, seed=1, **PROBLEMS[problem], **value), tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
-    assert rows[0]["success"] < 0.8
+    assert rows[0]["success"] < 0.7
     assert np.mean([row["success"] for row in rows[-5:]]) > 0.93
 
 

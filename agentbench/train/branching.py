@@ -1,0 +1,113 @@
+"""Values measured by branching: the upper control of a comparison, with the policy's own value as the baseline.
+
+From every k-th state of every episode the policy that played it plays K rollouts to their ends; their mean return is an
+unbiased estimate of its value V(s), as exact as K is large. Episodes of a task that came to a state by the same turns
+share what was measured there. The states in between are given the value of the measured one before, less the reward
+since:
+
+    V(s_t+1) = (V(s_t) - r_t) / gamma
+
+which depends on nothing that comes after, so as a baseline it biases no gradient; it only lies further from the truth.
+The scheme reads all this as the column ``value``: ``gae`` with gamma = 1 and lam = 1 makes of it return minus value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from agentbench.episodes import Episode
+from agentbench.provenance import stable_seed
+from agentbench.train.batch import Floats, discount
+from agentbench.train.config import TrainConfig
+from agentbench.train.distributed import Ranks
+from agentbench.truth.monte_carlo import Returns, Track, play_on, walk_again
+from envs.contract import TextEnv
+from envs.registry import make
+from policies.contract import Policy
+
+State = tuple[str, ...]
+"""A task, and all that was seen and done in it."""
+
+
+class Branching:
+    """Measures the values of visited states, each process those of its share of the groups.
+
+    Args:
+        config: ``branch_every`` and ``branch_rollouts`` say how much is played.
+        ranks: the processes that train together.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
+        self.returns = Returns(discount(config), config.invalid_action_penalty)
+        self._environments: list[TextEnv] = []
+
+    def values(self, policy: Policy, groups: Sequence[Sequence[Episode]], step: int) -> tuple[Floats, int]:
+        """Measure the value of every state of the groups of a training step.
+
+        Args:
+            policy: who played them, with the same weights.
+            groups: episodes of at least one step; those of a group are of one task.
+            step: number of the training step, of which all random numbers derive.
+
+        Returns:
+            float64 of shape (steps,), in the order of the groups; and the environment steps that it took.
+
+        Raises:
+            UserError: the environment does not repeat an episode.
+        """
+        config = self.config
+        own = self.ranks.shares(list(groups))[self.ranks.rank]
+        tracks = [self._walk(number, episode) for number, group in enumerate(own) for episode in group]
+        tracks = list(_each_state_once(tracks, config.branch_every))
+        seed = stable_seed(config.seed, "branching", step)
+        found, played = play_on(tracks, policy, config.branch_rollouts, seed, self.returns)
+        known = {
+            _state(track, at): float(returns.mean())
+            for track, measured in zip(tracks, found, strict=True)
+            for at, returns in zip(track.measured, measured, strict=True)
+        }
+        parts = [_spread(track, known, config.branch_every, self.returns.gamma) for track in tracks]
+        total = self.ranks.sum({"branch_steps": float(played)})["branch_steps"]
+        return np.concatenate(self.ranks.gather(parts)), int(total)
+
+    def close(self) -> None:
+        """Release the environments."""
+        for environment in self._environments:
+            environment.close()
+
+    def _walk(self, number: int, episode: Episode) -> Track:
+        """Walk an episode again, in an environment that its group has to itself."""
+        config = self.config
+        while len(self._environments) <= number:
+            self._environments.append(make(config.env, **{**config.env_options, "split": config.split}))
+        environment = self._environments[number]
+        task = environment.find_task(episode.task_id)
+        return walk_again(environment, task, episode.trial, episode.steps, 0, self.returns)
+
+
+def _each_state_once(tracks: Sequence[Track], every: int) -> Iterator[Track]:
+    """Have every k-th state of the episodes measured, in the first one that came there."""
+    seen: set[State] = set()
+    for track in tracks:
+        states = {at: _state(track, at) for at in range(0, len(track.points), every)}
+        yield replace(track, measured=[at for at, state in states.items() if state not in seen])
+        seen.update(states.values())
+
+
+def _state(track: Track, at: int) -> State:
+    point = track.points[at]
+    turns = (text for turn in point.history for text in (turn.observation, turn.action))
+    return (track.task.id, *turns, point.observation)
+
+
+def _spread(track: Track, known: dict[State, float], every: int, gamma: float) -> Floats:
+    """Give every step of an episode a value: the measured one, or what is left of the one before."""
+    values = np.empty(len(track.points))
+    for at in range(len(values)):
+        measured = at % every == 0
+        values[at] = known[_state(track, at)] if measured else (values[at - 1] - track.rewards[at - 1]) / gamma
+    return values
