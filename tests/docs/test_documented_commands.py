@@ -148,6 +148,8 @@ def test_a_command_that_is_not_run_names_only_what_exists(command: str) -> None:
         assert set(extras) <= set(known)
     elif words[:2] == ["python", "-m"]:
         assert (REPOSITORY / (words[2].replace(".", "/") + ".py")).is_file()
+    elif words[0] == "python":
+        assert (REPOSITORY / words[1]).is_file()
     elif "agentbench" in words:
         assert_parses(words[words.index("agentbench") + 1 :])
     else:

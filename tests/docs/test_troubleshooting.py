@@ -7,8 +7,8 @@ import importlib.util
 import os
 import re
 import shutil
+import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import filelock
 import pytest
@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from agentbench import doctor
 from agentbench.cli import app
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+PAGE = (PROJECT.parent / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 HEADINGS = re.findall(r"^### (.+)$", PAGE, flags=re.MULTILINE)
 
 
@@ -34,9 +35,10 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    real = importlib.metadata.requires
-    monkeypatch.setattr(doctor, "importlib", SimpleNamespace(metadata=importlib.metadata))
-    monkeypatch.setattr(importlib.metadata, "requires", real)
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    wanted = [*project["dependencies"], *(f'{each}; extra == "{name}"' for name, all_ in extras for each in all_)]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
     monkeypatch.setattr(importlib.metadata, "version", version)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(os, "access", lambda path, mode: False)

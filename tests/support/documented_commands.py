@@ -60,6 +60,8 @@ NOT_RUN = {
     "pip install -e .": "installs; tests/plugins/test_plugins.py puts the example package on the path instead",
     "pip install 'agentbench[train]'": "installs",
     "pip install 'agentbench[language]'": "installs",
+    "pip install 'agentbench[trl]'": "installs",
+    "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations",
     "agentbench install alfworld": "downloads the official games",
     "agentbench install alfworld --from PATH": "needs a copy of the official games",
     "agentbench install webshop": "downloads WebShop's products",
