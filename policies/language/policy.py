@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -51,9 +52,6 @@ class LanguagePolicy:
     whole_episodes = True
     """Minibatches should keep the steps of an episode together: they share their beginnings."""
 
-    concurrency: int
-    """There is one only where another engine samples (:meth:`sampled_by`): see the contract of policies."""
-
     def __init__(self, settings: LanguageSettings, model: nn.Module | None = None, tokenizer: Any = None) -> None:
         self.options = settings
         self.temperature = settings.temperature
@@ -85,6 +83,7 @@ class LanguagePolicy:
         self._cache = PrefixCache(settings.cache_mb * 2**20)
         self._seen: dict[str, Any] = {}
         self._engine: Engine | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._tokenizing: AbstractContextManager[Any] = nullcontext()
 
     # -- what every policy has -------------------------------------------------------------------------
@@ -128,6 +127,12 @@ class LanguagePolicy:
                     prompts, requests, answers, written, choices, strict=True
                 )
             ]
+
+    @property
+    def submit(self) -> Callable[[Prompt], Future[Response]] | None:
+        """Where another engine samples, what asks it for one prompt without waiting; else None."""
+        threads = self._threads
+        return None if threads is None else lambda prompt: threads.submit(lambda: self.act([prompt])[0])
 
     # -- what training needs ---------------------------------------------------------------------------
 
@@ -209,7 +214,7 @@ class LanguagePolicy:
         if self.options.constrained:
             raise UserError("constrained = true is for the engine of transformers: set constrained = false")
         other = copy.copy(self)
-        other._engine, other.concurrency = engine, engine.concurrency
+        other._engine, other._threads = engine, ThreadPoolExecutor(engine.concurrency)
         # A tokenizer is told anew before each call whether to see special tokens: one thread at a time.
         other._tokenizing = threading.Lock()
         return other
