@@ -32,6 +32,9 @@ MODEL = "policy"
 USUAL_PYTHON = Path(".venv-vllm/bin/python")
 """Where ``make vllm`` puts vLLM."""
 
+NARROWEST_HEAD = 32
+"""Numbers a head, at vLLM's kernels for processors."""
+
 ATTEMPTS = 4
 
 
@@ -116,9 +119,10 @@ class VllmServer:
             log: file for what it says.
 
         Raises:
-            UserError: it ended, or was not ready in time; the text has the end of its log.
+            UserError: it ended, was not ready in time (the text has the end of its log), or cannot serve such a model.
         """
         assert self._python is not None
+        _check_heads(policy)
         self._process = ServerProcess(self._python, folder, MODEL, self._arguments(policy), threads, log)
         self._process.wait_until_ready(self.options.start_timeout)
         self.url = self._process.url
@@ -225,6 +229,17 @@ class VllmServer:
 
     def _last_words(self) -> str:
         return "" if self._process is None else f": {self._process.last_words()}"
+
+
+def _check_heads(policy: LanguagePolicy) -> None:
+    """Refuse what would start, and end with the first request."""
+    model: Any = policy.weights.model
+    width = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
+    if policy.options.device == "cpu" and width < NARROWEST_HEAD:
+        raise UserError(
+            f"vLLM on processors has no kernels for attention heads of {width} numbers, only from {NARROWEST_HEAD} on: "
+            "take another model (agentbench model init --size 800k, or larger, with a vocabulary of 600)"
+        )
 
 
 def read_answer(answer: dict[str, Any], rules: Rules, url: str) -> Answer:

@@ -166,6 +166,9 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("this interpreter has vLLM")
     options = {"base_url": None, "python": sys.executable}
+    with pytest.raises(UserError, match="no kernels for attention heads of 16 numbers"):
+        train(config(model, "", engine_options=options), tmp_path / "narrow")
+    model = save_model(tmp_path / "wide", head_dim=32)
     with pytest.raises(UserError, match=r"server did not start: .*(vllm|vLLM).* \(all of it: .*server\.log\)"):
         train(config(model, "", engine_options=options), tmp_path / "run")
 

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("vllm")
     evaluate("alfworld", "walkthrough", split=SPLIT, out=path / "solutions")
-    init_model(path / "tiny", size="500k", tokenizer_from=path / "solutions", vocabulary=600)
+    init_model(path / "tiny", size="800k", tokenizer_from=path / "solutions", vocabulary=600)
     return path
 
 
