@@ -10,7 +10,7 @@ TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo constraints.txt |
 NO_TORCH := pip found no PyTorch for this machine (without a GPU: none without CUDA). https://pytorch.org/get-started \
 names the index that has it: make demo PIP_EXTRA_INDEX_URL=...
 
-.PHONY: help demo demo-train demo-credit appworld vllm install test test-slow test-vllm lint format check bench docs docs-serve clean
+.PHONY: help demo demo-train demo-credit appworld vllm install test test-slow test-appworld test-vllm lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -69,6 +69,9 @@ docs: $(VENV)/.all  ## build the documentation into site/ (open site/index.html)
 
 docs-serve: $(VENV)/.all  ## show the documentation at http://127.0.0.1:8000, kept fresh while you write
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+test-appworld: $(VENV)/.all  ## run AppWorld's tests, the slow ones too, where it is installed (make appworld)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow" tests/envs/appworld
 
 appworld: $(VENV)/.core  ## install AppWorld in a virtual environment of its own (about 2 minutes), for its tests
 	$(BIN)/agentbench install appworld

@@ -131,6 +131,7 @@ def choose_shape(weights: float, vocabulary: int) -> Shape:
 def run_texts(folder: Path) -> Iterator[str]:
     """Yield the texts of a stored run: the messages that a model would see, and what was answered."""
     from agentbench.train.clone import prompts_of
+    from policies.contract import Turn
     from policies.prompts import answer_of, build_messages, make_settings
 
     run = open_run(folder)
@@ -140,9 +141,9 @@ def run_texts(folder: Path) -> Iterator[str]:
         for number, (prompt, action) in enumerate(prompts_of(episode)):
             messages = build_messages(prompt, settings)
             yield from (message["content"] for message in (messages if number == 0 else messages[-1:]))
-            yield f"<action>{action}</action>"
+            yield answer_of(Turn(prompt.observation, action), settings.template)
             if prompt.history:
-                yield answer_of(prompt.history[-1])
+                yield answer_of(prompt.history[-1], settings.template)
 
 
 def train_tokenizer(texts: Iterator[str], vocabulary: int, context: int) -> Any:

@@ -67,9 +67,12 @@ def scenario_completion(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.
 
 
 def completion_lines(frame: pd.DataFrame) -> list[str]:
-    """Return Scenario Goal Completion as lines of text, the overall one first."""
+    """Return Scenario Goal Completion as lines of text, the overall one first, and what the table above them is."""
     return [
-        f"scenarios solved in all variants, {row.task_type}: {row.rate:.1%} [{row.low:.1%}, {row.high:.1%}] "
-        f"of {row.scenarios}"
-        for row in scenario_completion(frame).itertuples()
+        "Task Goal Completion is the success above; scenarios are the clusters of its intervals",
+        *(
+            f"Scenario Goal Completion, {row.task_type}: {row.rate:.1%} [{row.low:.1%}, {row.high:.1%}] "
+            f"of {row.scenarios}"
+            for row in scenario_completion(frame).itertuples()
+        ),
     ]

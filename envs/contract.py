@@ -13,6 +13,8 @@ return an ``info`` dictionary with at least the keys of :data:`INFO_KEYS`:
 ``won``                 whether the task is solved now
 ``score``               progress in [0, 1] as the benchmark scores it (1.0 if and only if fully solved)
 ======================  ==========================================================================
+Optional keys are ``walkthrough`` (actions that solve the task), ``background`` (text for an agent: who asks, what day
+it is) and ``example_actions`` (where actions cannot be listed: a few that are possible, for random policies).
 """
 
 from __future__ import annotations

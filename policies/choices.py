@@ -9,6 +9,8 @@ from policies.contract import Prompt
 def choices(prompt: Prompt, policy: str) -> list[str]:
     """Return the admissible actions, with forms such as ``search[<query>]`` filled in.
 
+    Where actions cannot be listed, these are the few that the environment gives as examples, if it gives any.
+
     A form's query is the task's own instruction: what a shopper would type first.
 
     Args:
@@ -16,9 +18,9 @@ def choices(prompt: Prompt, policy: str) -> list[str]:
         policy: who asks, for the error's text.
 
     Raises:
-        UserError: the environment lists no actions.
+        UserError: the environment lists no actions and gives no examples.
     """
-    offered = prompt.info.get("admissible_actions")
+    offered = prompt.info.get("admissible_actions") or prompt.info.get("example_actions")
     if not offered:
         raise UserError(
             f"policy {policy!r} needs a list of admissible actions, and task {prompt.task.name} gives none: "

@@ -12,7 +12,8 @@ _THINK = re.compile(r"<think>", re.IGNORECASE | re.ASCII)
 _THINK_END = re.compile(r"</think>", re.IGNORECASE | re.ASCII)
 _ACTION = re.compile(r"<action>(.*?)(</action>|\Z)", re.DOTALL | re.IGNORECASE)
 _TOOL_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)\n?```", re.DOTALL)
+# A fence closes at the start or the end of a line, so that code may speak of fences; or with the answer, cut short.
+_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)(^[ \t]*```|```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,7 @@ def parse_answer(text: str, admissible: Sequence[str] | None = None) -> Parsed:
         action, reason = _from_call(calls[0])
         return _checked(action, admissible, reason or _several(len(calls)))
     if admissible is None:
-        blocks = _FENCE.findall(rest)
-        return _checked(blocks[0], None, _several(len(blocks))) if blocks else Parsed("", "there is no action")
+        return _from_fences(_FENCE.findall(rest))
     whole = _checked(rest, admissible, None)
     return whole if whole.reason is None else Parsed("", "there is no action")
 
@@ -71,6 +71,13 @@ def _from_tags(found: list[tuple[str, str]], admissible: Sequence[str] | None) -
     if not closing and admissible is None:
         reason = "the action was not closed"
     return _checked(action, admissible, reason)
+
+
+def _from_fences(found: list[tuple[str, str]]) -> Parsed:
+    if not found:
+        return Parsed("", "there is no action")
+    block, closing = found[0]
+    return _checked(block, None, _several(len(found)) if closing else "the block was not closed")
 
 
 def _from_call(call: str) -> tuple[str, str | None]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from gymnasium.envs.registration import EnvSpec
 
 from envs.appworld.anchors import ANCHORS, extend
+from envs.appworld.examples import EXAMPLES
 from envs.appworld.layout import VERSION
 from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
@@ -23,7 +24,6 @@ MAX_DEATHS = 3
 """How often the code of an episode may end the interpreter; then the episode is over, and lost."""
 
 _START_SECONDS = 60.0
-_JUDGE_SECONDS = 60.0
 _GRACE = 2.0
 _SAVE_SECONDS = 20.0
 
@@ -41,8 +41,8 @@ class AppWorldEnv(TextEnv):
     interpreter loses its step alone: the world goes on from where it was before.
 
     Besides the keys of every environment, ``info`` has ``supervisor`` (who asks), ``apps`` (name to description),
-    ``error`` (the last step's, or None), ``requirements_passed`` and ``requirements_failed`` (None before the end) and
-    ``walkthrough`` (code blocks that solve the task, or None).
+    ``error`` (the last step's, or None), ``requirements_passed`` and ``requirements_failed`` (None before the end),
+    ``walkthrough`` (code blocks that solve the task, or None), ``background`` and ``example_actions``.
 
     Args:
         split: ``mini`` (24 tasks of our own in the real engine), or of the official data ``train`` (90), ``dev``
@@ -51,6 +51,7 @@ class AppWorldEnv(TextEnv):
             ``observation`` (the last output alone) or ``database`` (a hash of the tables written to).
         max_steps: the episode is truncated after this many steps.
         step_seconds: seconds that one block of code may run.
+        judge_seconds: seconds that the judgement may take; an episode that cannot be judged is an error.
         output_limit: characters of an output that are shown: its first and last half, with a line between.
         memory_mb, file_mb, processes: what the code may use (:class:`envs.appworld.process.Limits`).
         guard: also keep the engine's own list of forbidden functions, as the original does.
@@ -69,6 +70,7 @@ class AppWorldEnv(TextEnv):
         anchor: str = "calls",
         max_steps: int = 50,
         step_seconds: int = 30,
+        judge_seconds: int = 60,
         output_limit: int = 10_000,
         memory_mb: int = 3072,
         file_mb: int = 16,
@@ -82,22 +84,23 @@ class AppWorldEnv(TextEnv):
             raise unknown("render mode", str(render_mode), self.metadata["render_modes"])
         if anchor not in ANCHORS:
             raise unknown("AppWorld anchor", anchor, ANCHORS)
-        for name, value in (("step_seconds", step_seconds), ("output_limit", output_limit), ("memory_mb", memory_mb),
-                            ("file_mb", file_mb), ("processes", processes)):  # fmt: skip
+        settings: dict[str, Any] = {
+            "step_seconds": step_seconds, "judge_seconds": judge_seconds, "output_limit": output_limit,
+            "memory_mb": memory_mb, "file_mb": file_mb, "processes": processes,
+        }  # fmt: skip
+        for name, value in settings.items():
             if value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
         self.render_mode = render_mode
-        self.spec = EnvSpec("agentbench/AppWorld-v0", "envs.appworld:AppWorldEnv", kwargs={
-            "split": split, "anchor": anchor, "max_steps": max_steps, "step_seconds": step_seconds,
-            "output_limit": output_limit, "memory_mb": memory_mb, "file_mb": file_mb, "processes": processes,
-            "guard": guard, "unsafe": unsafe,
-        })  # fmt: skip
+        settings |= {"split": split, "anchor": anchor, "max_steps": max_steps, "guard": guard, "unsafe": unsafe}
+        self.spec = EnvSpec("agentbench/AppWorld-v0", "envs.appworld:AppWorldEnv", kwargs=settings)
         self._set = open_tasks(split)
         self._by_key = {key: task for task in self._set.tasks for key in (task.id, task.name)}
         self.notes = tuple(filter(None, (self._set.protected, "played without a sandbox" if unsafe else "")))
         self.protected = self._set.protected
         self._anchor_kind, self._isolate = anchor, not unsafe
         self._settings = {"seconds": step_seconds, "output_limit": output_limit, "guard": guard}
+        self._judge_seconds = float(judge_seconds)
         self._limits = Limits(memory_mb=memory_mb, file_mb=file_mb, processes=processes)
         self._player: Server | None = None
         self._judge: Server | None = None
@@ -127,6 +130,7 @@ class AppWorldEnv(TextEnv):
             if server is not None:
                 server.close()
         self._player = self._judge = None
+        self._task = None
 
     # -- an episode --------------------------------------------------------------------------------------
 
@@ -149,6 +153,8 @@ class AppWorldEnv(TextEnv):
             "apps": reply["apps"],
             "datetime": reply["datetime"],
             "walkthrough": self._set.walkthrough(task),
+            "background": _background(reply["supervisor"], reply["datetime"]),
+            "example_actions": EXAMPLES,
         }
         observation = str(reply["instruction"])
         return observation, self._info(observation)
@@ -173,7 +179,7 @@ class AppWorldEnv(TextEnv):
 
     def _load(self, state: Any) -> Info:
         actions, database, deaths, error, judged = state
-        if list(actions) != self._actions:
+        if list(actions) != self._actions or self._player is None or not self._player.has_child:
             self._replay(list(actions), database)
         self._deaths, self._error = deaths, error
         self._won, self._score, self._passed, self._failed = judged
@@ -254,7 +260,7 @@ class AppWorldEnv(TextEnv):
             self._judge = self._server("judge")
         self._judge.begin()
         try:
-            result = self._judge.ask(_JUDGE_SECONDS, command="evaluate", task=self._task.name, files=files)
+            result = self._judge.ask(self._judge_seconds, command="evaluate", task=self._task.name, files=files)
         except Died as death:
             raise RuntimeError(f"the judge failed on task {self._task.name}: {death}") from death
         finally:
@@ -268,6 +274,12 @@ class AppWorldEnv(TextEnv):
 
     def _server(self, role: Any) -> Server:
         return Server(self._set.place, role, self._set.collection, self._limits, isolate=self._isolate)
+
+
+def _background(supervisor: dict[str, str], datetime: str) -> str:
+    name = f"{supervisor['first_name']} {supervisor['last_name']}"
+    reached = f"email {supervisor['email']}, phone {supervisor['phone_number']}"
+    return f"You work for {name} ({reached}). It is {datetime.replace('T', ' ')}."
 
 
 def code_of(action: str) -> str:

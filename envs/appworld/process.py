@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from envs.appworld.layout import Layout
+from envs.appworld.layout import COMMAND, Layout
 from envs.appworld.remote.sandbox import Plan
 from envs.errors import UserError
 
@@ -77,6 +77,11 @@ class Server:
         self._unread = b""
         self._work: tempfile.TemporaryDirectory[str] | None = None
         self._start()
+
+    @property
+    def has_child(self) -> bool:
+        """Whether there is a child to ask."""
+        return self._channel is not None
 
     # -- children --------------------------------------------------------------------------------------
 
@@ -200,7 +205,7 @@ class Server:
                 "(sysctl kernel.unprivileged_userns_clone=1, or a container with CAP_SYS_ADMIN), or accept that "
                 "model-written code runs with your rights: unsafe=True (--unsafe true)"
             )
-        return f"AppWorld's {self._role} did not start: {lines[-1]}"
+        return f"AppWorld's {self._role} did not start: {lines[-1]}. Type `{COMMAND}` to mend the installation"
 
     def _plan(self, descriptor: int) -> Plan:
         root = self._place.shown(self._collection) if self._role == "player" else self._place.whole(self._collection)

@@ -10,12 +10,16 @@ from typing import Any
 
 from envs.errors import UserError
 from policies.contract import Prompt, Turn
-from policies.prompts import alfworld, generic, webshop
+from policies.prompts import alfworld, appworld, generic, webshop
 from policies.prompts.template import Template, read_template, render
 
 Message = dict[str, str]
 
-TEMPLATES: dict[str, Template] = {"alfworld": alfworld.TEMPLATE, "webshop": webshop.TEMPLATE}
+TEMPLATES: dict[str, Template] = {
+    "alfworld": alfworld.TEMPLATE,
+    "appworld": appworld.TEMPLATE,
+    "webshop": webshop.TEMPLATE,
+}
 """Environment -> its texts; every other environment gets the generic ones."""
 
 
@@ -145,14 +149,14 @@ def _conversation(prompt: Prompt, settings: PromptSettings, first: int) -> list[
     for number, turn in enumerate(prompt.history[first:], first + 1):
         actions = turn.admissible_actions
         messages.append(_user(prompt, settings, number, turn.observation, actions, first, [], number == first + 1))
-        messages.append({"role": "assistant", "content": answer_of(turn)})
+        messages.append({"role": "assistant", "content": answer_of(turn, settings.template)})
     with_task = first == len(prompt.history)
     return [*messages, _present(prompt, settings, first if with_task else 0, [], with_task=with_task)]
 
 
-def answer_of(turn: Turn) -> str:
-    """Return what the assistant said in a past turn; another policy's action is put into tags."""
-    return f"<action>{turn.action}</action>" if turn.text is None else turn.text
+def answer_of(turn: Turn, template: Template) -> str:
+    """Return what the assistant said in a past turn; another policy's action as the template writes an answer."""
+    return render(template.answer, action=turn.action) if turn.text is None else turn.text
 
 
 def _system(settings: PromptSettings) -> Message:
@@ -183,15 +187,17 @@ def _user(
     with_task: bool,
 ) -> Message:
     task = prompt.info.get("instruction", "") if with_task else ""
+    background = str(prompt.info.get("background", "")) if with_task else ""
     shown = tuple(actions) if settings.show_actions and actions else ()
     hidden = left_out if with_task else 0
-    texts = settings.template.user, task, hidden, number, observation, shown, settings.thinking
+    texts = settings.template.user, task, background, hidden, number, observation, shown, settings.thinking
     return {"role": "user", "content": _write(*texts, window) if window else _write_once(*texts)}
 
 
 def _write(
     template: str,
     task: str,
+    background: str,
     left_out: int,
     number: int,
     observation: str,
@@ -202,6 +208,7 @@ def _write(
     return render(
         template,
         task=task,
+        background=background,
         left_out=left_out,
         history=window,
         number=number,

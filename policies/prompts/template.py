@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +52,18 @@ class Template:
         user: the message with an observation. Variables: ``task`` (empty in all but the first message of a
             conversation), ``left_out`` (number of oldest steps that are not shown), ``history`` (the steps of the
             window, each with ``number``, ``observation``, ``action``; empty in a conversation), ``number`` (of the
-            present step, from 1), ``observation``, ``actions`` (empty where they are not shown), ``thinking``.
+            present step, from 1), ``observation``, ``actions`` (empty where they are not shown), ``thinking``, and
+            ``background`` (the environment's ``info["background"]`` where there is one; with the task).
+        answer: how the action of another policy is written as an answer. Variables: ``action``.
     """
 
     system: str
     user: str = USER
+    answer: str = "<action>{{ action }}</action>"
 
 
 def read_template(path: Path, default: Template) -> Template:
-    """Read a TOML file with ``system`` and ``user``; what it does not have is taken from ``default``.
+    """Read a TOML file with ``system``, ``user`` and ``answer``; what it does not have is taken from ``default``.
 
     Raises:
         UserError: the file cannot be read, has another key, or its text is no template.
@@ -74,7 +77,7 @@ def read_template(path: Path, default: Template) -> Template:
             raise unknown(f"text in the template {path}:", key, list(Template.__dataclass_fields__))
         if not isinstance(text, str):
             raise UserError(f"{key!r} in the template {path} must be a string")
-    template = Template(**{"system": default.system, "user": default.user, **texts})
+    template = replace(default, **texts)
     _try(path, template)
     return template
 
@@ -94,9 +97,11 @@ def _try(path: Path, template: Template) -> None:
     past = {"number": 1, "observation": "before", "action": "look"}
     try:
         render(template.system, thinking=True)
+        render(template.answer, action="look")
         shown = render(
             template.user,
             task="a task",
+            background="",
             left_out=1,
             history=[past],
             number=2,

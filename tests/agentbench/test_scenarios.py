@@ -33,7 +33,7 @@ def test_a_scenario_counts_if_all_its_variants_were_solved_and_none_was_lost_to_
     assert table["scenarios"].to_dict() == {"overall": 3, "difficulty 1": 2, "difficulty 2": 1}
     assert table["rate"].to_dict() == pytest.approx({"overall": 2 / 3, "difficulty 1": 1 / 2, "difficulty 2": 1.0})
     assert ((table["low"] <= table["rate"]) & (table["rate"] <= table["high"])).all()
-    assert completion_lines(frame())[0].startswith("scenarios solved in all variants, overall: 66.7% [")
+    assert completion_lines(frame())[1].startswith("Scenario Goal Completion, overall: 66.7% [")
 
 
 def test_scenarios_are_the_clusters_of_the_rate_of_tasks() -> None:

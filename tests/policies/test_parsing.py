@@ -31,6 +31,8 @@ SHOP = ["search[<query>]", "click[next >]", "click[size <small>]"]
         ("<action>Click[Next >]</action>", SHOP, "click[next >]"),
         ("<action>print(1)\nprint(2)</action>", None, "print(1)\nprint(2)"),
         ("Here:\n```python\nprint('<b>')\n```\ndone", None, "print('<b>')"),
+        ("```python\nprint('```')\nx = 1\n```", None, "print('```')\nx = 1"),
+        ("```python\nprint(1)```\n", None, "print(1)"),
         ("<think>İstanbul ǅ ﬁ</think><action>look</action>", HOUSE, "look"),  # lower case is longer for some letters
     ],
 )
@@ -51,6 +53,8 @@ def test_what_keeps_the_rules_gives_its_action(text: str, admissible: list[str] 
         ("<action>fly</action>", HOUSE, "fly", "the action is not admissible"),
         ("<action>go to de", HOUSE, "go to de", "the action is not admissible"),
         ("<action>print(1)", None, "print(1)", "the action was not closed"),
+        ("I write:\n```python\nprint(1)\nprint(", None, "print(1)\nprint(", "the block was not closed"),
+        ("```\nfirst\n```\nand\n```\nsecond\n```", None, "first", "there are 2 actions, the first counts"),
         ("<action>look</action><action>go to desk 1</action>", HOUSE, "look", "there are 2 actions, the first counts"),
         ("<action>search[<query>]</action>", SHOP, "search[<query>]", "search[<query>] was copied and not filled in"),
         ("<action>search[]</action>", SHOP, "search[]", "the action is not admissible"),

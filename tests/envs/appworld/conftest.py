@@ -1,8 +1,14 @@
-"""Fixtures of AppWorld's tests: they play in the real engine where it is installed, and are skipped elsewhere."""
+"""Fixtures of AppWorld's tests: they play in the real engine where it is installed, and are skipped elsewhere.
+
+Where ``AGENTBENCH_APPWORLD_HOME`` says that it is installed, it must be; and where the system lets a process be
+isolated, ours must be: a failure of our own is never a skip.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +16,14 @@ from typing import Any
 import pytest
 
 from envs.appworld import AppWorldEnv
-from envs.appworld.layout import installed
+from envs.appworld.layout import Layout, installed, layout
 from envs.errors import UserError
 from envs.home import data_home
 
 # Read at import: later every test gets an empty data folder of its own.
 _CHOSEN = os.environ.get("AGENTBENCH_APPWORLD_HOME")
 _HOME = Path(_CHOSEN).expanduser() if _CHOSEN else data_home()
+_MOST_KEPT = 2
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +32,22 @@ def appworld_home() -> Path:
     try:
         installed(_HOME)
     except UserError as error:
+        if _CHOSEN:
+            raise
         pytest.skip(f"{error} (`make appworld`); AGENTBENCH_APPWORLD_HOME names another data folder")
+    if not _system_isolates():
+        pytest.skip("this system gives no process a file system, process numbers and a network of its own")
     return _HOME
+
+
+def _system_isolates() -> bool:
+    """Ask the system's own command for what our sandbox needs."""
+    if shutil.which("unshare") is None:
+        return True
+    spaces = ["unshare", "--mount", "--pid", "--net", "--fork"]
+    mount = ["mount", "-t", "tmpfs", "none", "/tmp"]
+    ways = ([*spaces, *mount], [*spaces, "--user", "--map-root-user", *mount])
+    return any(subprocess.run(way, capture_output=True, check=False).returncode == 0 for way in ways)
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +67,24 @@ def make_env(
 
     def make(**options: Any) -> AppWorldEnv:
         key = repr(sorted(options.items()))
-        if key not in _kept:
-            try:
-                _kept[key] = AppWorldEnv(**options)
-                _kept[key].reset(options={"task": "alarmoff_1"})
-            except UserError as error:
-                _kept.pop(key, None)
-                pytest.skip(str(error))
-        return _kept[key]
+        environment = _kept.pop(key, None) or AppWorldEnv(**options)
+        _kept[key] = environment
+        while len(_kept) > _MOST_KEPT:
+            _kept.pop(next(iter(_kept))).close()
+        return environment
 
     return make
+
+
+@pytest.fixture
+def place(appworld_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Layout]:
+    """Return an installation of a test's own that shares the package of the real one."""
+    monkeypatch.setenv("AGENTBENCH_HOME", str(tmp_path / "home"))
+    real, own = layout(appworld_home), layout()
+    own.folder.mkdir(parents=True)
+    own.venv.symlink_to(real.venv)
+    shutil.copytree(real.folder / "mini", own.folder / "mini")
+    shutil.copy(real.record, own.record)
+    own.mount_point.mkdir()
+    yield own
+    shutil.rmtree(own.folder)

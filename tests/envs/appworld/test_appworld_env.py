@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from stub_server import chat, serving
 
+from agentbench import Response, evaluate
 from envs.appworld import AppWorldEnv
 from envs.appworld.anchors import extend
 from envs.appworld.env import code_of
 from envs.appworld.install import install
-from envs.appworld.layout import VERSION, layout
+from envs.appworld.layout import VERSION, Layout, layout
 from envs.appworld.tasks import open_tasks
 from envs.errors import UserError
 from policies import Prompt, make_policy
 
 MakeEnv = Callable[..., AppWorldEnv]
+PATIENT = {"step_timeout": 280.0, "start_timeout": 280.0}
+"""The first reset starts the player: seconds on an idle machine, more beside other work."""
+
 COLLATERAL = (
     'apis.phone.create_alarm(time="04:00", label="Collateral", access_token=apis.phone.login('
     'username=apis.supervisor.show_profile()["phone_number"], password=[each["password"] for each in '
@@ -51,14 +57,34 @@ def test_the_mini_split_has_eight_scenarios_of_three_variants_in_three_difficult
     assert len({task.id for task in tasks}) == 24 and [task.index for task in tasks] == list(range(24))
 
 
+class Idle:
+    """Says at once that the task is done."""
+
+    name = digest = "idle"
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        return [Response("apis.supervisor.complete_task()") for _ in prompts]
+
+
 @pytest.mark.slow
-def test_every_solution_solves_its_task_and_doing_nothing_solves_none(make_env: MakeEnv) -> None:
-    env = make_env()
-    for task in env.tasks:
-        assert finish(env, task.name)["won"], task.name
-        env.reset(options={"task": task.id})
-        _, reward, terminated, _, info = env.step("apis.supervisor.complete_task()")
-        assert terminated and reward == 0.0 and not info["won"] and info["score"] < 1.0, task.name
+@pytest.mark.timeout(1200)
+def test_every_solution_passes_through_the_whole_stack_and_doing_nothing_solves_none(
+    make_env: MakeEnv, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agentbench.commands.show import print_runs
+
+    make_env()
+    expert = evaluate("appworld", "expert", split="mini", out=tmp_path / "expert", workers=2, **PATIENT)
+    idle = evaluate("appworld", Idle(), split="mini", out=tmp_path / "idle", workers=2, **PATIENT)
+    assert list(expert.frame["outcome"]) == ["success"] * 24 and set(expert.frame["steps"]) == {3}
+    assert list(idle.frame["outcome"]) == ["failure"] * 24 and (idle.frame["score"] < 1).all()
+    print_runs([expert.run])
+    shown = capsys.readouterr().out
+    assert "difficulty 3" in shown and "Scenario Goal Completion, overall: 100.0% [" in shown and "of 8" in shown
+    again = evaluate(
+        "appworld", f"replay:{tmp_path / 'expert'}", split="mini", out=tmp_path / "again", limit=3, **PATIENT
+    )
+    assert list(again.frame["outcome"]) == ["success"] * 3
 
 
 @pytest.mark.parametrize("task", ["findnumber_2", "deletefiles_1", "requestmoney_3", "notetoproject_1"])
@@ -139,6 +165,28 @@ def test_a_snapshot_goes_on_exactly_there(make_env: MakeEnv) -> None:
     assert env.step(walkthrough[2])[4]["won"]
 
 
+def test_a_snapshot_outlives_the_processes_and_is_checked_by_the_databases_digest(make_env: MakeEnv) -> None:
+    env = make_env(anchor="database")
+    _, info = env.reset(options={"task": "deletefiles_1"})
+    walkthrough = info["walkthrough"]
+    beginning = env.snapshot()
+    for block in walkthrough[:2]:
+        env.step(block)
+    snapshot, anchor = env.snapshot(), env.step("pass")[4]["anchor"]
+    env.close()
+    with pytest.raises(UserError, match="reset"):
+        env.step("pass")
+    assert env.restore(snapshot)[1]["anchor"] == anchor
+    assert env.step(walkthrough[2])[4]["won"]
+    env.close()
+    assert env.restore(beginning)[1]["anchor"] != anchor
+    assert env.step("print(1)")[0] == "1"
+    task, steps, observation, (actions, database, *rest) = snapshot
+    assert database == anchor
+    with pytest.raises(RuntimeError, match="led to other databases than the first time"):
+        env.restore((task, steps, observation, (actions, "another digest", *rest)))
+
+
 def test_two_worlds_do_not_see_each_other(make_env: MakeEnv) -> None:
     envs = [make_env(), make_env(max_steps=49)]
     infos = [env.reset(options={"task": "alarmoff_1"})[1] for env in envs]
@@ -162,6 +210,34 @@ def test_the_expert_plays_the_solution(make_env: MakeEnv) -> None:
         policy.act([Prompt(task, observation, {**info, "walkthrough": None}, (), 0)])
 
 
+# -- a language model writes the code -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history", ["all", 1])
+def test_a_model_behind_a_server_solves_a_task_by_the_code_it_answers(
+    make_env: MakeEnv, tmp_path: Path, history: str | int
+) -> None:
+    _, info = make_env().reset(options={"task": "findnumber_1"})
+    look_up = 'print(apis.api_docs.show_api_doc(app_name="phone", api_name="search_contacts"))'
+    blocks = [look_up, *info["walkthrough"]]
+
+    def answer(body: dict, number: int) -> dict:
+        return chat(f"<think>I look first.</think>So I write:\n```python\n{blocks[number]}\n```\nThat is all.")
+
+    with serving(answer) as server:
+        options = {"base_url": server.url, "history": history}
+        result = evaluate("appworld", "openai:stub", split="mini", out=tmp_path / "run", tasks=["findnumber_1"],
+                          inline=True, policy_options=options, **PATIENT)  # fmt: skip
+    assert list(result.frame["outcome"]) == ["success"]
+    (episode,) = result.run.read_episodes()
+    assert [step.action for step in episode.steps] == [block.strip() for block in blocks]
+    first, second, *_, last = ([message["content"] for message in body["messages"]] for body in server.bodies)
+    assert "apis.api_docs.show_api_doc(" in first[0] and "```python" in first[-1]
+    assert info["instruction"] in first[-1] and info["supervisor"]["email"] in first[-1]
+    assert "relationship" in second[-1] and "Output 1:" in second[-1]
+    assert ("Output 1:" in "".join(last)) == (history == "all")  # the window shows the last step alone
+
+
 # -- anchors, and small things, without the engine -------------------------------------------------------------
 
 
@@ -180,6 +256,31 @@ def test_code_may_come_in_a_fence() -> None:
     assert code_of("```python\nprint(1)\n```") == "print(1)\n"
     assert code_of("```\nprint(1)\n``` and so on") == "print(1)\n"
     assert code_of("print('```')") == "print('```')"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_judge_that_times_out_is_an_error_and_nothing_finished_is_lost(place: Layout, tmp_path: Path) -> None:
+    evaluation = place.whole("mini") / "data/tasks/alarmoff_1/ground_truth/evaluation.py"
+    evaluation.write_text("while True:\n    pass\n")
+    result = evaluate(
+        "appworld", "expert", split="mini", out=tmp_path / "run", tasks=["countnotes_1", "alarmoff_1"],
+        workers=1, attempts=1, **PATIENT, env_options={"judge_seconds": 3},
+    )  # fmt: skip
+    outcomes = dict(zip(result.frame["task_name"], result.frame["outcome"], strict=True))
+    assert outcomes == {"countnotes_1": "success", "alarmoff_1": "error"}
+    errors = [episode.error for episode in result.run.read_episodes() if episode.outcome == "error"]
+    assert "the judge failed on task alarmoff_1: no answer within 3 s" in str(errors[0])
+
+
+def test_a_damaged_package_is_told_with_what_mends_it(place: Layout) -> None:
+    place.venv.unlink()
+    (place.venv / "bin").mkdir(parents=True)
+    place.python.symlink_to(sys.executable)
+    (place.venv / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    env = AppWorldEnv()
+    with pytest.raises(UserError, match=r"player did not start: .*appworld.*Type `agentbench install appworld`"):
+        env.reset()
 
 
 # -- bad input -----------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,20 +57,6 @@ def _copy_task(source: Path, target: Path) -> None:
     (target / "specs.json").unlink()
     specification["instruction"] += f" ({target.name})"
     (target / "specs.json").write_text(json.dumps(specification))
-
-
-@pytest.fixture
-def place(appworld_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Layout]:
-    """Return an installation of a test's own that shares the package of the real one."""
-    monkeypatch.setenv("AGENTBENCH_HOME", str(tmp_path / "home"))
-    real, own = layout(appworld_home), layout()
-    own.folder.mkdir(parents=True)
-    own.venv.symlink_to(real.venv)
-    shutil.copytree(real.folder / "mini", own.folder / "mini")
-    shutil.copy(real.record, own.record)
-    own.mount_point.mkdir()
-    yield own
-    shutil.rmtree(own.folder)
 
 
 @pytest.fixture(scope="module")
