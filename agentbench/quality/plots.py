@@ -19,6 +19,7 @@ PANELS = {"pearson": "correlation with the truth, all steps", "cosine": "cosine 
           "cosine_group": "cosine of one group's gradient"}  # fmt: skip
 LINES = ("exact", "grpo", "gigpo", "hgpo", "salt", "mapo", "graph_value", "turn_ppo")
 """Rows that are drawn along the sweeps."""
+SAMPLE_COLOURS = ("#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#e08214", "#17becf", "#8c564b", "#777777")
 COLOURS = ("#000000", "#777777", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#e08214", "#17becf")
 
 
@@ -33,7 +34,7 @@ def draw_quality(frame: pd.DataFrame, path: Path) -> None:
     figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 0.34 * len(schemes) + 1.8), sharey=True)
     offsets = np.linspace(0.28, -0.28, len(samples)) if len(samples) > 1 else [0.0]
     for axis, (name, title) in zip(axes, PANELS.items(), strict=True):
-        for sample, offset, colour in zip(samples, offsets, COLOURS[2:] * len(samples), strict=False):
+        for sample, offset, colour in zip(samples, offsets, SAMPLE_COLOURS * len(samples), strict=False):
             part = frame[frame["sample"] == sample].set_index("scheme").reindex(schemes)
             places = len(schemes) - 1 - np.arange(len(schemes)) + offset
             middle = part[name].to_numpy(dtype=float)
@@ -92,7 +93,7 @@ def _draw_sweep(axis: Axes, part: pd.DataFrame, measure: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-_SHORT = {"observation": "text", "similarity": "similar"}
+_SHORT = {"observation": "text", "similarity": "similar", "merged-2": "by 2", "merged-4": "by 4"}
 """Names of anchors, where they are long."""
 
 
