@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import zlib
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_TEXT = 20_000
 """Longest action or answer, in characters, that is stored whole."""
 
@@ -90,27 +92,57 @@ _EPISODE_FIELDS = [each.name for each in fields(Episode)]
 
 
 def to_line(episode: Episode) -> str:
-    """Write an episode as one line of JSON, with its line end. Only ASCII, so no encoding can harm it."""
+    """Write an episode as one line of JSON, with its line end. Only ASCII, so no encoding can harm it.
+
+    Its last entry is the CRC-32 of all before it (as if the object ended there): a changed digit is still JSON.
+    """
     steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
     record = {name: getattr(episode, name) for name in _EPISODE_FIELDS} | {"schema": SCHEMA_VERSION, "steps": steps}
-    return json.dumps(record, separators=(",", ":")) + "\n"
+    text = json.dumps(record, separators=(",", ":"))
+    return f'{text[:-1]},"crc32":"{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+_CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"}\s*$')
 
 
 def from_line(line: str | bytes) -> Episode:
-    """Read what :func:`to_line` wrote.
+    """Read what :func:`to_line` wrote; lines of schema 1 had no checksum.
 
     Raises:
-        ValueError: the line is not an episode, or of a newer schema than this version knows.
+        ValueError: the line is not an episode, not what was written, or of a newer schema than this version knows.
     """
-    record = json.loads(line)
-    if not isinstance(record, dict) or "schema" not in record:
-        raise ValueError("not an episode")
-    if record.pop("schema") > SCHEMA_VERSION:
-        raise ValueError("written by a newer agentbench: upgrade to read it")
+    line = line.encode() if isinstance(line, str) else line
+    found = _CHECKSUM.search(line, max(0, len(line) - 40))
+    if found:
+        line = line[: found.start()] + b"}"
+        if zlib.crc32(line) != int(found[1], 16):
+            raise ValueError("not what was written: its checksum is another")
     try:
-        return Episode(**{**record, "steps": [Step(**step) for step in record["steps"]]})
-    except (KeyError, TypeError) as error:
+        record = json.loads(line)
+        schema = record.pop("schema")
+        if schema > SCHEMA_VERSION:
+            raise ValueError("written by a newer agentbench: upgrade to read it")
+        if schema > 1 and not found:
+            raise ValueError("its checksum is missing")
+        episode = Episode(**{**record, "steps": [Step(**step) for step in record["steps"]]})
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an episode: {error}") from error
+    _check_types(episode)
+    return episode
+
+
+def _check_types(episode: Episode) -> None:
+    """Refuse values that no table could hold."""
+    texts = [episode.task_id, episode.task_name, episode.task_type, episode.instruction, episode.outcome]
+    texts += [text for step in episode.steps for text in (step.observation, step.anchor, step.action)]
+    numbers = [episode.score, *(number for step in episode.steps for number in (step.reward, step.score))]
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int | float) for number in numbers)
+        and isinstance(episode.trial, int)
+        and episode.outcome in ("success", "failure", "error")
+    ):
+        raise ValueError("not an episode: a value is of another kind")
 
 
 def clean_text(text: str) -> str:

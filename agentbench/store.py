@@ -22,6 +22,7 @@ import filelock
 from agentbench.episodes import SCHEMA_VERSION, Episode, Key, from_line, to_line
 from agentbench.files import replaced, write_text
 from envs.errors import UserError
+from policies.digest import check_seal, sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,13 +78,18 @@ class Run:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        from agentbench.tables import write_tables
+        from agentbench.tables import are_current, write_tables
 
         path = self.folder / f"{name}.parquet"
-        lines = self.folder / EPISODES_FILE
-        if not path.exists() or (lines.exists() and lines.stat().st_mtime_ns > path.stat().st_mtime_ns):
-            write_tables(self.folder)
-        return pd.read_parquet(path)
+        if not are_current(self.folder):
+            try:
+                write_tables(self.folder)
+            except OSError as error:
+                raise UserError(f"cannot write the tables in {self.folder}: {error.strerror or error}") from error
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:  # a table without the lines that it was made from
+            raise UserError(f"{path} cannot be read ({error}): it is damaged") from error
 
 
 def open_run(folder: str | Path) -> Run:
@@ -217,8 +223,9 @@ def _write_or_compare(folder: Path, identity: dict[str, Any], record: dict[str, 
             raise UserError(f"{folder} has episodes but no {RUN_FILE}: choose another --out")
         started = datetime.now(UTC).isoformat(timespec="seconds")
         content = {"schema": SCHEMA_VERSION, "identity": identity, "started": started, **record}
+        content = sealed(json.loads(json.dumps(content, default=str)))
         try:
-            write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+            write_text(path, json.dumps(content, indent=2) + "\n")
         except OSError as error:
             raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
         return
@@ -243,10 +250,18 @@ def _short(value: object) -> str:
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / RUN_FILE} cannot be read ({error}): the run's folder is damaged") from error
-    if not isinstance(config, dict) or config.get("schema", 0) > SCHEMA_VERSION:
-        raise UserError(f"{folder / RUN_FILE} was written by a newer agentbench: upgrade to read it")
+        if not isinstance(config, dict) or not isinstance(config.get("identity", {}), dict):
+            raise ValueError("it describes no run")
+        if not isinstance(schema := config.get("schema", 0), int):
+            raise ValueError("its schema is no number")
+        if schema > SCHEMA_VERSION:
+            raise UserError(f"{folder / RUN_FILE} was written by a newer agentbench: upgrade to read it")
+        check_seal(config)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{folder / RUN_FILE} cannot be read ({error}): it is damaged. The episodes beside it are not: "
+            f"put back a copy of {RUN_FILE} if you have one"
+        ) from error
     return config
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agentbench.episodes import SCHEMA_VERSION, Episode
-from agentbench.files import replaced
+from agentbench.files import replaced, write_text
 from agentbench.store import EPISODES_FILE, Run, read_sorted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _META = {"agentbench_schema": str(SCHEMA_VERSION)}
+TABLES = ("episodes.parquet", "steps.parquet")
+DIGESTS_FILE = "tables.json"
 _BATCH = 512  # episodes converted at a time, which bounds the memory for any length of run
 
 EPISODE_COLUMNS = pa.schema(
@@ -63,8 +67,13 @@ STEP_COLUMNS = pa.schema(
 
 
 def write_tables(folder: Path) -> None:
-    """Write ``episodes.parquet`` and ``steps.parquet`` of the run in ``folder``, each all or nothing."""
-    numbered = enumerate(read_sorted(folder / EPISODES_FILE))
+    """Write ``episodes.parquet`` and ``steps.parquet`` of the run in ``folder``, each all or nothing.
+
+    ``tables.json`` beside them holds the digests of both, and of the lines that they were made from.
+    """
+    lines = folder / EPISODES_FILE
+    source = _digest(lines) if lines.exists() else None
+    numbered = enumerate(read_sorted(lines))
     with (
         replaced(folder / "episodes.parquet") as episodes_path,
         replaced(folder / "steps.parquet") as steps_path,
@@ -74,6 +83,28 @@ def write_tables(folder: Path) -> None:
         while batch := list(islice(numbered, _BATCH)):
             episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
             steps.write_table(_table([row for item in batch for row in _step_rows(*item)], STEP_COLUMNS))
+    digests = {EPISODES_FILE: source, **{name: _digest(folder / name) for name in TABLES}}
+    write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
+
+
+def are_current(folder: Path) -> bool:
+    """Tell whether the tables are whole and made from the lines as they are now.
+
+    By content and not by the times of files: clocks jump, and copies have times of their own. A folder without lines
+    has nothing that its tables could be made from again: they are taken as they are.
+    """
+    if not (folder / EPISODES_FILE).exists():
+        return all((folder / name).exists() for name in TABLES)
+    try:
+        expected = json.loads((folder / DIGESTS_FILE).read_text(encoding="utf-8"))
+        return bool(expected == {name: _digest(folder / name) for name in (EPISODES_FILE, *TABLES)})
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -1,9 +1,11 @@
-"""The digest of a policy: a short hash of everything that decides its answers."""
+"""Digests: of a policy (everything that decides its answers), and the seal that a JSON file carries of itself."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 
 def digest_of(name: str, version: int, **parameters: object) -> str:
@@ -16,3 +18,20 @@ def digest_of(name: str, version: int, **parameters: object) -> str:
     """
     text = json.dumps([name, version, parameters], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record, of values that JSON can write, with a seal by which :func:`check_seal` knows it again."""
+    return {**record, "seal": digest_of("seal", 1, record=dict(record))}
+
+
+def check_seal(record: Mapping[str, Any]) -> None:
+    """Make sure that a record is what was sealed; one without a seal (of an older version) passes.
+
+    Raises:
+        ValueError: a value was changed, added or lost.
+    """
+    if "seal" in record:
+        rest = {name: value for name, value in record.items() if name != "seal"}
+        if sealed(rest)["seal"] != record["seal"]:
+            raise ValueError("it is not what was written: its seal is broken")

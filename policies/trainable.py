@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from envs.errors import UserError
 from policies.contract import Policy, Prompt
+from policies.digest import check_seal, sealed
 
 POLICY_FILE, WEIGHTS_FILE = "policy.json", "weights.safetensors"
 
@@ -72,7 +73,7 @@ def save_policy(policy: TrainablePolicy, folder: Path, tensors: dict[str, Tensor
     temporary.replace(weights)
     if (companions := getattr(policy, "save_companions", None)) is not None:
         companions(folder)  # a tokenizer, say
-    record = {"policy": policy.name, "settings": policy.settings(), "sha256": sha256_of(weights)}
+    record = sealed({"policy": policy.name, "settings": policy.settings(), "sha256": sha256_of(weights)})
     description = folder / f".{POLICY_FILE}.part"
     description.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     description.replace(folder / POLICY_FILE)
@@ -98,10 +99,11 @@ def read_policy(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """
     try:
         record = json.loads((folder / POLICY_FILE).read_text(encoding="utf-8"))
+        check_seal(record)
         if sha256_of(folder / WEIGHTS_FILE) != record["sha256"]:
             raise UserError(f"{folder / WEIGHTS_FILE} is damaged: its digest is not the one in {POLICY_FILE}")
         return record["policy"], record["settings"], load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UserError(f"{folder} holds no readable policy ({error})") from error
 
 

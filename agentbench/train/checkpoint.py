@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
+from policies.digest import check_seal, sealed
 from policies.trainable import TrainablePolicy, read_policy, save_policy, save_tensors, sha256_of
 
 log = logging.getLogger("agentbench")
@@ -53,7 +54,7 @@ def save_checkpoint(
         save_policy(policy, temporary, weights)
         save_tensors(tensors, temporary / OPTIMIZER_FILE)
         files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
-        state = {**counters, "optimizer": numbers, "files": files}
+        state = sealed({**counters, "optimizer": numbers, "files": files})
         (temporary / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
         for path in [*temporary.iterdir(), temporary]:
             _flush(path)
@@ -67,19 +68,21 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def newest_step(folder: Path) -> int:
-    """Return the training step of the newest checkpoint that is whole, 0 if there is none."""
-    whole = (path for path in sorted(folder.glob("step-*"), reverse=True) if _read(path) is not None)
+def newest_step(folder: Path, run: str) -> int:
+    """Return the training step of the newest checkpoint of ``run`` that is whole, 0 if there is none."""
+    whole = (path for path in sorted(folder.glob("step-*"), reverse=True) if _read(path, run) is not None)
     return int(newest.name.removeprefix("step-")) if (newest := next(whole, None)) else 0
 
 
-def load_checkpoint(folder: Path, policy: TrainablePolicy, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def load_checkpoint(
+    folder: Path, policy: TrainablePolicy, optimizer: torch.optim.Optimizer, run: str
+) -> dict[str, Any] | None:
     """Load the newest whole checkpoint into policy and optimiser; return its counters, or None if there is none.
 
-    A damaged one is passed over with a warning.
+    A damaged one, and one whose counter ``run`` names another run, are passed over with a warning.
     """
     for path in sorted(folder.glob("step-*"), reverse=True):
-        if (state := _read(path)) is not None:
+        if (state := _read(path, run)) is not None:
             _, _, weights = read_policy(path)
             load_weights(policy.module, weights)
             _restore(optimizer, load_file(path / OPTIMIZER_FILE), state.pop("optimizer"))
@@ -87,14 +90,18 @@ def load_checkpoint(folder: Path, policy: TrainablePolicy, optimizer: torch.opti
     return None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, run: str) -> dict[str, Any] | None:
     """Return the state of a checkpoint, or None with a warning if any of its files is not what was written."""
     try:
         state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+        check_seal(state)
+        state.pop("seal", None)
+        if state.get("run", run) != run:
+            raise ValueError("it is of another run")
         for name, expected in state.pop("files").items():
             if sha256_of(path / name) != expected:
                 raise ValueError(f"{name} has another digest")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("checkpoint %s is damaged (%s): going back to the one before", path, error)
         return None
     return state

@@ -18,6 +18,9 @@ from envs.errors import UserError, unknown
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
 
+HOW_NOT_WHAT = ("sinks", "engine_options", "executor")
+"""Settings that a resumed run may have otherwise."""
+
 
 class TrainConfig(BaseModel):
     """Settings of one training run. Unknown names are errors."""

@@ -17,7 +17,7 @@ from agentbench.provenance import describe
 from agentbench.store import claim
 from agentbench.train.batch import discount, needs_values, step_table
 from agentbench.train.checkpoint import newest_step
-from agentbench.train.config import TrainConfig
+from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
 from agentbench.train.sinks import check_sinks, open_sinks
@@ -31,9 +31,6 @@ from policies.trainable import TrainablePolicy
 log = logging.getLogger("agentbench")
 
 METRICS_FILE, CURVE_FILE = "metrics.jsonl", "curve.png"
-HOW_NOT_WHAT = ("sinks", "engine_options", "executor")
-"""Settings that a resumed run may have otherwise."""
-
 COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
 """Columns beyond the required ones that training gives every scheme."""
 
@@ -80,7 +77,7 @@ def _train_and_record(
     lock = claim(out, identity, {"kind": "train", **how, "processes": ranks.count, **describe()})
     try:
         trainer = Trainer(config, policy, out, ranks)
-        _cut_metrics(out)
+        _cut_metrics(out, trainer.run_digest)
         with open_sinks(config.sinks, settings, out) as send:
 
             def report(metrics: Metrics) -> None:
@@ -171,10 +168,10 @@ def _language_options(config: TrainConfig) -> dict[str, Any]:
     return {**common, **config.policy_options}
 
 
-def _cut_metrics(out: Path) -> None:
+def _cut_metrics(out: Path, run: str) -> None:
     """Forget the metrics of training steps after the newest checkpoint: they are made again."""
     rows = read_metrics(out / METRICS_FILE)
-    step = newest_step(out / "checkpoints")
+    step = newest_step(out / "checkpoints", run)
     kept = [row for row in rows if row["step"] <= step] if step else []
     if rows != kept:
         write_text(out / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from agentbench.episodes import Episode, to_line
+from agentbench.provenance import digest
 from agentbench.train.batch import Batch, Floats, make_batch, needs_values, step_table
 from agentbench.train.branching import Branching
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
-from agentbench.train.config import TrainConfig
+from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, same_start, split_weights, whole_weights
 from agentbench.train.gap import correct_batch
@@ -70,6 +71,7 @@ class Trainer:
             self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step, self.best = 0, -1.0
+        self.run_digest = digest(config.model_dump(exclude=set(HOW_NOT_WHAT)))
         self._thread = ThreadPoolExecutor(1)
         self._ahead: Future[Played] | None = None
         self._saving_seconds = 0.0
@@ -224,7 +226,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of this moment."""
         started = time.perf_counter()
-        counters = {"step": self.step, "position": self.rollouts.position, "best": self.best}
+        counters = {"step": self.step, "position": self.rollouts.position, "best": self.best, "run": self.run_digest}
         folder, keep = self.folder / "checkpoints", self.config.keep_checkpoints
         save_checkpoint(folder, self.policy, self.optimizer, counters, keep, writes=self.ranks.rank == 0)
         self._saving_seconds = round(time.perf_counter() - started, 5)
@@ -235,7 +237,7 @@ class Trainer:
         Raises:
             UserError: the processes do not see the same files.
         """
-        counters = load_checkpoint(self.folder / "checkpoints", self.policy, self.optimizer)
+        counters = load_checkpoint(self.folder / "checkpoints", self.policy, self.optimizer, self.run_digest)
         if counters is not None:
             self.step, self.rollouts.position, self.best = (counters[name] for name in ("step", "position", "best"))
         if len(set(self.ranks.gather([self.step]))) > 1:

@@ -88,7 +88,7 @@ def test_columns_and_types_of_the_tables(played: Path, name: str) -> None:
     schema = pq.read_schema(played / name)
     assert {field.name: str(field.type) for field in schema} == rows(name)
     assert list(rows(name)) == schema.names, "the page lists the columns in the order of the file"
-    assert schema.metadata[b"agentbench_schema"] == b"1"
+    assert schema.metadata[b"agentbench_schema"] == b"2"
 
 
 def test_the_files_of_a_training_run(tmp_path: Path) -> None:

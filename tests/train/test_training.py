@@ -223,5 +223,9 @@ def test_a_damaged_policy_is_named(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "policy.json").read_text())
     record["sha256"] = "0" * 64
     (tmp_path / "policy.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="its seal is broken"):
+        evaluate("toy", str(tmp_path), out=tmp_path / "run")
+    del record["seal"]
+    (tmp_path / "policy.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="is damaged"):
         evaluate("toy", str(tmp_path), out=tmp_path / "run")
