@@ -5,6 +5,8 @@ The store only saves work: it is looked up by the exact token ids, and whatever 
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +98,22 @@ class PrefixCache:
         row = self._rows.pop(key, None)
         if row is not None:
             self.used -= _bytes(row)
+
+
+def cache_argument(model: Any, cache: DynamicCache) -> dict[str, DynamicCache]:
+    """Return a cache as the argument of a model's forward pass; its name changed within transformers 5.
+
+    Args:
+        model: a causal language model, perhaps with adapters around it.
+        cache: of the tokens that come first.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return {_cache_name(type(inner)): cache}
+
+
+@functools.cache
+def _cache_name(kind: type[torch.nn.Module]) -> str:
+    return "cache" if "cache" in inspect.signature(kind.forward).parameters else "past_key_values"
 
 
 def length(row: Row) -> int:

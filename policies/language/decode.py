@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from policies.language.cache import Ids, PrefixCache, Row, Work, length, stack, unstack
+from policies.language.cache import Ids, PrefixCache, Row, Work, cache_argument, length, stack, unstack
 from policies.language.constraint import Trie
 from policies.language.forward import forbid, logits_at, tempered
 
@@ -151,8 +151,8 @@ def _extend(model: nn.Module, old: list[Row | None], new: list[Ids]) -> tuple[li
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=mask.long(),
             position_ids=kept[:, None] + torch.arange(longest, device=device),
-            past_key_values=past,
             use_cache=True,
+            **cache_argument(model, past),
         )
     return [unstack(out.past_key_values, index, mask[index].nonzero()[:, 0]) for index in range(len(new))], out.logits
 
@@ -216,8 +216,8 @@ class _Loop:
             input_ids=tokens,
             attention_mask=mask.long(),
             position_ids=(lengths + fed)[:, None],
-            past_key_values=past,
             use_cache=True,
+            **cache_argument(self.model, past),
         )
         self.work.decoded += len(active)
         logits: Tensor = out.logits[:, -1]

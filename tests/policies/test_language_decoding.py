@@ -80,6 +80,7 @@ def test_an_answer_depends_on_neither_batch_nor_cache(options: dict[str, Any]) -
     assert len(answers) > 1
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
 def test_the_cache_saves_what_earlier_turns_computed() -> None:
     kept, fresh = tiny.policy(cache_mb=100), tiny.policy(cache_mb=0)
     longest = max(len(trace.ids) for trace in tiny.traces(tiny.play(kept, [1], turns=10)))
