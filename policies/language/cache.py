@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,12 +108,12 @@ def cache_argument(model: Any, cache: DynamicCache) -> dict[str, DynamicCache]:
         cache: of the tokens that come first.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return {_cache_name(type(inner)): cache}
+    return {_cache_name(type(inner).forward): cache}
 
 
 @functools.cache
-def _cache_name(kind: type[torch.nn.Module]) -> str:
-    return "cache" if "cache" in inspect.signature(kind.forward).parameters else "past_key_values"
+def _cache_name(forward: Callable[..., Any]) -> str:
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
 
 
 def length(row: Row) -> int:
