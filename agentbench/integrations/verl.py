@@ -1,0 +1,346 @@
+"""verl: every scheme as an advantage estimator, and an agent loop that plays our environments.
+
+Importing this module registers ``agentbench_NAME`` for every scheme ``NAME``. verl hands an estimator only the rewards
+of tokens, the mask of sampled tokens and the groups. The turns are recovered from the mask, which is enough for the
+schemes that compare outcomes. Those that compare situations need more: the agent loop records each episode, and
+:func:`compute_advantage`, which takes the place of verl's own step of that name, gives the record to the estimator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+from agentbench.episodes import Episode, Step, clean_text, from_line, to_line
+from agentbench.integrations.episode_tokens import spread, step_advantages, turns_of_mask
+from agentbench.integrations.versions import VERL, require
+from agentbench.provenance import stable_seed
+from credit import SCHEMES, CreditError, Steps, advantages
+from envs.contract import Info, TextEnv
+from envs.errors import UserError
+from envs.registry import make
+from policies.contract import Prompt, Turn
+from policies.language.conversation import Writer
+from policies.parsing import parse_answer
+from policies.prompts import build_messages, make_settings
+
+require("verl", VERL, "verl")
+
+from verl.experimental.agent_loop.agent_loop import (  # noqa: E402
+    AgentLoopBase,
+    AgentLoopMetrics,
+    AgentLoopOutput,
+    register,
+)
+from verl.trainer.ppo import ray_trainer  # noqa: E402
+from verl.trainer.ppo.core_algos import register_adv_est  # noqa: E402
+
+PREFIX = "agentbench_"
+FIELD = "agentbench_episode"
+"""The extra field of an agent loop's output that holds the episode as a line of :mod:`agentbench.episodes`."""
+
+_recorded: ContextVar[Sequence[Episode] | None] = ContextVar("recorded", default=None)
+_verls_own = ray_trainer.compute_advantage
+
+
+@contextmanager
+def recorded(episodes: Sequence[Episode]) -> Iterator[None]:
+    """Let the estimators that are called inside know the episodes of the batch, in its order."""
+    token = _recorded.set(episodes)
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+
+
+def compute_advantage(data: Any, *args: Any, **kwargs: Any) -> Any:
+    """Compute advantages as ``verl.trainer.ppo.ray_trainer.compute_advantage``, with the recorded episodes at hand."""
+    lines = data.non_tensor_batch.get(FIELD)
+    if lines is None:
+        return _verls_own(data, *args, **kwargs)
+    with recorded([from_line(line) for line in lines]):
+        return _verls_own(data, *args, **kwargs)
+
+
+def with_records(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``_compute_advantage`` of verl's trainers of generation v1, which leave the records in their queue."""
+
+    @functools.wraps(step)
+    def wrapped(trainer: Any, batch: Any, metrics: Any) -> Any:
+        import transfer_queue
+
+        found = transfer_queue.kv_batch_get(
+            keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
+        )
+        lines = [fields.get(FIELD) for fields in found["extra_fields"].tolist()]
+        if None in lines:
+            return step(trainer, batch, metrics)
+        with recorded([from_line(line) for line in lines]):
+            return step(trainer, batch, metrics)
+
+    return wrapped
+
+
+def enable() -> None:
+    """Hand the recorded episodes to the estimators, in the process of the trainer; calling it again changes nothing."""
+    ray_trainer.compute_advantage = compute_advantage
+    try:
+        from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+    except ModuleNotFoundError as error:
+        if error.name != "transfer_queue":  # of the trainers of generation v1 alone
+            raise
+        return
+    if not hasattr(PPOTrainer._compute_advantage, "__wrapped__"):
+        PPOTrainer._compute_advantage = with_records(PPOTrainer._compute_advantage)
+
+
+def estimate(
+    scheme: str,
+    token_level_rewards: torch.Tensor,
+    response_mask: torch.Tensor,
+    config: Any = None,
+    index: Any = None,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the advantages of a batch under a scheme, as verl calls an estimator.
+
+    Args:
+        scheme: of :data:`credit.SCHEMES`.
+        token_level_rewards: float, shape (episodes, tokens); read only where no episodes were recorded.
+        response_mask: shape (episodes, tokens), 1 where the policy sampled.
+        config: verl's ``algorithm``; ``config["agentbench"]`` may hold ``options`` of the scheme, and
+            ``invalid_penalty``.
+        index: shape (episodes,): episodes with the same entry are a group.
+
+    Returns:
+        advantages and returns (the same numbers), float32, shape (episodes, tokens), 0 where nothing was sampled.
+
+    Raises:
+        UserError: no groups, a scheme that needs what verl does not hand over, or a record that does not fit.
+    """
+    if index is None:
+        raise UserError(f"{PREFIX}{scheme} needs to know which episodes are a group: verl's batch has no 'uid'")
+    settings = (config.get("agentbench", None) if config is not None else None) or {}
+    turns = [turns_of_mask(row) for row in response_mask.cpu().numpy()]
+    options = dict(settings.get("options", None) or {})
+    episodes = _recorded.get()
+    try:
+        if episodes is None:
+            per_row = _of_masks(scheme, options, token_level_rewards.cpu().numpy(), turns, index)
+        else:
+            per_row = _of_records(scheme, options, episodes, turns, index, settings.get("invalid_penalty", 0.0))
+    except CreditError as error:
+        hint = ": play with the agent loop 'agentbench' and call agentbench.integrations.verl.enable()"
+        raise UserError(f"{error}{hint if episodes is None else ''}") from error
+    table = np.stack([spread(values, turn) for values, turn in zip(per_row, turns, strict=True)])
+    found = torch.as_tensor(table, dtype=torch.float32, device=response_mask.device)
+    return found, found.clone()
+
+
+def _of_records(
+    scheme: str,
+    options: Mapping[str, Any],
+    episodes: Sequence[Episode],
+    turns: Sequence[Any],
+    index: Any,
+    penalty: float,
+) -> list[Any]:
+    """Return each row's advantages, one a step, from the recorded episodes."""
+    rows: dict[Any, list[int]] = defaultdict(list)
+    for row, (episode, turn) in enumerate(zip(episodes, turns, strict=True)):
+        if episode.outcome != "error" and turn.max(initial=-1) + 1 != len(episode.steps):
+            raise UserError(
+                f"row {row} of the batch has {turn.max(initial=-1) + 1} turns and its record {len(episode.steps)}: "
+                "the response was cut, or was not made by the agent loop 'agentbench'"
+            )
+        rows[index[row]].append(row)
+    found = step_advantages([[episodes[row] for row in group] for group in rows.values()], scheme, options, penalty)
+    order = [row for group in rows.values() for row in group]
+    values = [each for group in found for each in group]
+    by_row = dict(zip(order, values, strict=True))
+    return [by_row[row] if len(by_row[row]) else np.zeros(1) for row in range(len(turns))]
+
+
+def _of_masks(
+    scheme: str, options: Mapping[str, Any], rewards: np.ndarray[Any, Any], turns: Sequence[Any], index: Any
+) -> list[Any]:
+    """Return each row's advantages, one a turn; a turn's reward is all that stands before the next one begins."""
+    counts = [int(turn.max(initial=-1)) + 1 for turn in turns]
+    played = [row for row, count in enumerate(counts) if count]
+    found: list[Any] = [np.zeros(1) for _ in turns]
+    if not played:
+        return found
+    groups = {name: number for number, name in enumerate(dict.fromkeys(index[row] for row in played))}
+    per_turn = []
+    for row in played:
+        owner = np.maximum(np.maximum.accumulate(turns[row]), 0)
+        per_turn.append(np.bincount(owner, rewards[row].astype(np.float64), counts[row]))
+    lengths = [counts[row] for row in played]
+    steps = Steps(
+        group=np.repeat([groups[index[row]] for row in played], lengths),
+        episode=np.repeat(np.arange(len(played)), lengths),
+        step=np.concatenate([np.arange(length) for length in lengths]),
+        reward=np.concatenate(per_turn),
+    )
+    values = np.split(advantages(scheme, steps, **options), np.cumsum(lengths)[:-1])
+    for row, own in zip(played, values, strict=True):
+        found[row] = own
+    return found
+
+
+for _name in SCHEMES:
+    register_adv_est(PREFIX + _name)(functools.partial(estimate, _name))
+
+
+@register("agentbench")
+class AgentLoop(AgentLoopBase):  # type: ignore[misc]
+    """Plays one episode of an environment with verl's model server.
+
+    A row of the data set names its task in ``extra_info``: ``{"split": …, "task": name or id}``, and a ``"seed"`` where
+    the environment draws. The environment plays in a thread of verl's worker. The rest stands in the file of
+    ``actor_rollout_ref.rollout.agent.agent_loop_config_path``, beside ``_target_``, as the arguments below.
+
+    Args:
+        env: short name of the environment.
+        env_options: of the environment.
+        max_new_tokens: longest answer.
+        thinking, show_actions: see :func:`policies.prompts.make_settings`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        env: str = "alfworld",
+        env_options: Mapping[str, Any] | None = None,
+        max_new_tokens: int = 256,
+        thinking: bool = False,
+        show_actions: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.env, self.env_options, self.max_new_tokens = env, dict(env_options or {}), max_new_tokens
+        self.writer = Writer(self.tokenizer, thinking)
+        self.prompts = make_settings(env, history="all", thinking=thinking, show_actions=show_actions, template=None)
+
+    async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
+        """Play the episode of a row; what the environment fails at is an episode that teaches nothing."""
+        about = kwargs["extra_info"]
+        environment = await asyncio.to_thread(make, self.env, **{**self.env_options, "split": about["split"]})
+        try:
+            return await self._play(environment, about, sampling_params)
+        except _EnvironmentFailure as failure:
+            return _failed(str(about["task"]), str(failure), self.tokenizer.eos_token_id)
+        finally:
+            environment.close()
+
+    async def _play(self, environment: TextEnv, about: Mapping[str, Any], params: dict[str, Any]) -> AgentLoopOutput:
+        task = environment.find_task(str(about["task"]))
+        seed = stable_seed("verl", task.id, about.get("seed", 0)) % 2**31
+        observation, info = await _in_thread(environment.reset, seed=seed, options={"task": task.id})
+        episode = Episode(task.id, task.name, task.type, info["instruction"], 0, "failure", False, 0.0, [])
+        history: list[Turn] = []
+        answers: list[list[int]] = []
+        start, ids, mask, log_probs = 0, list[int](), list[int](), list[float]()
+        while not episode.steps or not (episode.steps[-1].terminated or episode.steps[-1].truncated):
+            prompt = Prompt(task, observation, info, tuple(history), 0)
+            written = self.writer.write(build_messages(prompt, self.prompts), answers).ids.tolist()
+            start = start or len(written)
+            if self._is_full(written, start):
+                if not episode.steps:
+                    raise UserError(f"the first prompt has {start} tokens: raise data.max_prompt_length")
+                episode.steps[-1].truncated = True
+                break
+            mask += [0] * (len(written) - start - len(mask))
+            log_probs += [0.0] * (len(mask) - len(log_probs))
+            answer = await self.server_manager.generate(
+                request_id=uuid4().hex,
+                prompt_ids=written,
+                sampling_params={**params, "max_tokens": self.max_new_tokens},
+            )
+            ids = (written + list(answer.token_ids))[start:]
+            mask += [1] * len(answer.token_ids)
+            log_probs += list(answer.log_probs or [0.0] * len(answer.token_ids))
+            answers.append(list(answer.token_ids))
+            text = self.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
+            action = parse_answer(text, info.get("admissible_actions")).action
+            offered = info.get("admissible_actions")
+            history.append(Turn(observation, action, text, None if offered is None else tuple(offered)))
+            seen = (observation, info)
+            observation, reward, terminated, truncated, info = await _in_thread(environment.step, action)
+            episode.steps.append(_step(*seen, action, text, float(reward), terminated, truncated, info))
+        _finish(episode, observation, info)
+        return AgentLoopOutput(
+            prompt_ids=written[:start],
+            response_ids=ids,
+            response_mask=mask[: len(ids)],
+            response_logprobs=log_probs[: len(ids)],
+            reward_score=sum(step.reward for step in episode.steps),
+            num_turns=2 * len(episode.steps),
+            metrics=AgentLoopMetrics(),
+            extra_fields={FIELD: to_line(episode)},
+        )
+
+    def _is_full(self, written: Sequence[int], start: int) -> bool:
+        limits = self.rollout_config
+        room = int(limits.response_length) - (len(written) - start)
+        return start > int(limits.prompt_length) or self.max_new_tokens > room
+
+
+class _EnvironmentFailure(Exception):  # noqa: N818  (a failure of the infrastructure, not of the agent)
+    """The environment raised; the text says what."""
+
+
+async def _in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _EnvironmentFailure(f"the environment failed: {type(error).__name__}: {error}") from error
+
+
+def _failed(task: str, error: str, token: int) -> AgentLoopOutput:
+    """Return an episode that could not be played: one token, which is in no loss, and a record that says why."""
+    episode = Episode(task, task, "", "", 0, "error", won=False, score=0.0, steps=[], error=error)
+    return AgentLoopOutput(
+        prompt_ids=[token],
+        response_ids=[token],
+        response_mask=[0],
+        response_logprobs=[0.0],
+        reward_score=0.0,
+        metrics=AgentLoopMetrics(),
+        extra_fields={FIELD: to_line(episode)},
+    )
+
+
+def _step(
+    observation: str, info: Info, action: str, text: str, reward: float, terminated: bool, truncated: bool, after: Info
+) -> Step:
+    offered = info.get("admissible_actions")
+    return Step(
+        observation=observation,
+        anchor=str(info["anchor"]),
+        admissible_actions=None if offered is None else list(offered),
+        action=clean_text(action),
+        reward=reward,
+        is_valid=bool(after["is_valid"]),
+        terminated=terminated,
+        truncated=truncated,
+        score=float(after["score"]),
+        text=clean_text(text),
+    )
+
+
+def _finish(episode: Episode, observation: str, info: Info) -> None:
+    episode.won, episode.score = bool(info["won"]), float(info["score"])
+    episode.outcome = "success" if episode.won else "failure"
+    episode.final_observation, episode.final_anchor = observation, str(info["anchor"])
