@@ -61,7 +61,6 @@ NOT_RUN = {
     "pip install 'agentbench[train]'": "installs",
     "pip install 'agentbench[language]'": "installs",
     "pip install 'agentbench[trl]'": "installs",
-    "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations",
     "pip install 'agentbench[verl]'": "installs",
     "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations/test_trl.py",
     "python docs/examples/advantages_with_verl.py results/mixed gigpo": "needs verl: tests/integrations/test_verl.py",
