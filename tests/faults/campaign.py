@@ -110,7 +110,11 @@ def kill_workers(folder: Path, times: int, generator: random.Random) -> Tally:
         out, over = folder / f"cut-{number}", threading.Event()
 
         def shoot(over: threading.Event = over) -> None:
-            while not over.wait(generator.uniform(0.5, 2.0)) and tally.faults < times:
+            seen = b""
+            while not over.wait(generator.uniform(0.0, 0.3)) and tally.faults < times:
+                if finished(out) == seen:  # noqa: B023  (workers that are starting are let in peace)
+                    continue
+                seen = finished(out)  # noqa: B023
                 workers = [
                     child for child in psutil.Process().children() if "agentbench.rollout.worker" in child.cmdline()
                 ]
@@ -201,7 +205,11 @@ def kill_servers(folder: Path, times: int, generator: random.Random) -> Tally:
     time.sleep(3)
 
     def shoot() -> None:
-        while tally.faults < times and not over.wait(generator.uniform(0.6, 1.6)):
+        seen = b""
+        while tally.faults < times and not over.wait(generator.uniform(0.0, 0.3)):
+            if finished(out) == seen:
+                continue
+            seen = finished(out)
             servers[-1].kill()
             servers[-1].wait()
             tally.faults += 1
