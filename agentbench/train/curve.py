@@ -52,7 +52,7 @@ def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Pat
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="best")
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=130, format=path.suffix.lstrip(".") or "png")
     plt.close(figure)
