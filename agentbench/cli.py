@@ -30,6 +30,7 @@ from agentbench.commands import (
     truth,
     verify,
 )
+from agentbench.terminal import printable
 from envs.errors import UserError
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -74,14 +75,14 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"agentbench: {error}", file=sys.stderr)
+        print(f"agentbench: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except ValueError as error:
         # The credit room imports nothing of ours, so its errors are a class of its own; it is slow to import.
         room = sys.modules.get("credit.steps")
         if room is None or not isinstance(error, room.CreditError):
             raise
-        print(f"agentbench: {error}", file=sys.stderr)
+        print(f"agentbench: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # The reader (head, less) has what it wanted. Python would complain when it flushes at exit.

@@ -144,9 +144,9 @@ def _rule(argument: str, environment: str) -> Policy:
 
 def _openai(argument: str, environment: str, **options: Any) -> Policy:
     from policies.openai_server import OpenAIPolicy, ServerOptions
-    from policies.option_values import read_options
+    from policies.option_values import holds_secret, read_options
 
-    if "api_key" in options:
+    if "api_key" in options or holds_secret(options.get("extra")):
         raise UserError("keys come from the environment alone: set OPENAI_API_KEY, or name another with key_variable")
     return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
 

@@ -23,16 +23,20 @@ def replay(
 ) -> None:
     """Read one stored episode: what was seen, what was done, what it earned."""
     from rich.console import Console
+    from rich.markup import escape
+
+    from agentbench.terminal import printable
 
     found = _find(run, episode, task, trial)
     console = Console(highlight=False)
     console.print(
-        f"[bold]{found.task_name}[/] ({found.task_type}, task {found.task_id}, trial {found.trial}): "
+        f"[bold]{escape(printable(found.task_name))}[/] ({escape(printable(found.task_type))}, "
+        f"task {escape(printable(found.task_id))}, trial {found.trial}): "
         f"[bold]{found.outcome}[/] after {len(found.steps)} steps, score {found.score:g}"
     )
     _print_steps(console, found, actions, pause)
     if found.error:
-        console.print("error:", found.error, markup=False, style="red")
+        console.print("error:", printable(found.error), markup=False, style="red")
 
 
 def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Episode:
@@ -58,12 +62,16 @@ def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Ep
 def _print_steps(console: Console, episode: Episode, actions: bool, pause: bool) -> None:
     from rich.text import Text
 
+    from agentbench.terminal import printable
+
     for index, step in enumerate(episode.steps):
-        console.print(Text(step.observation))
+        console.print(Text(printable(step.observation)))
         if actions and step.admissible_actions is not None:
-            console.print(Text("  can: " + " | ".join(step.admissible_actions), style="dim"))
+            console.print(Text("  can: " + printable(" | ".join(step.admissible_actions)), style="dim"))
         marks = f"reward {step.reward:g}" + ("" if step.is_valid else ", invalid")
-        console.print(Text(f"\n[{index + 1}] > {step.action}", style="bold cyan").append(f"   ({marks})", style="dim"))
+        console.print(
+            Text(f"\n[{index + 1}] > {printable(step.action)}", style="bold cyan").append(f"   ({marks})", style="dim")
+        )
         if pause:
             console.input("[dim]Enter for the next step[/]")
-    console.print(Text(episode.final_observation))
+    console.print(Text(printable(episode.final_observation)))

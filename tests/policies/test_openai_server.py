@@ -195,6 +195,8 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(
         ({"base_url": "http://host:x/v1"}, "base URL is none"),
         ({"base_url": "http://host/v1 x"}, "is no base URL"),
         ({"api_key": "secret"}, "keys come from the environment alone"),
+        ({"extra": {"api_key": "secret"}}, "keys come from the environment alone"),
+        ({"extra": {"extra_headers": [{"Authorization": "Bearer secret"}]}}, "keys come from the environment alone"),
         ({"max_tokens": "secret"}, "max_tokens: input should be a valid integer"),
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
         ({"temperature": -1}, "temperature must be at least 0"),
