@@ -42,6 +42,17 @@ CHANGES = (
     (r"hf:Qwen/Qwen2.5-1.5B-Instruct", "hf:models/tiny", "no model can be downloaded in a test"),
     (r" --device cuda| --precision bfloat16", "", "no GPU in a test"),
     (
+        r"^agentbench eval (.*--policy hf:models/tiny)",
+        r"agentbench eval --max-steps 2 --max-new-tokens 4 \1",
+        "short answers, short episodes",
+    ),
+    (r"^agentbench eval (.*--policy results/gigpo)$", r"agentbench eval --max-steps 2 \1", "short episodes"),
+    (
+        r"^agentbench train (.*--policy hf:models/tiny)",
+        r"""agentbench train --policy-options '{"max_new_tokens": 4}' \1""",
+        "short answers",
+    ),
+    (
         r"^agentbench train (?!.*--config)(.*)--scheme gigpo",
         r"agentbench train \1--scheme gigpo --steps 1 --tasks-per-step 2 --group-size 2 --split generated:1:4:small "
         r"""--env-options '{"max_steps": 3}'""",
