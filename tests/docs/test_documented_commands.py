@@ -109,7 +109,7 @@ def test_what_a_document_says_runs_slow_commands_too(document: Path, workplace: 
     for package in ("torch", "transformers", "tokenizers", "peft"):
         pytest.importorskip(package, reason="language models need more packages: pip install 'agentbench[language]'")
     if document.name == "training-language-models.md":
-        make_model(workplace / "models" / "tiny")
+        make_model(workplace / "models" / "stand-in")
     found = complaints(document, server, slow=True)
     assert not found, "\n\n".join(found)
 

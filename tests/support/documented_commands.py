@@ -39,16 +39,16 @@ CHANGES = (
      r"--rollouts 2", "few branches"),
     (r"--problems all --sweep", "--problems chain --groups 16", "one problem"),
     (r"--group-size 8", "--group-size 2", "few rollouts"),
-    (r"hf:Qwen/Qwen2.5-1.5B-Instruct", "hf:models/tiny", "no model can be downloaded in a test"),
+    (r"hf:Qwen/Qwen2.5-1.5B-Instruct", "hf:models/stand-in", "no model can be downloaded in a test"),
     (r" --device cuda| --precision bfloat16", "", "no GPU in a test"),
     (
-        r"^agentbench eval (.*--policy hf:models/tiny)",
+        r"^agentbench eval (.*--policy hf:models/stand-in)",
         r"agentbench eval --max-steps 2 --max-new-tokens 4 \1",
         "short answers, short episodes",
     ),
     (r"^agentbench eval (.*--policy results/gigpo)$", r"agentbench eval --max-steps 2 \1", "short episodes"),
     (
-        r"^agentbench train (.*--policy hf:models/tiny)",
+        r"^agentbench train (.*--policy hf:models/stand-in)",
         r"""agentbench train --policy-options '{"max_new_tokens": 4}' \1""",
         "short answers",
     ),
@@ -72,6 +72,8 @@ NOT_RUN = {
     "pip install 'agentbench[train]'": "installs",
     "pip install 'agentbench[language]'": "installs",
     "pip install 'agentbench[trl]'": "installs",
+    "agentbench train --policy results/cloned --engine vllm --env alfworld --split generated:1:200:small "
+    "--out results/rl": "needs vLLM",
     "make vllm": "needs vLLM and a GPU",
     "pip install 'agentbench[verl]'": "installs",
     "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations/test_trl.py",
