@@ -11,10 +11,13 @@ import random
 import re
 import urllib.parse
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs.errors import UserError
 from policies.http_connection import Answer, BrokenAnswer, ClosedBefore, Connection, connect
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 _TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|many tokens)", re.IGNORECASE)
 
@@ -99,17 +102,30 @@ class ChatClient:
         return answer
 
     async def _try_often(self, payload: bytes, model: str) -> dict[str, Any]:
-        tries = 0
-        while True:
-            try:
-                return await self._try(payload, model)
-            except PassingFailure as failure:
-                tries += 1
-                if tries >= self.settings.attempts:
-                    raise
-                pause = self._pause(tries, failure)
+        try:
+            return await self._try(payload, model)
+        except PassingFailure as failure:
+            return await self._try_again(payload, model, failure)
+
+    async def _try_again(self, payload: bytes, model: str, first: PassingFailure) -> dict[str, Any]:
+        """Try on after the first failure. Apart, since tenacity's bookkeeping costs as much as a whole good request."""
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+
+        failures = [first]
+
+        async def attempt() -> dict[str, Any]:
+            if failures:
+                raise failures.pop()
             self.retries += 1
-            await asyncio.sleep(pause)
+            return await self._try(payload, model)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(PassingFailure),
+            stop=stop_after_attempt(self.settings.attempts),
+            wait=self._pause,
+            reraise=True,
+        )
+        return await retrying(attempt)
 
     # -- one try -----------------------------------------------------------------------------------
 
@@ -180,12 +196,14 @@ class ChatClient:
 
     # -- failures ----------------------------------------------------------------------------------
 
-    def _pause(self, tries: int, failure: PassingFailure) -> float:
+    def _pause(self, state: RetryCallState) -> float:
         """Return for how many seconds to wait after some tries."""
+        failure = state.outcome.exception() if state.outcome else None
+        wanted = failure.wait if isinstance(failure, PassingFailure) else None
         # Requests that failed together must not come back together.
         spread = self._spread.uniform(1.0, 1.5)
-        waited = min(30.0, self.settings.backoff * 2.0 ** (tries - 1)) * spread
-        return waited if failure.wait is None else max(waited, min(failure.wait, 60.0))
+        waited = min(30.0, self.settings.backoff * 2.0 ** (state.attempt_number - 1)) * spread
+        return waited if wanted is None else max(waited, min(wanted, 60.0))
 
     def _count_failure(self, failure: Exception) -> None:
         self._failed_in_a_row += 1
