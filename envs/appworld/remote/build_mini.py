@@ -59,10 +59,19 @@ def write_base_databases(data: Path, people: list[Person]) -> None:
             _fill_projects(models, person, ids["todoist"])
             for note in person.notes:
                 _add_note(models, note, ids["simple_note"])
+        _fill_api_docs(models, data)
         models.save(home, format="full", delete_if_exists=True, save_model_hashes=True)
     CachedDBHandler.reset()
     get_direct_cached_sqlite3_connection.cache_clear()  # it still shows the empty files that were replaced
     (data / "version.txt").write_text(DB_VERSION, encoding="utf-8")
+
+
+def _fill_api_docs(models: Any, data: Path) -> None:
+    """Write the documentation into the app that agents look APIs up in."""
+    for path in sorted((data / "api_docs" / "standard").glob("*.json")):
+        for doc in json.loads(path.read_text(encoding="utf-8")).values():
+            names = ("api_name", "path", "method", "description", "parameters", "response_schemas")
+            models.api_docs.ApiDoc.create_save(app_name_=doc["app_name"], **{name: doc[name] for name in names})
 
 
 def _add_accounts(models: Any, person: Person) -> dict[str, int]:

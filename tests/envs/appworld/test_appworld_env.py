@@ -276,7 +276,7 @@ def test_a_judge_that_times_out_is_an_error_and_nothing_finished_is_lost(place: 
 def test_a_damaged_package_is_told_with_what_mends_it(place: Layout) -> None:
     place.venv.unlink()
     (place.venv / "bin").mkdir(parents=True)
-    place.python.symlink_to(sys.executable)
+    place.python.symlink_to(Path(sys.executable).resolve())
     (place.venv / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
     env = AppWorldEnv()
     with pytest.raises(UserError, match=r"player did not start: .*appworld.*Type `agentbench install appworld`"):
