@@ -15,6 +15,8 @@ import tiny_language as tiny  # noqa: E402
 from policies.language.cache import PrefixCache, Work, length  # noqa: E402
 from policies.language.constraint import Trie  # noqa: E402
 from policies.language.decode import Request, Rules, decode, stop_check  # noqa: E402
+from policies.language.loading import prepare  # noqa: E402
+from policies.language.settings import LanguageSettings  # noqa: E402
 
 
 def rules(temperature: float = 1.0, tokens: int = 10, stops: tuple[str, ...] = ()) -> Rules:
@@ -168,3 +170,20 @@ def test_changed_weights_empty_the_cache() -> None:
     assert any(
         a.answer.tolist() != b.answer.tolist() for a, b in zip(tiny.traces(first), tiny.traces(after), strict=True)
     )
+
+
+@pytest.mark.parametrize(("set_by_user", "expected"), [(None, 1), ("2", 2)])
+def test_a_small_model_takes_one_thread_unless_the_user_set_a_number(
+    monkeypatch: pytest.MonkeyPatch, set_by_user: str | None, expected: int
+) -> None:
+    if set_by_user is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        prepare(tiny.model(), LanguageSettings(model="tiny"))
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
