@@ -88,7 +88,7 @@ MISTAKES = {
     "eval results": "unexpected argument …",
 }
 OF_TRAINING = {
-    "train --scheme gae --out t": "scheme … needs a critic",
+    "train --scheme gae --out t": "scheme … needs values of states",
     "train --policy expert --out t": "policy … cannot be trained",
     "train --out trained": "… holds a training run: add --resume",
     "sweep --schemes grpo --seeds 1 --out s": "a sweep compares success on held-out tasks",
