@@ -76,6 +76,13 @@ NOT_RUN = {
     "--out results/rl": "needs vLLM",
     "make vllm": "needs vLLM and a GPU",
     "pip install 'agentbench[verl]'": "installs",
+    "pip install 'agentbench[ray]'": "installs",
+    "agentbench eval --env alfworld --policy expert --workers 64 --executor ray --out results/cluster": (
+        "starts a cluster: tests/agentbench/test_ray.py"
+    ),
+    "agentbench truth --env alfworld --policy mixed:0.7 --executor ray:127.0.0.1:6379 --out results/truth-cluster": (
+        "needs a cluster: tests/agentbench/test_ray.py"
+    ),
     "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations/test_trl.py",
     "python docs/examples/advantages_with_verl.py results/mixed gigpo": "needs verl: tests/integrations/test_verl.py",
     "agentbench install alfworld": "downloads the official games",
