@@ -101,6 +101,11 @@ class ChatClient:
         self._failed_in_a_row = 0
         return answer
 
+    def close(self) -> None:
+        """Close the kept connections."""
+        while self._kept:
+            self._kept.pop().close()
+
     async def _try_often(self, payload: bytes, model: str) -> dict[str, Any]:
         try:
             return await self._try(payload, model)

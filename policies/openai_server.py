@@ -150,7 +150,7 @@ class OpenAIPolicy:
             ClientSettings(options.base_url, key, options.timeout, options.attempts, options.backoff, options.patience)
         )
         self._usage, self._places = Usage(), asyncio.Semaphore(options.concurrency)
-        self._background = Background()
+        self._background = Background(at_end=self._client.close)
 
     @property
     def name(self) -> str:

@@ -78,7 +78,7 @@ def test_no_worker_outlives_a_killed_run(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", 0.1)
+    process = start(tmp_path / "run", 0.5)
     wait_for(lambda: lines(tmp_path / "run") >= 2)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) != 0
