@@ -20,6 +20,7 @@ import tenacity
 from envs.errors import UserError, unknown
 from policies.language.decode import Answer, Request, Rules
 from policies.language.loading import context_length
+from policies.option_values import read_options
 from policies.vllm_process import ServerProcess
 from policies.vllm_weights import ADAPTERS, check_version, load_adapters_over_http, reload_over_http
 
@@ -72,7 +73,9 @@ def server_options(options: dict[str, Any]) -> VllmServerOptions:
     for name in options:
         if name not in known:
             raise unknown("engine option", name, known)
-    made = VllmServerOptions(**{**options, "arguments": tuple(map(str, options.get("arguments", ())))})
+    arguments = options.get("arguments", [])
+    written = [str(each) for each in arguments] if isinstance(arguments, list | tuple) else arguments
+    made = read_options(VllmServerOptions, {**options, "arguments": written})
     for name in ("concurrency", "timeout", "start_timeout"):
         if not getattr(made, name) > 0:
             raise UserError(f"engine option {name} must be above 0, got {getattr(made, name)}")

@@ -135,6 +135,8 @@ def test_evaluations_are_played_with_the_weights_of_their_step(tmp_path: Path, m
         ({"policy": "scorer", "policy_options": {}}, "engine = 'vllm' is for language models"),
         ({"policy_options": {"constrained": True}}, "set constrained = false"),
         ({"engine_options": {"port": 1}}, "unknown engine option 'port'"),
+        ({"engine_options": {"timeout": "soon"}}, "bad option: timeout: input should be a valid number"),
+        ({"engine_options": {"arguments": 5}}, "bad option: arguments: input should be a valid tuple"),
         ({"engine_options": {"concurrency": 0}}, "concurrency must be above 0"),
         ({"engine_options": {"base_url": None, "python": "/no/python"}}, "there is no interpreter /no/python"),
     ],
