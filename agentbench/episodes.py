@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -82,6 +83,11 @@ class Episode:
     timing: dict[str, float] = field(default_factory=dict)
 
     @property
+    def is_judged(self) -> bool:
+        """Whether there is something to learn from: it has steps, and did not end in an error."""
+        return self.outcome != "error" and bool(self.steps)
+
+    @property
     def key(self) -> Key:
         """The episode's name within its run."""
         return (self.task_id, self.trial)
@@ -143,6 +149,37 @@ def _check_types(episode: Episode) -> None:
         and episode.outcome in ("success", "failure", "error")
     ):
         raise ValueError("not an episode: a value is of another kind")
+
+
+def make_step(
+    observation: str,
+    before: Mapping[str, Any],
+    action: str,
+    reward: float,
+    terminated: bool,
+    truncated: bool,
+    after: Mapping[str, Any],
+    *,
+    text: str | None = None,
+    details: dict[str, Any] | None = None,
+    trace: Any = None,
+) -> Step:
+    """Record a step from what stood before the action (observation, ``info``) and what the environment answered."""
+    offered = before.get("admissible_actions")
+    return Step(
+        observation=observation,
+        anchor=str(before["anchor"]),
+        admissible_actions=None if offered is None else list(offered),
+        action=clean_text(action),
+        reward=reward,
+        is_valid=bool(after["is_valid"]),
+        terminated=terminated,
+        truncated=truncated,
+        score=float(after["score"]),
+        text=None if text is None else clean_text(text),
+        details=details or {},
+        trace=trace,
+    )
 
 
 def clean_text(text: str) -> str:

@@ -101,7 +101,7 @@ def step_advantages(
     Returns:
         for each episode float64 of shape (steps,); 0 for those that were left out.
     """
-    judged = [[each for each in group if each.steps and each.outcome != "error"] for group in groups]
+    judged = [[each for each in group if each.is_judged] for group in groups]
     judged = [group for group in judged if group]
     found = [[np.zeros(len(episode.steps)) for episode in group] for group in groups]
     if not judged:
@@ -110,7 +110,7 @@ def step_advantages(
     lengths = [len(episode.steps) for group in judged for episode in group]
     parts = iter(np.split(values, np.cumsum(lengths)[:-1]))
     return [
-        [next(parts) if each.steps and each.outcome != "error" else zeros for each, zeros in zip(*both, strict=True)]
+        [next(parts) if each.is_judged else zeros for each, zeros in zip(*both, strict=True)]
         for both in zip(groups, found, strict=True)
     ]
 

@@ -281,9 +281,7 @@ def _sampling(trainer: Any) -> Iterator[nn.Module]:
 
 
 def _tokens_of(episode: Episode) -> EpisodeTokens | None:
-    if episode.outcome == "error" or not episode.steps:
-        return None
-    return join_steps([step.trace for step in episode.steps])
+    return join_steps([step.trace for step in episode.steps]) if episode.is_judged else None
 
 
 def _return_of(episode: Episode) -> float | None:

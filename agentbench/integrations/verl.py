@@ -20,7 +20,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from agentbench.episodes import Episode, Step, clean_text, from_line, to_line
+from agentbench.episodes import Episode, from_line, make_step, to_line
 from agentbench.integrations.episode_tokens import spread, step_advantages, turns_of_mask
 from agentbench.integrations.versions import VERL, require
 from agentbench.provenance import stable_seed
@@ -276,7 +276,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             history.append(Turn(observation, action, text, None if offered is None else tuple(offered)))
             seen = (observation, info)
             observation, reward, terminated, truncated, info = await _in_thread(environment.step, action)
-            episode.steps.append(_step(*seen, action, text, float(reward), terminated, truncated, info))
+            episode.steps.append(make_step(*seen, action, float(reward), terminated, truncated, info, text=text))
         _finish(episode, observation, info)
         return AgentLoopOutput(
             prompt_ids=written[:start],
@@ -319,24 +319,6 @@ def _failed(task: str, error: str, token: int) -> AgentLoopOutput:
         reward_score=0.0,
         metrics=AgentLoopMetrics(),
         extra_fields={FIELD: to_line(episode)},
-    )
-
-
-def _step(
-    observation: str, info: Info, action: str, text: str, reward: float, terminated: bool, truncated: bool, after: Info
-) -> Step:
-    offered = info.get("admissible_actions")
-    return Step(
-        observation=observation,
-        anchor=str(info["anchor"]),
-        admissible_actions=None if offered is None else list(offered),
-        action=clean_text(action),
-        reward=reward,
-        is_valid=bool(after["is_valid"]),
-        terminated=terminated,
-        truncated=truncated,
-        score=float(after["score"]),
-        text=clean_text(text),
     )
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentbench.episodes import Episode, Step, clean_text
+from agentbench.episodes import Episode, Step, make_step
 from agentbench.provenance import stable_seed
 from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import Worker, WorkerFailure, Workers, ready
@@ -165,24 +165,22 @@ class _Rollout:
 
     def _record(self, seat: _Seat, reward: float, terminated: bool, truncated: bool, info: Info) -> None:
         assert seat.response is not None
-        before, response = seat.info, seat.response
-        admissible = before.get("admissible_actions")
+        response = seat.response
         seat.steps.append(
-            Step(
-                observation=seat.observation,
-                anchor=str(before["anchor"]),
-                admissible_actions=None if admissible is None else list(admissible),
-                action=clean_text(response.action),
-                reward=reward,
-                is_valid=bool(info["is_valid"]),
-                terminated=terminated,
-                truncated=truncated,
-                score=float(info["score"]),
-                text=None if response.text is None else clean_text(response.text),
+            make_step(
+                seat.observation,
+                seat.info,
+                response.action,
+                reward,
+                terminated,
+                truncated,
+                info,
+                text=response.text,
                 details=response.details,
                 trace=response.trace,
             )
         )
+        admissible = seat.info.get("admissible_actions")
         offered = None if admissible is None else tuple(admissible)
         seat.history.append(Turn(seat.observation, response.action, response.text, offered, response.trace))
 

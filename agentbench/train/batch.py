@@ -112,7 +112,7 @@ def group_by_task(episodes: Sequence[Episode]) -> list[list[Episode]]:
     """Gather the judged episodes of each task, in order of task id and trial; errors are left out."""
     groups: dict[str, list[Episode]] = defaultdict(list)
     for episode in sorted(episodes, key=lambda each: each.key):
-        if episode.outcome != "error" and episode.steps:
+        if episode.is_judged:
             groups[episode.task_id].append(episode)
     return list(groups.values())
 
