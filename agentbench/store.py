@@ -78,10 +78,10 @@ class Run:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        from agentbench.tables import are_current, write_tables
+        from agentbench.tables import is_current, write_tables
 
         path = self.folder / f"{name}.parquet"
-        if not are_current(self.folder):
+        if not is_current(self.folder, path.name):
             try:
                 write_tables(self.folder)
             except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from agentbench.episodes import SCHEMA_VERSION, Episode
 from agentbench.files import replaced, write_text
 from agentbench.store import EPISODES_FILE, Run, read_sorted
+from policies.digest import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ def write_tables(folder: Path) -> None:
     ``tables.json`` beside them holds the digests of both, and of the lines that they were made from.
     """
     lines = folder / EPISODES_FILE
-    source = _digest(lines) if lines.exists() else None
+    source = sha256_of(lines) if lines.exists() else None
     numbered = enumerate(read_sorted(lines))
     with (
         replaced(folder / "episodes.parquet") as episodes_path,
@@ -83,28 +83,23 @@ def write_tables(folder: Path) -> None:
         while batch := list(islice(numbered, _BATCH)):
             episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
             steps.write_table(_table([row for item in batch for row in _step_rows(*item)], STEP_COLUMNS))
-    digests = {EPISODES_FILE: source, **{name: _digest(folder / name) for name in TABLES}}
+    digests = {EPISODES_FILE: source, **{name: sha256_of(folder / name) for name in TABLES}}
     write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
 
 
-def are_current(folder: Path) -> bool:
-    """Tell whether the tables are whole and made from the lines as they are now.
+def is_current(folder: Path, table: str) -> bool:
+    """Tell whether a table (a file's name) is whole and made from the lines as they are now.
 
     By content and not by the times of files: clocks jump, and copies have times of their own. A folder without lines
-    has nothing that its tables could be made from again: they are taken as they are.
+    has nothing that its table could be made from again: it is taken as it is.
     """
     if not (folder / EPISODES_FILE).exists():
-        return all((folder / name).exists() for name in TABLES)
+        return (folder / table).exists()
     try:
         expected = json.loads((folder / DIGESTS_FILE).read_text(encoding="utf-8"))
-        return bool(expected == {name: _digest(folder / name) for name in (EPISODES_FILE, *TABLES)})
-    except (OSError, ValueError, RecursionError):
+        return all(expected[name] == sha256_of(folder / name) for name in (EPISODES_FILE, table))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -1,10 +1,11 @@
-"""Digests: of a policy (everything that decides its answers), and the seal that a JSON file carries of itself."""
+"""Digests: of a policy (all that decides its answers), of a file, and the seal that a JSON file carries of itself."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -35,3 +36,9 @@ def check_seal(record: Mapping[str, Any]) -> None:
         rest = {name: value for name, value in record.items() if name != "seal"}
         if sealed(rest)["seal"] != record["seal"]:
             raise ValueError("it is not what was written: its seal is broken")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

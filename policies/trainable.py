@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from envs.errors import UserError
 from policies.contract import Policy, Prompt
-from policies.digest import check_seal, sealed
+from policies.digest import check_seal, sealed, sha256_of
 
 POLICY_FILE, WEIGHTS_FILE = "policy.json", "weights.safetensors"
 
@@ -105,9 +104,3 @@ def read_policy(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
         return record["policy"], record["settings"], load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UserError(f"{folder} holds no readable policy ({error})") from error
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

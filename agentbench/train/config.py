@@ -104,16 +104,20 @@ class TrainConfig(BaseModel):
     keep_checkpoints: int = Field(2, ge=1)
     checkpoint_every: int = Field(10, ge=1)
 
-    @model_validator(mode="after")
-    def _has_workers_for_the_executor(self) -> TrainConfig:
-        if self.executor != "local" and not self.workers:
-            raise ValueError(f"executor = {self.executor} needs worker processes: set workers")
-        return self
-
     @field_validator("sinks", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.executor != "local" and not self.workers:
+            raise ValueError(f"executor = {self.executor} needs worker processes: set workers")
+        if self.values == "branching" and self.overlap:
+            raise ValueError("values = branching measures the weights that play: set overlap = false")
+        if self.values == "branching" and self.kl_coefficient and self.kl_in == "reward":
+            raise ValueError("values = branching counts no KL term: set kl_in = loss")
+        return self
 
     def correction_settings(self) -> CorrectionSettings | None:
         """Return how the gap between sampler and trainer is corrected, or None where it is not."""
@@ -121,14 +125,6 @@ class TrainConfig(BaseModel):
         if level == "none":
             return None
         return CorrectionSettings(level, self.correction_clip, self.reject_below, self.reject_above)
-
-    @model_validator(mode="after")
-    def _check_branching(self) -> Self:
-        if self.values == "branching" and self.overlap:
-            raise ValueError("values = branching measures the weights that play: set overlap = false")
-        if self.values == "branching" and self.kl_coefficient and self.kl_in == "reward":
-            raise ValueError("values = branching counts no KL term: set kl_in = loss")
-        return self
 
     def loss_settings(self) -> LossSettings:
         """Return the part that the loss needs."""
