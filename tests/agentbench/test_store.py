@@ -19,7 +19,8 @@ from agentbench import UserError, evaluate, open_run
 from agentbench.store import RunWriter
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background inherit that it is ignored
 sys.path.insert(0, {support!r})
 from toy_environment import UpPolicy
 from agentbench import evaluate
@@ -78,7 +79,7 @@ def test_no_worker_outlives_a_killed_run(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
-    process = start(tmp_path / "run", 0.5)
+    process = start(tmp_path / "run", 0.1)
     wait_for(lambda: lines(tmp_path / "run") >= 2)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) != 0
