@@ -37,7 +37,11 @@ ENDS_THE_INTERPRETER = {
     "sleep without signals": (
         "import signal, threading\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\nthreading.Event().wait()"
     ),
-    "fork bomb": "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
+    # One that obeys the engine's own alarm is sometimes ended by it, and sometimes too busy: this one never is.
+    "fork bomb": (
+        "import os, signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True:\n    try:\n        os.fork()\n"
+        "    except BaseException:\n        pass"
+    ),
     "close all descriptors": "import os\nos.closerange(3, 256)",
     "answer with nonsense": (
         "import os\nfor descriptor in range(3, 256):\n    try:\n        os.write(descriptor, b'nonsense\\n')\n"
