@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VLLM ?= .venv-vllm
+VERL ?= .venv-verl
 BIN := $(VENV)/bin
 ROOMS := agentbench envs policies credit
 DEMO_SPLIT := generated:0:120
@@ -10,7 +11,7 @@ TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo constraints.txt |
 NO_TORCH := pip found no PyTorch for this machine (without a GPU: none without CUDA). https://pytorch.org/get-started \
 names the index that has it: make demo PIP_EXTRA_INDEX_URL=...
 
-.PHONY: help demo demo-train demo-credit appworld vllm install test test-slow test-appworld test-vllm lint format check bench docs docs-serve clean
+.PHONY: help demo demo-train demo-credit appworld vllm verl install test test-slow test-appworld test-vllm test-verl lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -86,8 +87,16 @@ test-vllm: $(VENV)/.all  ## run the tests that need vLLM (make vllm first): as a
 	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py
 	$(VLLM)/bin/python -m pytest -m vllm tests/policies/test_vllm_engine.py
 
+verl:          ## install verl in a virtual environment of its own (it needs an older transformers), for its tests
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[verl]' pytest pytest-timeout hypothesis
+
+test-verl:     ## run the tests that need verl (make verl first)
+	$(VERL)/bin/python -m pytest tests/integrations/test_verl.py
+
 clean:         ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VLLM) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(VERL) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentbench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

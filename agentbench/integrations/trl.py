@@ -35,6 +35,7 @@ from agentbench.rollout.pool import Recipe, Workers
 from envs.contract import Task
 from envs.errors import UserError
 from envs.registry import find, make
+from policies.language.loading import limit_threads
 from policies.language.policy import LanguagePolicy
 from policies.language.settings import language_settings
 
@@ -131,14 +132,18 @@ class EpisodeRollout:
                 "the model in training", self.env, {**self.policy_options, "temperature": trainer.args.temperature}
             )
             policy = LanguagePolicy(settings, model, trainer.processing_class)
-            self.episodes = self._play(prompts, policy, self._seed(trainer))
+            everyone: list[str] = gather_object(list(prompts))
+            before = everyone[: trainer.accelerator.process_index * len(prompts)]
+            self.episodes = self._play(prompts, Counter(before), policy, self._seed(trainer))
         filler = trainer.processing_class.eos_token_id
         self.tokens = [_tokens_of(episode) for episode in self.episodes]
         rows = [tokens or EpisodeTokens([filler], [filler], [0.0], np.array([-1])) for tokens in self.tokens]
         mode = "train" if trainer.model.training else "eval"
         errors = sum(episode.outcome == "error" for episode in self.episodes)
-        trainer._metrics[mode]["episodes/errors"].append(float(errors))
-        trainer._metrics[mode]["episodes/steps_left_out"].append(float(sum(row.steps_left_out for row in rows)))
+        counts = {"errors": errors, "steps_left_out": sum(row.steps_left_out for row in rows)}
+        everywhere: list[dict[str, int]] = gather_object([counts])
+        for name in counts:
+            trainer._metrics[mode][f"episodes/{name}"].append(float(sum(each[name] for each in everywhere)))
         return {
             "prompt_ids": [row.prompt for row in rows],
             "completion_ids": [row.completion for row in rows],
@@ -152,8 +157,8 @@ class EpisodeRollout:
         for workers in self._workers.values():
             workers.__exit__()
 
-    def _play(self, prompts: Sequence[str], policy: LanguagePolicy, seed: int) -> list[Episode]:
-        trials: Counter[str] = Counter()
+    def _play(self, prompts: Sequence[str], trials: Counter[str], policy: LanguagePolicy, seed: int) -> list[Episode]:
+        """Play an episode for every prompt; ``trials`` of each are played by the processes before this one."""
         jobs: dict[str, list[Job]] = {split: [] for split in self._workers}
         keys = []
         for prompt in prompts:
@@ -170,10 +175,10 @@ class EpisodeRollout:
         return [found[key] for key in keys]
 
     def _seed(self, trainer: Any) -> int:
-        """Return a seed of this call: other draws at every step and in every process, the same in a resumed run."""
+        """Return a seed of this call: other draws at every step, the same in every process and in a resumed run."""
         place = ("train" if trainer.model.training else "eval", int(trainer.state.global_step))
         self._calls[place] += 1
-        return stable_seed(trainer.args.seed, "trl", *place, self._calls[place], trainer.accelerator.process_index)
+        return stable_seed(trainer.args.seed, "trl", *place, self._calls[place])
 
 
 class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -228,6 +233,7 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise UserError("weights that are split over processes (FSDP, DeepSpeed) cannot sample here: use DDP")
+        limit_threads(self.model, self.accelerator.device)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Play and score as TRL does, then put the scheme's advantages in place of its own."""

@@ -35,14 +35,17 @@ from policies.prompts import build_messages, make_settings
 
 require("verl", VERL, "verl")
 
-from verl.experimental.agent_loop.agent_loop import (  # noqa: E402
-    AgentLoopBase,
-    AgentLoopMetrics,
-    AgentLoopOutput,
-    register,
-)
-from verl.trainer.ppo import ray_trainer  # noqa: E402
-from verl.trainer.ppo.core_algos import register_adv_est  # noqa: E402
+try:
+    from verl.experimental.agent_loop.agent_loop import (
+        AgentLoopBase,
+        AgentLoopMetrics,
+        AgentLoopOutput,
+        register,
+    )
+    from verl.trainer.ppo import ray_trainer
+    from verl.trainer.ppo.core_algos import register_adv_est
+except ModuleNotFoundError as error:  # verl does not ask for all that it imports
+    raise UserError(f"verl needs the module {error.name}: pip install 'agentbench[verl]'") from error
 
 PREFIX = "agentbench_"
 FIELD = "agentbench_episode"

@@ -84,14 +84,19 @@ def prepare(model: Any, settings: LanguageSettings) -> nn.Module:
     for part in model.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-    is_small = sum(weight.numel() for weight in model.parameters()) < SMALL_MODEL
-    if torch.device(settings.device).type == "cpu" and is_small and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    limit_threads(model, settings.device)
     model.to(settings.device)
     model.eval()
     if settings.gradient_checkpointing:
         checkpoint_activations(model)
     return model  # type: ignore[no-any-return]
+
+
+def limit_threads(model: nn.Module, device: str | torch.device) -> None:
+    """Have a small model on a processor computed by one thread, unless ``OMP_NUM_THREADS`` is set: more only wait."""
+    is_small = sum(weight.numel() for weight in model.parameters()) < SMALL_MODEL
+    if torch.device(device).type == "cpu" and is_small and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def checkpoint_activations(model: Any) -> None:

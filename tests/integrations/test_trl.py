@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ torch = pytest.importorskip("torch", reason="TRL needs torch")
 pytest.importorskip("trl", reason="TRL is not installed: pip install 'agentbench[trl]'")
 
 import dice_environment  # noqa: E402
+from transformers import AutoModelForCausalLM  # noqa: E402
 from trl import GRPOConfig  # noqa: E402
 
 from agentbench.integrations.trl import AgentGRPOTrainer  # noqa: E402
@@ -62,13 +67,8 @@ def trainer(model: Path, folder: Path, **more: Any) -> Any:
     return Watched(str(model), args=config, **chosen)
 
 
-@pytest.mark.parametrize(("scheme", "options"), [("gigpo", {"gamma": 0.9}), ("grpo", {}), ("hgpo", {}), ("mapo", {})])
-def test_the_loss_gets_the_schemes_advantage_on_every_sampled_token(
-    tiny_model: Path, tmp_path: Path, scheme: str, options: dict[str, Any]
-) -> None:
-    made = trainer(tiny_model, tmp_path, scheme=scheme, scheme_options=options)
-    before = {name: each.detach().clone() for name, each in made.model.named_parameters()}
-    made.train()
+def check_loss(made: Any, scheme: str, options: dict[str, Any]) -> None:
+    """What TRL's loss was given is the episodes, with the scheme's advantage on every sampled token."""
     (given,), (episodes,) = made.seen, made.played
     expected = advantages(scheme, step_table([episodes], 0.0, None, None), **options)
     assert np.abs(expected).max() > 0.1
@@ -96,9 +96,65 @@ def test_the_loss_gets_the_schemes_advantage_on_every_sampled_token(
         assert torch.equal(given["sampling_per_token_logps"][row], log_probs)
         sampled += int(mask.sum())
     assert sampled == sum(step.trace.tokens for episode in episodes for step in episode.steps)
-    changed = [name for name, each in made.model.named_parameters() if not torch.equal(each, before[name])]
-    assert changed, "the optimizer's step changed no weight"
+
+
+def weights_of(made: Any) -> dict[str, Any]:
+    return {name: each.detach().clone() for name, each in made.model.named_parameters()}
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("gigpo", {"gamma": 0.9}), ("grpo", {}), ("hgpo", {}), ("mapo", {})])
+def test_the_loss_gets_the_schemes_advantage_on_every_sampled_token(
+    tiny_model: Path, tmp_path: Path, scheme: str, options: dict[str, Any]
+) -> None:
+    made = trainer(tiny_model, tmp_path, scheme=scheme, scheme_options=options)
+    before = weights_of(made)
+    made.train()
+    check_loss(made, scheme, options)
+    after = weights_of(made)
+    assert any(not torch.equal(after[name], before[name]) for name in before), "the step changed no weight"
     assert made.state.global_step == 1
+
+
+def test_adapters_alone_are_trained_and_sample(tiny_model: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    adapters = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)  # so that they do something
+    made = trainer(
+        tiny_model, tmp_path, peft_config=adapters, config={"num_iterations": 2, "max_steps": 2, "beta": 0.1}
+    )
+    before = weights_of(made)
+    made.train()
+    made.seen, made.played = made.seen[:1], made.played[:1]
+    check_loss(made, "gigpo", {})
+    given = made.seen[0]
+    mask = (given["tool_mask"] * given["completion_mask"]).bool()
+    for name, least, most in (("old_per_token_logps", 0.0, 1e-4), ("ref_per_token_logps", 1e-3, 10.0)):
+        gap = float((given[name] - given["sampling_per_token_logps"])[mask].abs().max())
+        assert least <= gap < most, f"{name}: the adapters sample, and the bare model is the reference"
+    after = weights_of(made)
+    changed = {name for name in before if not torch.equal(after[name], before[name])}
+    assert changed and changed <= {name for name in before if "lora_" in name}
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tiny_model: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "support/trl_processes.py"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parent)}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    rows, weights = [], []
+    for launch, name, count in (([], "one", 4), (torchrun, "two", 2)):  # two rows each: the group is torn
+        command = [sys.executable, *launch, str(script), str(tiny_model), str(tmp_path / name), str(count)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        parts = [json.loads(path.read_text()) for path in sorted((tmp_path / name).glob("rows-*.json"))]
+        assert [len(part) for part in parts] == [count] * (4 // count)
+        rows.append(sorted(row for part in parts for row in part))
+        weights.append(torch.load(tmp_path / name / "weights.pt"))
+    assert rows[0] == rows[1]
+    assert any(any(values) for *_, values in rows[0])
+    start = torch.cat([each.flatten() for each in AutoModelForCausalLM.from_pretrained(tiny_model).parameters()])
+    assert float((weights[0] - start).abs().max()) > 1e-3
+    assert float((weights[0] - weights[1]).abs().max()) < 1e-6
 
 
 def test_what_was_sampled_is_as_likely_for_trl_as_it_was_when_sampled(tiny_model: Path, tmp_path: Path) -> None:
@@ -125,7 +181,7 @@ def test_two_tasks_a_batch_are_two_groups(tiny_model: Path, tmp_path: Path) -> N
 
 def test_an_episode_that_cannot_be_played_teaches_nothing(tiny_model: Path, tmp_path: Path) -> None:
     made = trainer(tiny_model, tmp_path, env_options={"tasks": 1, "broken": 0})
-    before = {name: each.detach().clone() for name, each in made.model.named_parameters()}
+    before = weights_of(made)
     made.train()
     assert all(episode.outcome == "error" for episode in made.played[0])
     assert not made.seen[0]["advantages"].any()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -218,7 +220,7 @@ def test_without_a_record_the_turns_come_from_the_mask() -> None:
 def test_trainers_of_generation_v1_find_the_record_in_their_queue(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = pytest.importorskip("transfer_queue", reason="needs TransferQueue: pip install TransferQueue")
+    import transfer_queue as queue
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer
     from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 
@@ -306,3 +308,9 @@ def test_one_optimizer_step_with_verls_loss(tiny_model: Path) -> None:
     first.backward()
     optimizer.step()
     assert float(loss(old)) < float(first)
+
+
+def test_what_verl_itself_lacks_is_named() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; import agentbench.integrations.verl"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UserError: verl needs the module uvicorn: pip install 'agentbench[verl]'" in done.stderr
