@@ -30,7 +30,7 @@ from agentbench.commands import (
     truth,
     verify,
 )
-from agentbench.terminal import printable
+from agentbench.terminal import SafeFormatter, say, show_traceback
 from envs.errors import UserError
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -71,18 +71,21 @@ app.add_typer(model.app, name="model")
 
 def main() -> None:
     """Run the command line: exit code 0 if all went well, 2 for a mistake the user can mend, 130 for Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="agentbench: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("agentbench: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    sys.excepthook = show_traceback
     try:
         app()
     except UserError as error:
-        print(f"agentbench: {printable(str(error))}", file=sys.stderr)
+        say(f"agentbench: {error}", err=True)
         sys.exit(2)
     except ValueError as error:
         # The credit room imports nothing of ours, so its errors are a class of its own; it is slow to import.
         room = sys.modules.get("credit.steps")
         if room is None or not isinstance(error, room.CreditError):
             raise
-        print(f"agentbench: {printable(str(error))}", file=sys.stderr)
+        say(f"agentbench: {error}", err=True)
         sys.exit(2)
     except BrokenPipeError:
         # The reader (head, less) has what it wanted. Python would complain when it flushes at exit.

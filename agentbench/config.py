@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from envs.errors import UserError
+from envs.safe_text import refuse_secrets
 
 
 class EvaluateConfig(BaseModel):
@@ -45,7 +46,9 @@ class EvaluateConfig(BaseModel):
 
 
 def check_config(**settings: Any) -> EvaluateConfig:
-    """Make a configuration, or raise :class:`UserError` with one line that names every bad setting."""
+    """Make a configuration, or raise :class:`UserError` with one line that names every bad setting, or a secret."""
+    for name in ("env_options", "policy_options"):
+        refuse_secrets(settings.get(name) or {}, "the option")
     try:
         return EvaluateConfig(**settings)
     except ValidationError as error:

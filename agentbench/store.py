@@ -22,6 +22,7 @@ import filelock
 from agentbench.episodes import SCHEMA_VERSION, Episode, Key, from_line, to_line
 from agentbench.files import replaced, write_text
 from envs.errors import UserError
+from envs.safe_text import refuse_secrets
 from policies.digest import check_seal, sealed
 
 if TYPE_CHECKING:
@@ -130,8 +131,10 @@ def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> fil
         record: further facts for ``run.json`` (versions, number of workers): not compared.
 
     Raises:
-        UserError: the folder holds another run, or one that is being written now, or cannot be written.
+        UserError: the folder holds another run, or one that is being written now, or cannot be written; or what would
+            be recorded holds a key.
     """
+    refuse_secrets({**record, **identity}, "the setting")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK_FILE)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentbench.terminal import plain
 from envs.errors import UserError
+from envs.safe_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,20 +82,18 @@ def _passes_table(summary: Summary) -> Table:
 
 def _table(title: str, first: str, headings: list[str]) -> Table:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title) or None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    named = plain(title, "table.title") if title else None
+    table = Table(title=named, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     for heading in headings:
-        table.add_column(escape(heading), justify="right", no_wrap=True)
+        table.add_column(plain(heading), justify="right", no_wrap=True)
     return table
 
 
 def _add(table: Table, cells: list[str], *, bold: bool) -> None:
-    from rich.markup import escape
-
-    table.add_row(*map(escape, cells), style="bold" if bold else None)
+    table.add_row(*map(plain, cells), style="bold" if bold else None)
 
 
 def _with_interval(row: Mapping[Any, Any], estimate: str, ends: str) -> str:
@@ -115,13 +115,20 @@ def plot_summaries(summaries: Mapping[str, Summary], path: str | Path) -> None:
     Raises:
         UserError: no run or more than 7, or a kind of picture that cannot be written.
     """
-    from matplotlib.figure import Figure
+    import matplotlib as mpl
 
     if not 1 <= len(summaries) <= len(_COLOURS):
         raise UserError(f"a picture shows 1 to {len(_COLOURS)} runs, not {len(summaries)}")
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"cannot draw to {path.name}: the name must end in .png, .svg or .pdf")
+    with mpl.rc_context({"text.parse_math": False}):  # a name with a dollar sign is no formula
+        _draw({printable(name): summary for name, summary in summaries.items()}, path)
+
+
+def _draw(summaries: Mapping[str, Summary], path: Path) -> None:
+    from matplotlib.figure import Figure
+
     rows = _row_labels(summaries)
     step = 0.6 / len(summaries)
     height = 0.9 + len(rows) * max(0.34, 0.2 * len(summaries)) + 0.22 * (len(summaries) > 1)
@@ -167,7 +174,7 @@ def _draw_run(axes: Axes, summary: Summary, rows: list[str], offset: float, numb
 
 
 def _dress(axes: Axes, rows: Mapping[str, str], summaries: Mapping[str, Summary]) -> None:
-    axes.set_yticks(range(len(rows)), list(rows.values()), fontsize=9)
+    axes.set_yticks(range(len(rows)), [printable(label) for label in rows.values()], fontsize=9)
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 100)
@@ -182,10 +189,10 @@ def _dress(axes: Axes, rows: Mapping[str, str], summaries: Mapping[str, Summary]
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     if len(summaries) > 1:
-        names = [name.replace("$", r"\$") for name in summaries]
+        names = list(summaries)
         axes.legend(
             axes.containers, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(3, len(names)),
             frameon=False, fontsize=9, borderaxespad=0.2, handletextpad=0.3,
         )  # fmt: skip
     else:
-        axes.set_title(next(iter(summaries)), parse_math=False, fontsize=10, loc="left")
+        axes.set_title(next(iter(summaries)), fontsize=10, loc="left")

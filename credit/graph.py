@@ -8,6 +8,7 @@ scheme says of a step can so be seen on the map of where the episodes went. Sche
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import networkx
 
 GOAL = "goal"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 def trajectory_graph(
@@ -83,11 +85,20 @@ def write_graphml(graph: networkx.MultiDiGraph, path: Path) -> None:
     import networkx
 
     plain = networkx.MultiDiGraph()
-    plain.add_nodes_from((str(node), facts) for node, facts in graph.nodes(data=True))
+    plain.add_nodes_from((visible(str(node)), _plain(facts)) for node, facts in graph.nodes(data=True))
     for source, target, key, facts in graph.edges(keys=True, data=True):
-        texts = {name: ",".join(map(str, value)) if name == "episodes" else value for name, value in facts.items()}
-        plain.add_edge(str(source), str(target), key=str(key), **texts)
+        told = {**facts, "episodes": ",".join(map(str, facts["episodes"]))}
+        plain.add_edge(visible(str(source)), visible(str(target)), key=visible(str(key)), **_plain(told))
     networkx.write_graphml(plain, path)
+
+
+def visible(text: str) -> str:
+    r"""Return a text with escapes (``\x1b``) for the control characters, which XML and fonts do not have."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: visible(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 
 def _rows(steps: Steps, advantage: FloatArray | None, success: Success) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from credit.graph import visible
+
 if TYPE_CHECKING:
     import networkx
     from matplotlib.axes import Axes
@@ -48,7 +50,7 @@ def draw_graph(graph: networkx.MultiDiGraph, path: Path, *, title: str = "") -> 
     axes.set_xlim(-0.5, across - 0.5)
     axes.set_ylim(down - 0.1, -0.6)
     axes.axis("off")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(visible(title), loc="left", fontsize=10, parse_math=False)
     axes.text(0, 0, LEGEND, transform=axes.transAxes, fontsize=7.5, color="#555555")
     values = [facts.get("advantage", 0.0) for *_, facts in graph.edges(data=True)]
     bound = max(map(abs, values), default=0.0) or 1.0
@@ -97,10 +99,12 @@ def _nodes(axes: Axes, graph: networkx.MultiDiGraph, places: dict[Any, Place]) -
     labels = {}
     for node, facts in graph.nodes(data=True):
         loops = sum(edge["count"] for edge in (graph.get_edge_data(node, node) or {}).values())
-        text = textwrap.fill(facts["label"], LETTERS, max_lines=2, placeholder="…")
+        text = textwrap.fill(visible(facts["label"]), LETTERS, max_lines=2, placeholder="…")
         if not facts["is_goal"]:
             text += f"  ×{facts['visits']}" + (f" ({loops} stay)" if loops else "")
-        labels[node] = axes.text(*places[node], text, ha="center", va="center", fontsize=7.5, zorder=4)
+        labels[node] = axes.text(
+            *places[node], text, ha="center", va="center", fontsize=7.5, zorder=4, parse_math=False
+        )
     boxes = {}
     for node, label in labels.items():
         extent = label.get_window_extent().padded(5).transformed(axes.transData.inverted())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import UserError
+from envs.safe_text import redacted, remember_secret
 from policies.http_connection import Answer, BrokenAnswer, ClosedBefore, Connection, connect
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class ChatClient:
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
+        remember_secret(settings.key or "")
         self.retries = 0
         self._url = _checked_url(settings.base_url)
         self._kept: list[Connection] = []
@@ -139,7 +141,7 @@ class ChatClient:
         status = answer.status
         if status == 200:
             return _read_answer(answer.body)
-        said = self._redacted(_reason(answer.body))
+        said = _reason(answer.body)
         if status in (408, 409, 425, 429) or status >= 500:
             raise PassingFailure(f"HTTP {status}: {said}", _retry_after(answer.headers))
         if status in (401, 403):
@@ -161,7 +163,7 @@ class ChatClient:
         except TimeoutError as error:
             raise PassingFailure(f"no whole answer within {self.settings.timeout:g} s") from error
         except (BrokenAnswer, OSError) as error:
-            raise PassingFailure(str(error) or type(error).__name__) from error
+            raise PassingFailure(redacted(str(error)) or type(error).__name__) from error
 
     async def _exchange_kept(self, request: bytes) -> Answer:
         """Send on a kept connection, or on a new one where there is none or the server has closed it meanwhile."""
@@ -225,10 +227,7 @@ class ChatClient:
             names = [str(each["id"]) for each in json.loads(answer.body)["data"]] if answer.status == 200 else []
         except (PassingFailure, ValueError, KeyError, TypeError):
             return ""
-        return f": it has {', '.join(sorted(names)[:10])}" if names else ""
-
-    def _redacted(self, text: str) -> str:
-        return text.replace(self.settings.key, "…") if self.settings.key else text
+        return redacted(f": it has {', '.join(sorted(names)[:10])}") if names else ""
 
 
 def key_from_environment(variable: str) -> str | None:
@@ -252,6 +251,8 @@ def _checked_url(base_url: str) -> urllib.parse.SplitResult:
     if url.username or url.password or url.query or url.fragment:
         raise UserError("the base URL must hold no user, password or query: keys come from the environment alone")
     is_plain = base_url.isascii() and base_url.isprintable() and " " not in base_url
+    if "@" in base_url:
+        raise UserError("the base URL is none: write --base-url http://localhost:8000/v1")
     if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not is_plain:
         raise UserError(f"{base_url!r} is no base URL: write --base-url http://localhost:8000/v1")
     return url
@@ -276,7 +277,7 @@ def _read_answer(text: bytes) -> dict[str, Any]:
         if not isinstance(message, dict):
             raise TypeError
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        start = text[:80].decode("utf-8", "replace")
+        start = redacted(text[:4096].decode("utf-8", "replace"))[:80]
         raise PassingFailure(f"what came is no chat answer: {start!r}") from error
     return dict(answer)
 
@@ -289,7 +290,7 @@ def _reason(text: bytes) -> str:
         said = str(error.get("message", error) if isinstance(error, dict) else error)
     except (ValueError, AttributeError, RecursionError):
         said = text.decode("utf-8", "replace")
-    return " ".join(said.split())[:300] or "no reason given"
+    return redacted(" ".join(said.split()))[:300] or "no reason given"
 
 
 def _retry_after(headers: dict[str, str]) -> float | None:

@@ -13,6 +13,8 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 
+from envs.safe_text import redacted
+
 MAX_BYTES = 64 * 1024 * 1024
 """Longest answer that is read: more is no chat answer."""
 
@@ -85,7 +87,7 @@ class Connection:
         first, *lines = head.decode("latin-1").split("\r\n")[:-2]
         protocol, status, *_ = first.split(" ", 2)
         if not protocol.startswith("HTTP/1."):
-            raise ValueError(first[:40])
+            raise ValueError(redacted(first)[:40])
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         wanted = headers.get("connection", "keep-alive" if protocol == "HTTP/1.1" else "close").lower()
         self.is_open = "close" not in wanted

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from envs.errors import UserError
+from envs.safe_text import printable
 from policies.contract import Prompt, Response
 from policies.digest import digest_of
 
@@ -42,10 +43,12 @@ class HumanPolicy:
 
     def _ask(self, prompt: Prompt) -> str:
         actions = [str(action) for action in prompt.info.get("admissible_actions") or ()]
-        self._console.rule(Text(f"{prompt.task.name}, step {len(prompt.history)}"))
-        self._console.print(Text(prompt.observation))
+        self._console.rule(Text(printable(f"{prompt.task.name}, step {len(prompt.history)}")))
+        self._console.print(Text(printable(prompt.observation)))
         if actions:
-            self._console.print(Columns([Text(f"{number} {action}") for number, action in enumerate(actions, 1)]))
+            self._console.print(
+                Columns([Text(printable(f"{number} {action}")) for number, action in enumerate(actions, 1)])
+            )
         while True:
             try:
                 answer = self._console.input("> ").strip()

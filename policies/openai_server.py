@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from envs.errors import UserError
+from envs.safe_text import redacted
 from policies.background import Background
 from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
@@ -213,7 +214,7 @@ class OpenAIPolicy:
 
     def _response(self, answer: dict[str, Any], fitted: Fitted, prompt: Prompt) -> Response:
         choice = answer["choices"][0]
-        text = text_of(choice["message"])
+        text = redacted(text_of(choice["message"]))  # a server that repeats its key must not have it stored
         parsed = parse_answer(text, prompt.info.get("admissible_actions"))
         details: dict[str, Any] = self._count(answer)
         if parsed.reason:

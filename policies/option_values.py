@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -11,10 +10,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from envs.errors import UserError
 
 Options = TypeVar("Options")
-
-_SECRET = re.compile(
-    r"(.*[_-])?(api[_-]?key|secret|password|credentials?|authorization)|(access|auth|bearer)[_-]?token", re.IGNORECASE
-)
 
 
 def read_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
@@ -29,10 +24,3 @@ def read_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, each['loc'][:1]))}: {each['msg'].lower()}" for each in error.errors()]
         raise UserError(f"bad option: {'; '.join(dict.fromkeys(problems))}") from None
-
-
-def holds_secret(value: Any) -> bool:
-    """Tell whether a nested option has a field by whose name a key or a password is given."""
-    if isinstance(value, Mapping):
-        return any(_SECRET.fullmatch(str(name)) or holds_secret(each) for name, each in value.items())
-    return isinstance(value, list) and any(map(holds_secret, value))

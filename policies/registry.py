@@ -11,6 +11,7 @@ from typing import Any
 
 from envs.errors import UserError, unknown
 from envs.plugins import PluginTable
+from envs.safe_text import holds_secret
 from policies.contract import Policy
 from policies.language.settings import OPTIONS, language_settings
 
@@ -144,9 +145,9 @@ def _rule(argument: str, environment: str) -> Policy:
 
 def _openai(argument: str, environment: str, **options: Any) -> Policy:
     from policies.openai_server import OpenAIPolicy, ServerOptions
-    from policies.option_values import holds_secret, read_options
+    from policies.option_values import read_options
 
-    if "api_key" in options or holds_secret(options.get("extra")):
+    if holds_secret({name: value for name, value in options.items() if name != "base_url"}):
         raise UserError("keys come from the environment alone: set OPENAI_API_KEY, or name another with key_variable")
     return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from envs.errors import UserError
+from envs.safe_text import redacted
 
 LAUNCHER = Path(__file__).with_name("vllm_launch.py")
 
@@ -71,7 +72,8 @@ class ServerProcess:
 
     def last_words(self) -> str:
         """Return the last line that names an error, else the last line."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
+        said = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        lines = redacted(said).splitlines()
         lines = [line.strip() for line in lines[-200:] if line.strip()]
         errors = [line for line in lines if "rror" in line.split(" ", 1)[0] or "error:" in line.lower()]
         return (errors or lines or ["it said nothing"])[-1][:300]

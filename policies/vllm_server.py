@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from envs.errors import UserError, unknown
+from envs.safe_text import redacted
 from policies.language.decode import Answer, Request, Rules
 from policies.language.loading import context_length
 from policies.option_values import read_options
@@ -223,7 +224,7 @@ class VllmServer:
             with self._opener.open(request, timeout=self.options.timeout) as response:
                 text = response.read()
         except urllib.error.HTTPError as error:
-            said = error.read().decode("utf-8", "replace")[:300]
+            said = redacted(error.read().decode("utf-8", "replace"))[:300]
             if error.code >= 500 or error.code == 429:
                 raise OSError(f"HTTP {error.code}: {said}") from error
             hint = " (a server of your own needs VLLM_SERVER_DEV_MODE=1)" if error.code == 404 else ""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 if TYPE_CHECKING:
     from agentbench.check import Outcome
 
@@ -53,9 +55,9 @@ def _tell(what: str, outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         failed += bool(outcome.failures)
         if not outcome.failures:
-            typer.echo(f"ok    {outcome.name}")
+            say(f"ok    {outcome.name}")
         for failure in outcome.failures:
-            typer.echo(f"FAIL  {outcome.name}: {failure.encode('utf-8', 'backslashreplace').decode()}")
-    typer.echo(f"{what}: " + (f"{failed} checks failed" if failed else "keeps its contract"))
+            say(f"FAIL  {outcome.name}: {failure.encode('utf-8', 'backslashreplace').decode()}")
+    say(f"{what}: " + (f"{failed} checks failed" if failed else "keeps its contract"))
     if failed:
         raise typer.Exit(1)

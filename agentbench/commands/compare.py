@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 
 def compare(
     context: typer.Context,
@@ -40,11 +42,11 @@ def compare(
     skipped = [f"skipped {name}: {reason}" for name, reason in done.skipped.items()]
     differences = difference_lines(done, steps)
     title = "where they differ most (advantages divided by the root of the scheme's mean square)"
-    typer.echo("\n\n".join([head, *(sheet.text() for sheet in sheets)]))
+    say("\n\n".join([head, *(sheet.text() for sheet in sheets)]))
     if differences:
-        typer.echo("\n".join(["", title, *differences]))
+        say("\n".join(["", title, *differences]))
     if skipped:
-        typer.echo("\n".join(["", *skipped]))
+        say("\n".join(["", *skipped]))
     if out is not None and out.suffix == ".csv":
         found.pairs().to_csv(out, index=False)
     elif out is not None:
@@ -55,4 +57,4 @@ def compare(
             parts.append("\n".join(f"- {line}" for line in skipped))
         out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     if out is not None:
-        typer.echo(f"\nwritten: {out}")
+        say(f"\nwritten: {out}")

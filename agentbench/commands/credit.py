@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 
 def credit(
     context: typer.Context,
@@ -33,14 +35,14 @@ def credit(
     names = scheme_names(scheme)
     done = compute(read_run(run, columns), names, parse_extra(context.args), skip=scheme.strip() == "all")
     for name, reason in done.skipped.items():
-        typer.echo(f"skipped {name}: {reason}", err=True)
+        say(f"skipped {name}: {reason}", err=True)
     episodes = done.table["episode"].nunique()
-    typer.echo(f"{episodes} episodes, {len(done.table)} steps, {done.table['group'].nunique()} groups (tasks)\n")
-    typer.echo(health_sheet(done).text())
+    say(f"{episodes} episodes, {len(done.table)} steps, {done.table['group'].nunique()} groups (tasks)\n")
+    say(health_sheet(done).text())
     if out is not None:
         table = done.table[["group", "trial", "step"]].rename(columns={"group": "task_id"}).assign(**done.values)
         if out.suffix == ".csv":
             table.to_csv(out, index=False)
         else:
             table.to_parquet(out, index=False)
-        typer.echo(f"\nwritten: {out}")
+        say(f"\nwritten: {out}")

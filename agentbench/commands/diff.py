@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import make_console, plain
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -24,8 +26,6 @@ def diff(
     seed: Annotated[int, typer.Option(help="of the random draws, where a test is not exact")] = 0,
 ) -> None:
     """Compare runs on the same tasks with the first one: difference, interval, p-value, and the tasks that flipped."""
-    from rich.console import Console
-
     from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
     from agentbench.store import names_of, open_run
     from envs.errors import UserError, unknown
@@ -43,25 +43,24 @@ def diff(
     comparisons = compare_with_baseline(
         baseline, dict(others), measure="score" if measure == "score" else "success", confidence=confidence, seed=seed
     )
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_results(comparisons))
     for one in comparisons:
         _print_details(console, one, changes)
     for target, table in ((out, comparison_table), (tasks_out, task_table)):
         if target:
             table(comparisons).to_csv(target, index=False)
-            console.print(f"written: {target}", markup=False)
+            console.print(f"written: {target}")
 
 
 def _results(comparisons: list[Comparison]) -> Table:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     first = comparisons[0]
     several = len(comparisons) > 1
     table = Table(
-        title=escape(f"{first.measure}, compared with {first.baseline}"),
+        title=f"{first.measure}, compared with {first.baseline}",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 1, 0, 0),
@@ -69,10 +68,10 @@ def _results(comparisons: list[Comparison]) -> Table:
     table.add_column("run", overflow="fold")
     headings = ["tasks", "baseline", "run", "points", f"[{first.confidence * 100:g} %]", "better", "worse", "p"]
     for heading in headings + (["p (Holm)"] if several else []):
-        table.add_column(escape(heading), justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in comparisons:
         cells = [
-            escape(one.other), str(len(one.tasks)), f"{one.baseline_mean:.1%}", f"{one.other_mean:.1%}",
+            one.other, str(len(one.tasks)), f"{one.baseline_mean:.1%}", f"{one.other_mean:.1%}",
             f"{100 * one.difference:+.1f}", f"[{100 * one.low:+.1f}, {100 * one.high:+.1f}]",
             str(one.better), str(one.worse), _p(one.p_value),
         ]  # fmt: skip
@@ -86,10 +85,10 @@ def _p(value: float) -> str:
 
 def _print_details(console: Console, one: Comparison, limit: int) -> None:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
-    console.print(f"[bold]{escape(one.other)}[/]: test: {one.test}, on {len(one.tasks)} tasks")
+    head = plain(one.other, "bold")
+    console.print(head.append(f": test: {one.test}, on {len(one.tasks)} tasks", "not bold"))
     if one.dropped:
         count = f"{len(one.dropped)} task{'s' * (len(one.dropped) != 1)}"
         listed = ", ".join(one.dropped[:5]) + (", …" if len(one.dropped) > 5 else "")
@@ -97,7 +96,6 @@ def _print_details(console: Console, one: Comparison, limit: int) -> None:
             f"left out: {count} with an error of the infrastructure in one of the runs ({listed}); "
             "agentbench eval --retry-errors plays them again",
             style="yellow",
-            markup=False,
         )
     flips = one.flips
     if flips.empty or limit < 1:
@@ -106,11 +104,11 @@ def _print_details(console: Console, one: Comparison, limit: int) -> None:
     for heading in ("changed task", "task type"):
         table.add_column(heading, overflow="fold")
     for heading in (one.baseline, one.other):
-        table.add_column(escape(heading), justify="right", overflow="fold")
+        table.add_column(heading, justify="right", overflow="fold")
     for row in flips.head(limit).to_dict("records"):
         name = str(row.get("task_name") or row["task_id"])
         values = [_outcome(one, row["baseline"]), _outcome(one, row["other"])]
-        table.add_row(escape(name), escape(str(row["task_type"])), *values)
+        table.add_row(name, str(row["task_type"]), *values)
     console.print(table)
     if len(flips) > limit:
         console.print(f"and {len(flips) - limit} more: --changes {len(flips)}, or --tasks-out FILE.csv for all")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentbench.terminal import make_console
+from envs.safe_text import shown
+
 if TYPE_CHECKING:
     from agentbench.evaluation import Result
 
@@ -64,22 +67,21 @@ def evaluate(
 
 
 def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, settings: dict[str, Any]) -> Result:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from agentbench.evaluation import Progress as Report
     from agentbench.evaluation import evaluate as run
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=console)
-    shown = bar.add_task(f"{policy} on {env}", total=None, rate="")
+    row = bar.add_task(shown(f"{policy} on {env}"), total=None, rate="")
     latest = Report(0, 0, 0, 0)
 
     def report(progress: Report) -> None:
@@ -87,11 +89,11 @@ def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, 
         latest = progress
         # Started here and not before: a mistake in the settings is then one line, without an empty bar.
         bar.start()
-        speed = bar.tasks[shown].speed
+        speed = bar.tasks[row].speed
         rate = f"{progress.successes} won" + (f", {speed:.1f}/s" if speed else "")
         if progress.errors:
             rate += f", {progress.errors} errors"
-        bar.update(shown, completed=progress.finished, total=progress.total, rate=rate)
+        bar.update(row, completed=progress.finished, total=progress.total, rate=rate)
 
     try:
         return run(env, policy, out=out, retry_errors=retry_errors, on_progress=report, **settings)

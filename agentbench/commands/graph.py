@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -50,7 +52,7 @@ def graph(
         played = episodes[episodes["task_id"] == task_id]
         draw_graph(shown, out, title=f"{name}: {len(played)} episodes, {played['won'].sum()} won; {names[0]}")
     part = "" if shown is found else f" ({len(shown)} and {shown.number_of_edges()} of them shown)"
-    typer.echo(f"{len(found)} situations, {found.number_of_edges()} transitions{part}: {out}")
+    say(f"{len(found)} situations, {found.number_of_edges()} transitions{part}: {out}")
 
 
 def _task(episodes: pd.DataFrame, wanted: str | None) -> tuple[str, str]:

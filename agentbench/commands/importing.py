@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 _SHOWN = 20
 
 
@@ -29,8 +31,8 @@ def import_logs(
 
     found = import_run(source, out, format=format, options=options_from(success_at, anchor, scorer))
     for part in found.bad[:_SHOWN]:
-        typer.echo(f"left out {part.where}: {part.reason}", err=True)
+        say(f"left out {part.where}: {part.reason}", err=True)
     if found.bad:
         more = f" ({_SHOWN} of them shown)" if len(found.bad) > _SHOWN else ""
-        typer.echo(f"{len(found.bad)} left out{more}", err=True)
+        say(f"{len(found.bad)} left out{more}", err=True)
     print_runs([found.run])

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 
 def install(
     context: typer.Context,
@@ -22,4 +24,4 @@ def install(
     environment = find(name)
     if environment.installer is None:
         raise UserError(f"environment {name!r} needs no data")
-    load(environment.installer)(source, typer.echo, **parse_extra(context.args))
+    load(environment.installer)(source, say, **parse_extra(context.args))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import make_console, say
+
 if TYPE_CHECKING:
     from envs.registry import Environment
 
@@ -49,17 +51,16 @@ def _print_details(environment: Environment, options: dict[str, object]) -> None
     from envs.registry import make
 
     made = make(environment.name, **options)
-    typer.echo(f"{environment.name}: {environment.summary}\n\noptions and their defaults:")
+    say(f"{environment.name}: {environment.summary}\n\noptions and their defaults:")
     parameters = inspect.signature(environment.load()).parameters.values()
     _print({f"  --{each.name.replace('_', '-')}": repr(each.default) for each in parameters})
     types = Counter(task.type for task in made.tasks)
-    typer.echo(f"\n{len(made.tasks)} tasks: " + ", ".join(f"{count} {kind}" for kind, count in sorted(types.items())))
+    say(f"\n{len(made.tasks)} tasks: " + ", ".join(f"{count} {kind}" for kind, count in sorted(types.items())))
     for note in made.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_ceiling(environment: Environment, options: dict[str, object]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from envs.errors import UserError
@@ -71,10 +72,10 @@ def _print_ceiling(environment: Environment, options: dict[str, object]) -> None
     for row in load(environment.ceiling)(make(environment.name, **options)):
         share = 100 * row.winnable / row.goals
         table.add_row(row.type, str(row.goals), str(row.winnable), f"{share:.1f}", f"{100 * row.mean:.1f}")
-    Console().print(table)
+    make_console().print(table)
 
 
 def _print(lines: dict[str, str]) -> None:
     width = max(map(len, lines))
     for name, line in lines.items():
-        typer.echo(f"{name:<{width}}  {line}")
+        say(f"{name:<{width}}  {line}")

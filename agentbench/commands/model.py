@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 app = typer.Typer(no_args_is_help=True, help="Make and export language models.")
 
 
@@ -32,7 +34,7 @@ def init(
         context=context,
         seed=seed,
     )
-    typer.echo(f"model: {out} ({weights:,} weights, {family}); train it with: agentbench clone --policy hf:{out}")
+    say(f"model: {out} ({weights:,} weights, {family}); train it with: agentbench clone --policy hf:{out}")
 
 
 @app.command()
@@ -49,4 +51,4 @@ def export(
     if not isinstance(loaded, LanguagePolicy):
         raise UserError(f"{policy} holds no language model: there is nothing to export")
     loaded.export(out)
-    typer.echo(f"model: {out}")
+    say(f"model: {out}")

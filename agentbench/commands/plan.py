@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import make_console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -37,8 +39,6 @@ def plan(
     """
     import math
 
-    from rich.console import Console
-
     from agentbench.statistics import variance_of_difference
     from envs.errors import UserError
 
@@ -52,7 +52,7 @@ def plan(
         ]
         for number in (trials, math.inf)
     ]
-    console = Console(highlight=False)
+    console = make_console()
     console.print(_table(list(pairings), variances, tasks, trials, difference, power, alpha))
     within = 2 / 3 * rate * (1 - rate) if within_variance is None else within_variance
     between = rate * (1 - rate) - within

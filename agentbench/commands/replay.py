@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import make_console, plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,21 +24,16 @@ def replay(
     pause: Annotated[bool, typer.Option(help="wait for Enter after each step")] = False,
 ) -> None:
     """Read one stored episode: what was seen, what was done, what it earned."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    from agentbench.terminal import printable
-
     found = _find(run, episode, task, trial)
-    console = Console(highlight=False)
-    console.print(
-        f"[bold]{escape(printable(found.task_name))}[/] ({escape(printable(found.task_type))}, "
-        f"task {escape(printable(found.task_id))}, trial {found.trial}): "
-        f"[bold]{found.outcome}[/] after {len(found.steps)} steps, score {found.score:g}"
+    console = make_console()
+    head = plain(found.task_name, "bold").append(
+        plain(f" ({found.task_type}, task {found.task_id}, trial {found.trial}): ", "not bold")
     )
+    head.append(plain(found.outcome)).append(f" after {len(found.steps)} steps, score {found.score:g}", "not bold")
+    console.print(head)
     _print_steps(console, found, actions, pause)
     if found.error:
-        console.print("error:", printable(found.error), markup=False, style="red")
+        console.print(f"error: {found.error}", style="red")
 
 
 def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Episode:
@@ -60,18 +57,12 @@ def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Ep
 
 
 def _print_steps(console: Console, episode: Episode, actions: bool, pause: bool) -> None:
-    from rich.text import Text
-
-    from agentbench.terminal import printable
-
     for index, step in enumerate(episode.steps):
-        console.print(Text(printable(step.observation)))
+        console.print(step.observation)
         if actions and step.admissible_actions is not None:
-            console.print(Text("  can: " + printable(" | ".join(step.admissible_actions)), style="dim"))
+            console.print("  can: " + " | ".join(step.admissible_actions), style="dim")
         marks = f"reward {step.reward:g}" + ("" if step.is_valid else ", invalid")
-        console.print(
-            Text(f"\n[{index + 1}] > {printable(step.action)}", style="bold cyan").append(f"   ({marks})", style="dim")
-        )
+        console.print(plain(f"\n[{index + 1}] > {step.action}", "bold cyan").append(f"   ({marks})", "dim"))
         if pause:
-            console.input("[dim]Enter for the next step[/]")
-    console.print(Text(printable(episode.final_observation)))
+            console.input(plain("Enter for the next step", "dim"))
+    console.print(episode.final_observation)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 DEFAULT_SCHEMES = "gigpo,hgpo,salt,mapo,grpo"
 
 Runs = Annotated[list[Path], typer.Argument(help="folders of runs; the first is what the others are compared with")]
@@ -26,9 +28,9 @@ def report(
 
     warn_of_protected(map(open_run, runs))
     page, *folders = write_page(make_report(runs, _names(schemes), title), out)
-    typer.echo(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), to be opened in any browser")
+    say(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), to be opened in any browser")
     for folder in folders:
-        typer.echo(f"steps: {folder}{'/'} belongs to it: keep them together")
+        say(f"steps: {folder}{'/'} belongs to it: keep them together")
 
 
 def view(
@@ -42,7 +44,7 @@ def view(
 
     server = make_server(runs, port, _names(schemes))
     address = f"http://127.0.0.1:{server.server_address[1]}/"
-    typer.echo(f"{address}  (Ctrl-C ends it)")
+    say(f"{address}  (Ctrl-C ends it)")
     if browser:
         import webbrowser
 
@@ -50,7 +52,7 @@ def view(
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        typer.echo("ended")
+        say("ended")
     finally:
         server.server_close()
 
@@ -65,7 +67,7 @@ def export(
     from agentbench.report.export import export as write
 
     for path in write(runs, to, out, _names(schemes)):
-        typer.echo(f"written: {path}")
+        say(f"written: {path}")
 
 
 def _names(text: str) -> list[str]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 if TYPE_CHECKING:
     from credit import Scheme
 
@@ -17,12 +19,12 @@ def schemes(name: Annotated[str | None, typer.Argument(help="one scheme, to read
 
     if name is None:
         for scheme in SCHEMES.values():
-            typer.echo(_short(scheme))
-        typer.echo("\nmore about one: agentbench schemes NAME")
+            say(_short(scheme))
+        say("\nmore about one: agentbench schemes NAME")
         return
     if name not in SCHEMES:
         raise unknown("scheme", name, SCHEMES)
-    typer.echo(_long(SCHEMES[name]))
+    say(_long(SCHEMES[name]))
 
 
 def _short(scheme: Scheme) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import make_console, plain, say
+
 if TYPE_CHECKING:
     from agentbench.store import Run
 
@@ -26,17 +28,15 @@ def show(
         from agentbench.summary import plot_summaries
 
         plot_summaries({name: summarise_run(run) for name, run in zip(names, opened, strict=True)}, plot)
-        typer.echo(f"picture: {plot}")
+        say(f"picture: {plot}")
 
 
 def print_runs(runs: list[Run]) -> None:
     """Print the table of each run, where it lies, and what a reader of the number must know."""
-    from rich.console import Console
-
     from agentbench.scenarios import completion_lines, has_scenarios, summarise_run
     from agentbench.summary import render
 
-    console = Console()
+    console = make_console()
     for run in runs:
         identity = run.config.get("identity", {})
         what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
@@ -44,9 +44,10 @@ def print_runs(runs: list[Run]) -> None:
         expected = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
         console.print(render(summarise_run(run), title=what))
         if has_scenarios(run) and len(frame):
-            console.print("\n".join(completion_lines(frame)), highlight=False, markup=False)
+            console.print("\n".join(completion_lines(frame)))
         if len(frame) < expected:
-            console.print(f"[yellow]not finished:[/] {len(frame)} of {expected} episodes; the same command goes on")
+            unfinished = f"{len(frame)} of {expected} episodes; the same command goes on"
+            console.print(plain("not finished:", "yellow"), unfinished)
         for note in run.config.get("notes", []):
-            console.print(f"[yellow]note:[/] {note}")
+            console.print(plain("note:", "yellow"), str(note))
         console.print(f"run: {run.folder}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from agentbench.terminal import make_console, plain, say
 from envs.errors import unknown
 
 if TYPE_CHECKING:
@@ -41,21 +42,21 @@ def sweep(
     failed = 0
     if not summary:
         done = sum(run.is_finished for run in runs)
-        typer.echo(f"{len(runs)} runs, {done} of them finished; logs: {out}/<scheme>-<seed>/train.log", err=True)
+        say(f"{len(runs)} runs, {done} of them finished; logs: {out}/<scheme>-<seed>/train.log", err=True)
         for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
             done += not ended.error
             failed += bool(ended.error)
             what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
-            typer.echo(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
+            say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
     _show(runs, out, cast("Measure", measure))
     if failed:
-        typer.echo(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
+        say(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
         raise typer.Exit(1)
 
 
 def _say_start(run: SweepRun) -> None:
     where = f"going on after step {run.step}" if run.step else "started"
-    typer.echo(f"{run.folder.name}: {where}", err=True)
+    say(f"{run.folder.name}: {where}", err=True)
 
 
 def _result(run: SweepRun) -> str:
@@ -63,18 +64,16 @@ def _result(run: SweepRun) -> str:
 
 
 def _show(runs: list[SweepRun], out: Path, measure: Measure) -> None:
-    from rich.console import Console
-
     from agentbench.train.sweep_summary import render_summary, summarise_sweep, write_summary
 
     found = summarise_sweep(runs, measure)
     if found.runs.empty:
-        typer.echo("no run is finished: nothing to sum up", err=True)
+        say("no run is finished: nothing to sum up", err=True)
         return
-    console = Console()
+    console = make_console()
     for table in render_summary(found):
         console.print(table)
     missing = len(runs) - len(found.runs)
     if missing:
-        console.print(f"[yellow]not finished:[/] {missing} of {len(runs)} runs; they are not in the tables")
+        console.print(plain("not finished:", "yellow"), f"{missing} of {len(runs)} runs; they are not in the tables")
     console.print(f"written: {', '.join(str(path) for path in write_summary(runs, found, out))}", soft_wrap=True)

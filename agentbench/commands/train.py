@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentbench.terminal import make_console, plain, say
 from envs.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def train(
     settings = read_config(config, parse_extra(context.args))
     if dry_run:
         for name, value in settings.model_dump().items():
-            typer.echo(f"{name} = {value!r}")
+            say(f"{name} = {value!r}")
         measured = estimate(settings)
-        typer.echo(
+        say(
             f"about {measured['seconds'] / 60:.1f} minutes for {measured['environment_steps']} environment steps, "
             f"{measured['memory_mb']:.0f} MB of memory (measured on one small batch)"
         )
@@ -49,7 +50,7 @@ def train(
         run(settings, out, resume=resume)
         return
     saved = _with_dashboard(lambda report: run(settings, out, resume=resume, on_metrics=report), settings, out)
-    typer.echo(f"policy: {saved}\nmetrics: {out / 'metrics.jsonl'}, curve: {out / 'curve.png'}")
+    say(f"policy: {saved}\nmetrics: {out / 'metrics.jsonl'}, curve: {out / 'curve.png'}")
 
 
 def clone(
@@ -78,8 +79,8 @@ def clone(
     settings = {"passes": passes, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     losses = run(learner, chosen[:episodes], **settings)  # type: ignore[arg-type]
     save_policy(learner, out)
-    typer.echo(f"cloned {len(chosen[:episodes])} episodes: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
-    typer.echo(f"policy: {out}")
+    say(f"cloned {len(chosen[:episodes])} episodes: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
+    say(f"policy: {out}")
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -93,13 +94,13 @@ def _json(text: str) -> dict[str, Any]:
 
 
 def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.table import Table
 
     shown = ["success", "eval/success", "reward", "episode_steps", "entropy", "clip_share", "grad_norm"]
     shown += ["advantage/zero_share", "log_ratio", "steps_per_second", "seconds", "memory_mb"]
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     latest: dict[str, Any] = {}
 
     def table() -> Group:
@@ -108,7 +109,7 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
         for name in shown:
             if name in latest:
                 grid.add_row(name, f"{latest[name]:.4g}")
-        return Group(title, grid)  # as the table's own title it would be folded to the table's width
+        return Group(plain(title), grid)  # as the table's own title it would be folded to the table's width
 
     with Live(table(), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
 
@@ -117,7 +118,7 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
             live.update(table())
             if not console.is_terminal and ("eval/success" in metrics or metrics["step"] % 10 == 0):
                 parts = [f"{name} {metrics[name]:.3g}" for name in shown[:4] if name in metrics]
-                typer.echo(f"step {metrics['step']}/{config.steps}: {', '.join(parts)}", err=True)
+                say(f"step {metrics['step']}/{config.steps}: {', '.join(parts)}", err=True)
 
         try:
             return job(report)  # type: ignore[no-any-return]

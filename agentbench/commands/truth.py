@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.terminal import make_console, say
+
 if TYPE_CHECKING:
     from agentbench.quality.table import Quality
 
@@ -52,13 +54,13 @@ def truth(
             on_progress=report,
         )  # fmt: skip
     exact = (table["method"] == "exact").mean()
-    typer.echo(
+    say(
         f"{table['episode'].nunique()} episodes, {len(table)} steps; exact for {exact:.0%} of the steps, "
         f"else with a mean standard error of {table.loc[table['method'] != 'exact', 'standard_error'].mean():.3f}"
         if exact < 1
         else f"{table['episode'].nunique()} episodes, {len(table)} steps, all exact"
     )
-    typer.echo(f"written: {out / 'truth.parquet'}")
+    say(f"written: {out / 'truth.parquet'}")
 
 
 def quality(
@@ -96,19 +98,18 @@ def quality(
         measure_sweeps(found, names, groups, seed)
     write_all(found, folder)
     for sheet in sheets(found.main()):
-        typer.echo(sheet.text() + "\n")
+        say(sheet.text() + "\n")
     _say_skipped(found)
-    typer.echo(f"± is half of a 95 % interval over groups; all numbers: {folder / 'quality.csv'}")
+    say(f"± is half of a 95 % interval over groups; all numbers: {folder / 'quality.csv'}")
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """Show how many episodes have their truth."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("true advantages"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=make_console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
@@ -116,10 +117,10 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 def _say_skipped(found: Quality) -> None:
     reasons = {reason: name for skipped in found.skipped.values() for name, reason in skipped.items()}
     for reason, name in reasons.items():
-        typer.echo(f"left out {name}: {reason}", err=True)
+        say(f"left out {name}: {reason}", err=True)
     for sample, reliability in found.reliability.items():
         if reliability < 1:
-            typer.echo(
+            say(
                 f"{sample}: {1 - reliability:.0%} of the variance of the measured truth is its own error; even a "
                 f"perfect estimate would correlate with it by {reliability**0.5:.2f} only",
                 err=True,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agentbench.terminal import say
+
 
 def verify(
     name: Annotated[str, typer.Argument(help="an environment, or credit")],
@@ -22,7 +24,7 @@ def verify(
         raise unknown("thing to verify", name, verifiers)
     if not reference.is_dir():
         raise UserError(f"no folder {reference}: give the folder of the recordings")
-    mismatches, summary = load(verifiers[name])(reference, typer.echo)
-    typer.echo(summary)
+    mismatches, summary = load(verifiers[name])(reference, say)
+    say(summary)
     if mismatches:
         raise typer.Exit(1)

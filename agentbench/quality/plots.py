@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from agentbench.files import replaced
+from envs.safe_text import printable
 
 PANELS = {"pearson": "correlation with the truth, all steps", "cosine": "cosine of the expected gradient",
           "cosine_group": "cosine of one group's gradient"}  # fmt: skip
@@ -39,7 +40,7 @@ def draw_quality(frame: pd.DataFrame, path: Path) -> None:
             places = len(schemes) - 1 - np.arange(len(schemes)) + offset
             middle = part[name].to_numpy(dtype=float)
             ends = part[[f"{name}_low", f"{name}_high"]].to_numpy(dtype=float)
-            axis.plot(middle, places, "o", color=colour, markersize=3.5, label=sample)
+            axis.plot(middle, places, "o", color=colour, markersize=3.5, label=printable(sample).replace("$", r"\$"))
             axis.hlines(places, ends[:, 0], ends[:, 1], color=colour, linewidth=1.2)
         axis.set_title(title, fontsize=10)
         axis.axvline(0, color="#bbbbbb", linewidth=0.8)

@@ -21,6 +21,7 @@ from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import Worker, WorkerFailure, Workers, ready
 from envs.contract import Info, Task
 from envs.errors import UserError
+from envs.safe_text import redacted
 from policies.contract import Policy, Prompt, Response, Turn
 
 SHARE = 0.002
@@ -243,7 +244,7 @@ class _Rollout:
                 steps=seat.steps,
                 final_observation=seat.observation if judged else "",
                 final_anchor=str(info["anchor"]) if judged else "",
-                error=error,
+                error=None if error is None else redacted(error),
                 timing={"environment_seconds": round(seat.seconds, 4), "attempts": tries + judged},
             )
         )

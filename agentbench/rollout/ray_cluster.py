@@ -19,6 +19,7 @@ import psutil
 from agentbench.rollout.pool import MEGABYTE, Launch, Recipe, WorkerFailure
 from agentbench.rollout.worker import Host
 from envs.errors import UserError
+from envs.safe_text import redacted
 
 ANSWER_SECONDS = 5.0
 """Time that the machine of an address has to accept a connection."""
@@ -69,7 +70,7 @@ class RayWorker:
         try:
             status, reply, self._memory = self._reply.result()
         except ray.exceptions.RayError as error:
-            told = [line.strip() for line in str(error).splitlines() if line.strip()]
+            told = [line.strip() for line in redacted(str(error)).splitlines() if line.strip()]
             raise WorkerFailure(f"the Ray actor died ({' '.join(told)[:300]})") from error
         if status != "ok":
             raise WorkerFailure(f"the environment failed: {reply}")
@@ -120,7 +121,7 @@ def connect(address: str) -> Launch:
         try:
             ray.init(address=address or None, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # of many classes: no cluster, other versions, no room for its files
-            raise UserError(f"{where} cannot be joined: {' '.join(str(error).split())[:300]}") from error
+            raise UserError(f"{where} cannot be joined: {redacted(' '.join(str(error).split()))[:300]}") from error
     if ray.cluster_resources().get("CPU", 0) < 1:
         raise UserError(f"{where} has no CPU for a worker: start its machines with --num-cpus of at least 1")
     return RayWorker

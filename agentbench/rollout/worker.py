@@ -18,6 +18,7 @@ from typing import Any
 from envs.contract import TextEnv
 from envs.errors import UserError
 from envs.registry import load
+from envs.safe_text import redacted
 
 
 class Host:
@@ -41,9 +42,9 @@ class Host:
             assert self._environment is not None
             return "ok", play_command(self._environment, command, arguments)
         except UserError as error:
-            return "failed", str(error)
+            return "failed", redacted(str(error))
         except Exception as error:  # whatever an environment raises is the parent's to count and report
-            return "failed", f"{type(error).__name__}: {error}"
+            return "failed", redacted(f"{type(error).__name__}: {error}")
 
 
 def serve(connection: Connection) -> None:

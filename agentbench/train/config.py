@@ -14,6 +14,7 @@ from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
 from envs.errors import UserError, unknown
+from envs.safe_text import refuse_secrets
 
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
@@ -156,6 +157,7 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
     for name in settings:
         if name not in TrainConfig.model_fields:
             raise unknown("training setting", name, TrainConfig.model_fields)
+    refuse_secrets(settings, "the setting")
     try:
         return TrainConfig(**settings)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from agentbench.provenance import stable_seed
 from envs.errors import UserError
+from envs.safe_text import redacted
 
 log = logging.getLogger("agentbench")
 
@@ -68,7 +69,7 @@ def open_sinks(names: Sequence[SinkName], settings: dict[str, Any], out: Path) -
             try:
                 opened[name] = _open(name, settings, out)
             except Exception as error:  # whatever a third party's package raises, in one line
-                raise UserError(f"sink {name!r} cannot be opened: {error}") from error
+                raise UserError(f"sink {name!r} cannot be opened: {redacted(str(error))}") from error
         yield send
     finally:
         for still_open in list(opened):
@@ -104,5 +105,5 @@ def _attempt(name: str, opened: dict[str, Sink], action: Callable[[Sink], Any]) 
     try:
         action(opened[name])
     except Exception as error:  # telemetry of a third party never ends a training run
-        log.warning("sink %r failed and is left out: %s: %s", name, type(error).__name__, error)
+        log.warning("sink %r failed and is left out: %s: %s", name, type(error).__name__, redacted(str(error)))
         del opened[name]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from envs.appworld.layout import COMMAND, VERSION, Layout
 from envs.errors import UserError
+from envs.safe_text import redacted
 
 Write = Callable[[str], None]
 
@@ -61,7 +62,7 @@ def run(command: Sequence[str], what: str, place: Layout, environment: Mapping[s
 
 def last_lines(text: str) -> str:
     """Return the last two lines that are not empty, as one of at most 500 characters."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in redacted(text).splitlines() if line.strip()]
     return "; ".join(lines[-2:])[-500:] or "no message"
 
 

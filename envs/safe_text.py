@@ -1,0 +1,105 @@
+"""Text that others wrote, made fit to be shown and stored: control characters as escapes, secrets cut out."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from envs.errors import UserError
+
+# Everything that can move the cursor, recolour, ring or retitle: C0 without tab and line feed, DEL, C1, and the
+# marks that turn the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+CUT = "<redacted>"
+SHORTEST_SECRET = 8
+"""Characters below which a value is no secret (``EMPTY``, ``none``): cutting it out would harm other text."""
+
+_SECRET_VARIABLE = re.compile(
+    r"(?:.*_)?(?:(?:API|ACCESS|PRIVATE)?KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|COOKIE|PAT|AUTH)(?:_ID)?",
+    re.IGNORECASE,
+)
+_SECRET_OPTION = re.compile(
+    r"(?:.*[_-])?(?:api[_-]?key|private[_-]?key|secret|secret[_-]?key|password|passwd|credentials?|authorization|cookie)"
+    r"|(?:(?:.*[_-])?(?:access|auth|bearer|api|hf|hub|session|refresh)[_-])?token",
+    re.IGNORECASE,
+)
+_IN_URL = re.compile(r"(?<=://)[^\s/\"'<>\\]+(?=@)")
+_IN_HEADER = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)[^\s\"',;<]+", re.IGNORECASE)
+
+_remembered: set[str] = set()
+
+
+def printable(text: str) -> str:
+    r"""Return a text whose control characters stand as escapes (``\x1b``); tabs and line ends stay."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def redacted(text: str) -> str:
+    """Return a text without secrets. Use it before a text is cut short: half a key is a secret too.
+
+    Cut out are the values of environment variables whose names say that they are secret (``OPENAI_API_KEY``,
+    ``HF_TOKEN``), those that were remembered, user and password in a URL, and what stands in an ``Authorization``
+    header.
+    """
+    for secret in sorted(_secrets(), key=len, reverse=True):
+        text = text.replace(secret, CUT)
+    return _IN_HEADER.sub(rf"\1{CUT}", _IN_URL.sub(CUT, text))
+
+
+def shown(text: str) -> str:
+    """Return a text as it may be shown: without secrets, and with control characters as escapes."""
+    return printable(redacted(text))
+
+
+def remember_secret(value: str) -> None:
+    """Have :func:`redacted` cut a value out from now on, whatever variable it comes from."""
+    if len(value) >= SHORTEST_SECRET:
+        _remembered.add(value)
+
+
+def refuse_secrets(options: Mapping[str, Any], what: str) -> None:
+    """Refuse options that hold a secret, by their name or their value: options are recorded in ``run.json``.
+
+    Raises:
+        UserError: it names the option and does not repeat its value.
+    """
+    for name, value in options.items():
+        if holds_secret({name: value}):
+            raise UserError(
+                f"{what} {name!r} holds a key or a password, which would be recorded in run.json: "
+                "keys come from the environment alone"
+            )
+
+
+def holds_secret(value: Any) -> bool:
+    """Tell whether a nested option has a field, or an argument of a program, that gives a key or a password."""
+    if isinstance(value, Mapping):
+        return any(_is_secret(str(name), each) or holds_secret(each) for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return any(map(holds_secret, value))
+    if not isinstance(value, str):
+        return False
+    flag = value.partition("=")[0]
+    return redacted(value) != value or (flag.startswith("--") and bool(_SECRET_OPTION.fullmatch(flag[2:])))
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    return value not in (None, "", False) and bool(_SECRET_OPTION.fullmatch(name))
+
+
+def _secrets() -> Iterator[str]:
+    """Yield every secret of this process, also as it stands in JSON and in a URL."""
+    values = {value.strip() for name, value in os.environ.items() if _names_secret(name)}
+    for secret in _remembered | {value for value in values if len(value) >= SHORTEST_SECRET}:
+        yield from {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], urllib.parse.quote(secret, safe="")}
+
+
+@functools.cache
+def _names_secret(variable: str) -> bool:
+    return bool(_SECRET_VARIABLE.fullmatch(variable))
