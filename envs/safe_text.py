@@ -7,7 +7,7 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from envs.errors import UserError
@@ -47,9 +47,12 @@ def redacted(text: str) -> str:
     ``HF_TOKEN``), those that were remembered, user and password in a URL, and what stands in an ``Authorization``
     header.
     """
-    for secret in sorted(_secrets(), key=len, reverse=True):
-        text = text.replace(secret, CUT)
-    return _IN_HEADER.sub(rf"\1{CUT}", _IN_URL.sub(CUT, text))
+    for secret in _secrets():
+        for form in _forms(secret):
+            text = text.replace(form, CUT)
+    if "://" in text:
+        text = _IN_URL.sub(CUT, text)
+    return _IN_HEADER.sub(rf"\1{CUT}", text) if "authorization" in text.lower() else text
 
 
 def shown(text: str) -> str:
@@ -93,11 +96,16 @@ def _is_secret(name: str, value: Any) -> bool:
     return value not in (None, "", False) and bool(_SECRET_OPTION.fullmatch(name))
 
 
-def _secrets() -> Iterator[str]:
-    """Yield every secret of this process, also as it stands in JSON and in a URL."""
+def _secrets() -> list[str]:
+    """Return every secret of this process, the longest first: one may be a part of another."""
     values = {value.strip() for name, value in os.environ.items() if _names_secret(name)}
-    for secret in _remembered | {value for value in values if len(value) >= SHORTEST_SECRET}:
-        yield from {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], urllib.parse.quote(secret, safe="")}
+    return sorted(_remembered | {value for value in values if len(value) >= SHORTEST_SECRET}, key=len, reverse=True)
+
+
+@functools.lru_cache(maxsize=64)
+def _forms(secret: str) -> list[str]:
+    """Return a secret as it stands alone, in JSON, in Python and in a URL."""
+    return [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], urllib.parse.quote(secret, safe="")]
 
 
 @functools.cache

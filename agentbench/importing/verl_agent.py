@@ -26,13 +26,20 @@ from agentbench.importing.parts import Bad, BadPartError, Options, Part, number,
 
 _STEP = re.compile(r"you are now at step (\d+)", re.IGNORECASE)
 _TAKEN = re.compile(r"already taken (\d+) step", re.IGNORECASE)
-_TASK = re.compile(r"your task is to: (.*?)\.?\s*(?:\n|prior to this step|your current observation|$)", re.IGNORECASE)
-_OBSERVATION = re.compile(
-    r"your current observation is:\s*(.*?)\s*(?:your admissible actions|now it's your turn|\Z)",
-    re.IGNORECASE | re.DOTALL,
+# Beginnings and ends: one pattern of both would take quadratic time on text that was written to make it.
+_TASK = (
+    re.compile(r"your task is to: ", re.IGNORECASE),
+    re.compile(r"\n|prior to this step|your current observation|\Z", re.IGNORECASE),
 )
-_ADMISSIBLE = re.compile(r"admissible actions of the current situation are:\s*\[(.*?)\]\s*\.?\s*\n", re.DOTALL)
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_OBSERVATION = (
+    re.compile(r"your current observation is:", re.IGNORECASE),
+    re.compile(r"your admissible actions|now it's your turn|\Z", re.IGNORECASE),
+)
+_ADMISSIBLE = (
+    re.compile(r"admissible actions of the current situation are:\s*+\["),
+    re.compile(r"\][^\S\n]*+(?:\.[^\S\n]*+)?\n"),
+)
+_ACTION = (re.compile("<action>"), re.compile("</action>"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +95,16 @@ def _parse(where: str, record: dict[str, Any]) -> _Line:
     else:
         taken = _TAKEN.search(prompt)
         index = int(taken[1][:9]) + 1 if taken else 1
-    task, seen, offered = _TASK.search(prompt), _OBSERVATION.search(prompt), _ADMISSIBLE.search(prompt)
-    acted = _ACTION.search(output)
+    task, seen, offered = (_between(prompt, *ends) for ends in (_TASK, _OBSERVATION, _ADMISSIBLE))
+    acted = _between(output, *_ACTION)
     told = record.get("is_action_valid")
     return _Line(
         where=where,
         index=index,
-        task=task[1].strip() if task else "",
-        observation=seen[1] if seen else prompt,
-        admissible=(re.findall(r"'([^'\n]*)'", offered[1]) or None) if offered else None,
-        action=(acted[1] if acted else output).strip(),
+        task="" if task is None else task.strip().removesuffix(".").strip(),
+        observation=prompt if seen is None else seen.strip(),
+        admissible=None if offered is None else re.findall(r"'([^'\n]*)'", offered) or None,
+        action=(output if acted is None else acted).strip(),
         is_valid=acted is not None if told is None else bool(told),
         text=output,
         score=number(record.get("score"), "score"),
@@ -105,6 +112,13 @@ def _parse(where: str, record: dict[str, Any]) -> _Line:
         episode=_text(record.get("traj_uid")),
         group=_text(record.get("uid")),
     )
+
+
+def _between(text: str, first: re.Pattern[str], last: re.Pattern[str]) -> str | None:
+    """Return what stands between a beginning and the end that follows it; None if one of them is missing."""
+    begin = first.search(text)
+    end = last.search(text, begin.end()) if begin else None
+    return text[begin.end() : end.start()] if begin and end else None
 
 
 def _text(value: object) -> str | None:

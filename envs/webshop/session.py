@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ RESULTS = 50
 ROOT = "http://127.0.0.1:3000"
 SESSION = "shopper"  # the original draws ten letters; no rule looks at them
 
-_ACTION = re.compile(r"(.+)\[(.+)\]")
 _CACHED_SEARCHES = 2048
 _ADDRESS_KINDS = ("search_results", "item_page", "item_sub_page", "done")
 
@@ -66,12 +64,15 @@ class Visit:
 def parse_action(action: str) -> tuple[str, str] | None:
     """Split ``search[red shoes]`` into its name and its lower-case argument; ``None`` if it is not an action.
 
-    Both parts are greedy, neither may hold a newline, and text after the last bracket is ignored.
+    The original matches ``(.+)\\[(.+)\\]``: both parts are greedy, neither may hold a newline, and text after the last
+    bracket is ignored. The pattern itself would take quadratic time for an action of many brackets.
     """
-    match = _ACTION.match(action)
-    if match is None or match[1] not in ("search", "click"):
+    line = action.partition("\n")[0]
+    end = line.rfind("]")
+    begin = line.rfind("[", 0, max(0, end - 1))
+    if begin < 1 or line[:begin] not in ("search", "click"):
         return None
-    return match[1], match[2].lower()
+    return line[:begin], line[begin + 1 : end].lower()
 
 
 class Shop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def load_tokenizer(source: str) -> Any:
         # Without a file the library would make one up from the kind of the model, with other ids.
         raise UserError(f"cannot load a tokenizer of {source!r}: there is none of {', '.join(TOKENIZER_FILES)} in it")
     try:
-        return AutoTokenizer.from_pretrained(source)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:
         raise UserError(f"cannot load a tokenizer of {source!r}: {_first_line(error)}") from error
 
@@ -48,11 +49,15 @@ def load_model(settings: LanguageSettings) -> nn.Module:
     quiet()
     source = settings.model
     _check_folder(source)
-    if Path(source).is_dir() and not any(Path(source).glob("*.safetensors*")):
-        raise UserError(f"{source} holds no weights: there is no .safetensors file in it (pickles are not loaded)")
+    if Path(source).is_dir():
+        _check_weights(Path(source))
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, settings.precision), output_loading_info=True, use_safetensors=True
+            source,
+            dtype=getattr(torch, settings.precision),
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,  # else the library asks on the terminal whether to run code of the folder
         )
     except Exception as error:
         raise UserError(f"cannot load the model {source!r}: {_first_line(error)}") from error
@@ -69,9 +74,9 @@ def empty_model(source: str, settings: LanguageSettings) -> nn.Module:
 
     maker: Any = AutoModelForCausalLM
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         with torch.random.fork_rng():
-            model = maker.from_config(config, dtype=getattr(torch, settings.precision))
+            model = maker.from_config(config, dtype=getattr(torch, settings.precision), trust_remote_code=False)
     except Exception as error:
         raise UserError(f"cannot make the model of {source!r}: {_first_line(error)}") from error
     return prepare(model, settings)
@@ -125,6 +130,22 @@ def _check_folder(source: str) -> None:
         )
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise UserError(f"{source} holds no model of transformers: there is no config.json in it")
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuse a folder whose weights are not all safetensors of its own: others are pickles, which can run code."""
+    if not any(folder.glob("*.safetensors*")):
+        raise UserError(f"{folder} holds no weights: there is no .safetensors file in it (pickles are not loaded)")
+    if (folder / "adapter_model.bin").exists():
+        raise UserError(f"{folder} holds adapters as a pickle (adapter_model.bin), which is not loaded: remove it")
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise UserError(f"{index} cannot be read ({_first_line(error)}): get the model again") from error
+        for part in parts:
+            if not isinstance(part, str) or not part.endswith(".safetensors") or Path(part).name != part:
+                raise UserError(f"{index} names {part!r:.80}, which is no .safetensors file of this folder: not loaded")
 
 
 def _first_line(error: Exception) -> str:

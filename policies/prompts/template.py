@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from envs.errors import UserError, unknown
 
@@ -89,7 +90,8 @@ def render(text: str, **variables: Any) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(text: str) -> jinja2.Template:
-    return jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(text)
+    # A template may come from somebody else: in the sandbox it can only put texts together.
+    return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False).from_string(text)
 
 
 def _try(path: Path, template: Template) -> None:
@@ -109,7 +111,7 @@ def _try(path: Path, template: Template) -> None:
             actions=["look"],
             thinking=True,
         )
-    except jinja2.TemplateError as error:
+    except Exception as error:  # a template is a small program: it may raise anything
         raise UserError(f"the template {path} is wrong: {error}") from error
     if "the present observation" not in shown:
         raise UserError(f"the template {path} never shows the observation: write {{{{ observation }}}} in 'user'")
