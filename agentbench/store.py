@@ -97,12 +97,22 @@ def open_run(folder: str | Path) -> Run:
     """Open a run for reading, finished or not.
 
     Raises:
-        UserError: there is no run in that folder, or its ``run.json`` is damaged.
+        UserError: there is no run in that folder, its ``run.json`` is damaged, or one of its files is a link that
+            leads out of it.
     """
     path = Path(folder)
     if not (path / RUN_FILE).is_file():
         raise UserError(f"no run in {path}: it has no {RUN_FILE} (make one with: agentbench eval --out {path})")
+    _refuse_links(path)
     return Run(path, _read_config(path))
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse a run from a stranger whose files are links to other files here: a report of it would hold them."""
+    inside = folder.resolve()
+    for path in folder.iterdir():
+        if path.is_symlink() and path.is_file() and not path.resolve().is_relative_to(inside):
+            raise UserError(f"{path} is a link to a file outside of the run: put the file itself there")
 
 
 load = open_run

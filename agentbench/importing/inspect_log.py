@@ -134,7 +134,9 @@ def _episode(read: Read, task: str, options: Options) -> Episode:
     name, given = sample.get("id"), sample.get("input")
     if not isinstance(name, (str, int)):
         raise BadPartError("not a sample: it has no id")
-    messages = checked_messages(_with_attachments(sample.get("messages"), _object(sample.get("attachments"))))
+    attachments = _object(sample.get("attachments"))
+    _check_length(sample.get("messages"), attachments)
+    messages = checked_messages(_with_attachments(sample.get("messages"), attachments))
     examples = map(_object, given) if isinstance(given, list) else ()
     return make_episode(
         messages,
@@ -144,6 +146,19 @@ def _episode(read: Read, task: str, options: Options) -> Episode:
         task_type=task,
         given=sum(message.get("role") == "assistant" for message in examples),
     )
+
+
+def _check_length(messages: Any, attachments: dict[str, Any]) -> None:
+    """Refuse messages that name long texts so often that together they would fill the memory."""
+    waiting, length = [messages], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list | dict):
+            waiting.extend(value if isinstance(value, list) else value.values())
+        elif isinstance(value, str) and value.startswith(ATTACHMENT):
+            length += len(str(attachments.get(value[len(ATTACHMENT) :], "")))
+            if length > MAX_BYTES:
+                raise BadPartError(f"longer than {MAX_BYTES} characters with its attachments")
 
 
 def _with_attachments(value: Any, attachments: dict[str, Any]) -> Any:

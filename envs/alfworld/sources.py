@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import lzma
 import tarfile
 import zipfile
@@ -10,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from envs.alfworld.games import BadGameError, Damaged, Game, parse_compact_line, parse_game_file
 from envs.errors import UserError
@@ -85,7 +87,7 @@ def _read_zip(source: Path) -> Iterator[Game | Damaged]:
 def _read_tar(source: Path) -> Iterator[Game | Damaged]:
     count = 0
     try:
-        with tarfile.open(source) as archive:
+        with _unpacked(source) as unpacked, tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as archive:
             for member in archive:
                 if not member.isfile() or PurePosixPath(member.name).name != GAME_FILE:
                     continue
@@ -104,8 +106,11 @@ def _read_tar(source: Path) -> Iterator[Game | Damaged]:
 def _read_compact(source: Path) -> Iterator[Game | Damaged]:
     count = 0
     try:
-        with _open_compact(source) as lines:
-            for count, line in enumerate(lines, start=1):
+        with _unpacked(source) as lines:
+            for count, line in enumerate(iter(lambda: lines.readline(_LARGEST + 1), b""), start=1):
+                if len(line) > _LARGEST:
+                    yield _too_long(f"{source.name} line {count}")
+                    return
                 try:
                     yield parse_compact_line(line)
                 except (BadGameError, RecursionError) as error:
@@ -114,10 +119,32 @@ def _read_compact(source: Path) -> Iterator[Game | Damaged]:
         yield _broken(source, count, error)
 
 
-def _open_compact(source: Path) -> gzip.GzipFile | lzma.LZMAFile | BinaryIO:
-    if source.suffix == ".xz":
-        return lzma.open(source)
-    return gzip.open(source) if source.suffix == ".gz" else source.open("rb")
+class _Bounded(io.RawIOBase):
+    """What a tar archive is read from: no single part of it fills the memory, whatever length its header names."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LARGEST:
+            raise tarfile.ReadError(f"a part of it is longer than {_LARGEST} bytes")
+        return self._file.read(size)
+
+
+def _unpacked(source: Path) -> BinaryIO:
+    """Open a file, unpacked if its first bytes say that it is packed."""
+    with source.open("rb") as file:
+        start = file.read(6)
+    openers: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip), (b"\xfd7zXZ\0", lzma), (b"BZh", bz2))
+    opener = next((module.open for mark, module in openers if start.startswith(mark)), Path.open)
+    opened: BinaryIO = opener(source, "rb")
+    return opened
 
 
 def _read_game(name: str, read: Callable[[], bytes]) -> Iterator[Game | Damaged]:

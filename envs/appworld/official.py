@@ -44,6 +44,11 @@ def fetch_official(place: Layout, given: str, root: Path, write: Write) -> None:
     path = Path(given).expanduser().absolute()
     if given != "download" and path.is_dir():
         folder = path / "data" if (path / "data").is_dir() else path
+        if link := next((each for each in folder.rglob("*") if each.is_symlink()), None):
+            # What a link leads to would be copied to where model-written code can read it.
+            raise UserError(
+                f"{given} holds a link ({link.relative_to(folder)}): give AppWorld's {BUNDLE}, or a true copy"
+            )
         _check(folder, given)
         shutil.copytree(folder, root / "data")
         return

@@ -1,7 +1,10 @@
 """Archives from strangers: no path in one leads out of where we write, and no member fills the memory or ends us."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import tarfile
 import zipfile
 
@@ -13,6 +16,8 @@ from agentbench.importing import inspect_log as inspect_reader
 from envs.alfworld import ALFWorldEnv, sources
 from envs.alfworld.games import SPLITS, Damaged
 from envs.alfworld.install import install
+from envs.appworld.layout import layout
+from envs.appworld.official import fetch_official
 from envs.errors import UserError
 
 GAME = small_game("Pick")
@@ -106,6 +111,52 @@ def test_a_member_too_long_for_a_game_is_not_unpacked(tmp_path, monkeypatch):
         assert "longer than 1000 bytes" in part.reason
 
 
+def pax_bomb():
+    """Return the header of a tar archive whose extended header says that it is 1 TB long."""
+    member = tarfile.TarInfo("valid_seen/pick_and_place_simple-A/t/game.tw-pddl")
+    member.type, member.size = tarfile.XHDTYPE, 1 << 40
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_a_tar_header_without_end_does_not_fill_the_memory(tmp_path, monkeypatch):
+    asked = []
+    read = sources._Bounded.read
+    monkeypatch.setattr(sources._Bounded, "read", lambda self, size=-1: asked.append(size) or read(self, size))
+    (tmp_path / "games.tar").write_bytes(pax_bomb() + bytes(1024))
+    (part,) = sources.read_games(tmp_path / "games.tar")
+    assert isinstance(part, Damaged) and "breaks off after 0 games" in part.reason
+    assert max(asked) > sources._LARGEST  # and was refused, with nothing read
+
+
+@pytest.mark.parametrize("opener", [gzip.open, lzma.open, open])
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path, monkeypatch, opener):
+    monkeypatch.setattr(sources, "_LARGEST", 10_000)
+    with opener(tmp_path / "games.jsonl", "wb") as file:
+        file.write(b" " * 5_000_000)
+    (part,) = sources.read_games(tmp_path / "games.jsonl")
+    assert part.reason == "longer than 10000 bytes: no game"
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, lzma.compress, bz2.compress, bytes])
+def test_how_an_archive_is_packed_is_told_by_its_bytes_and_not_by_its_name(tmp_path, packed):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        member = tarfile.TarInfo(f"{GAME.name}/game.tw-pddl")
+        member.size = len(official_text(GAME))
+        archive.addfile(member, io.BytesIO(official_text(GAME).encode()))
+    (tmp_path / "games.tar.gz").write_bytes(packed(content.getvalue()))
+    assert [part.id for part in sources.read_games(tmp_path / "games.tar.gz")] == [GAME.id]
+
+
+def test_a_link_in_a_folder_of_data_is_not_copied_to_where_a_model_can_read_it(tmp_path):
+    (tmp_path / "data" / "tasks").mkdir(parents=True)
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "data" / "tasks" / "x").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match=r"holds a link \(tasks/x\)"):
+        fetch_official(layout(tmp_path), str(tmp_path / "data"), tmp_path / "root", print)
+    assert not (tmp_path / "root").exists()
+
+
 SAMPLE = {"id": "a", "epoch": 1, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x"}],
           "scores": {"s": {"value": 1}}}  # fmt: skip
 
@@ -140,6 +191,33 @@ def test_a_bomb_in_a_log_is_named_and_not_unpacked(tmp_path, monkeypatch):
     found = import_run(log, tmp_path / "run")
     assert list(found.run.episodes["task_id"]) == ["t:a"]
     assert [part.reason for part in found.bad] == ["longer than 10000 bytes", "nested too deeply"]
+
+
+def test_texts_that_are_named_a_million_times_do_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(inspect_reader, "MAX_BYTES", 1_000_000)
+    parts = [{"type": "text", "text": "attachment://long"}] * 1000
+    messages = [{"role": "user", "content": parts}, *SAMPLE["messages"][1:]]
+    bomb = {**SAMPLE, "id": "bomb", "messages": messages, "attachments": {"long": "x" * 2000}}
+    small = {**SAMPLE, "messages": messages, "attachments": {"long": "x" * 999}}
+    members = {"samples/a_epoch_1.json": json.dumps(small), "samples/b_epoch_1.json": json.dumps(bomb)}
+    found = import_run(write_log(tmp_path / "log.eval", members), tmp_path / "run")
+    assert list(found.run.episodes["task_id"]) == ["t:a"]
+    assert [part.reason for part in found.bad] == ["longer than 1000000 characters with its attachments"]
+
+
+def test_a_dump_that_was_written_to_take_long_is_read_at_once(tmp_path):
+    """Each of these lines takes hours with a pattern that goes back over what it has seen."""
+    starts = [
+        "your task is to: ",
+        "your current observation is:]",
+        "admissible actions of the current situation are: [",
+    ]
+    fillers = [" ", "\n", "] ", ". ", "admissible actions of the current situation are: ["]
+    prompts = [start + filler * 300_000 + "x" for start in starts for filler in fillers]
+    lines = [{"input": text, "output": "<action>" * 100_000, "score": 0, "step": 1} for text in prompts]
+    (tmp_path / "1.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = import_run(tmp_path / "1.jsonl", tmp_path / "run")
+    assert len(found.run.episodes) == len(lines)
 
 
 def test_a_member_that_lies_about_its_length_is_named(tmp_path):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from report_runs import Writer, make_episode
+from report_runs import EVIL, Writer, make_episode, write_run
 
 from agentbench.episodes import to_line
 from agentbench.report import make_report, page, write_page
@@ -72,6 +76,116 @@ def test_text_of_a_run_is_shown_and_not_run(opened: Open) -> None:
     assert "</script><script>window.evil = 1</script>" in texts(browser, "td.observation")[0]
     assert browser.execute_script("return window.evil") is None
     assert texts(browser, "main img") == []
+
+
+ROUTES = (
+    "#/", "#/episodes", "#/episode/RUN/TASK/0", "#/group/RUN/TASK", "#/graph/RUN/TASK", "#/training", "#/quality",
+)  # fmt: skip
+
+
+def hostile(folder: Path) -> Path:
+    """Write a run whose every text is markup that would run: names, ids, settings, notes, errors, metrics."""
+    episodes = []
+    for trial in range(3):
+        made = make_episode(0, trial, ["hall", "attic", "hall"], trial == 1)
+        steps = [
+            replace(step, observation=EVIL, action=EVIL, text=EVIL, admissible_actions=[EVIL]) for step in made.steps
+        ]
+        made = replace(made, task_id=EVIL, task_name=EVIL, task_type=EVIL, instruction=EVIL, steps=steps)
+        failed = {"outcome": "error", "won": False, "error": EVIL} if trial == 2 else {}
+        episodes.append(replace(made, final_observation=EVIL, **failed))
+    identity = {"policy": EVIL, "env": EVIL, "split": EVIL, "scheme": EVIL, "env_options": {EVIL: [EVIL]}, EVIL: EVIL}
+    write_run(folder, episodes, **identity)
+    record = json.loads((folder / "run.json").read_text())
+    more = {"notes": [EVIL], "started": EVIL, "kind": EVIL, "protected": EVIL, "versions": {EVIL: EVIL}}
+    (folder / "run.json").write_text(json.dumps(record | more))
+    rows = [{"step": step, "eval/success": 0.5, EVIL: 1.0, "reward": 0.1} for step in range(2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    quoted = '"' + EVIL.replace('"', '""') + '"'
+    table = f"sample,scheme,cosine,cosine_low,cosine_high\n{quoted},{quoted},0.5,0.4,0.6\n"
+    (folder / "quality.csv").write_text(table)
+    return folder
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["file", "server"])
+def test_no_text_of_a_run_is_run_on_any_page(browser: Any, tmp_path: Path, served: bool) -> None:
+    name = "<img src=x onerror=window.evil=3>"
+    folders = [hostile(tmp_path / "a" / name), hostile(tmp_path / "a" / "other")]
+    server = make_server(folders)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (out,) = write_page(make_report(folders, ["gigpo", "grpo"], title=EVIL), tmp_path / "page.html")
+    base = f"http://127.0.0.1:{server.server_address[1]}/" if served else out.as_uri()
+    browser.get_log("browser")
+    try:
+        for route in ROUTES:
+            browser.get("about:blank")
+            browser.get(base + route.replace("RUN", quote(name, safe="")).replace("TASK", quote(EVIL, safe="")))
+            wait(browser, "document.querySelector('main h1')")
+            assert browser.execute_script("return window.evil") is None, route
+            planted = "return document.querySelectorAll('main img, header img, main script').length"
+            assert browser.execute_script(planted) == 0, route
+            assert "Not here" not in texts(browser, "h1"), route
+            if route.startswith(("#/episode/", "#/group", "#/graph")):
+                assert EVIL in browser.execute_script("return document.querySelector('main').textContent"), route
+        assert browser.get_log("browser") == []
+    finally:
+        server.shutdown()
+        server.server_close()
+        browser.get("about:blank")
+
+
+def test_another_site_in_the_same_browser_reads_nothing(browser: Any, weak: Path) -> None:
+    """A page of another origin may ask the viewer's address, and gets neither data, nor script, nor a frame."""
+    viewer = make_server([weak])
+    port = viewer.server_address[1]
+    attack = f"""<!doctype html><body><script>
+      window.stolen = [];
+      window.agentbenchSteps = (name) => stolen.push(name);
+      const told = (what) => stolen.push(what);
+      window.asked = Promise.allSettled([
+        fetch("http://127.0.0.1:{port}/data.json").then((answer) => answer.text()).then(told),
+        fetch("http://localhost:{port}/data.json").then((answer) => answer.text()).then(told),
+        new Promise((done) => {{
+          const script = document.createElement("script");
+          script.src = "http://127.0.0.1:{port}/steps/0-0.js";
+          script.onload = script.onerror = done;
+          document.head.append(script);
+        }}),
+        new Promise((done) => {{
+          const frame = document.createElement("iframe");
+          frame.src = "http://127.0.0.1:{port}/";
+          frame.onload = done;
+          document.body.append(frame);
+        }}),
+      ]).then(() => {{ window.done = true; }});
+    </script>"""
+
+    class Attacker(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(attack.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    attacker = ThreadingHTTPServer(("127.0.0.1", 0), Attacker)
+    for server in (viewer, attacker):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        browser.get(f"http://localhost:{attacker.server_address[1]}/")
+        wait(browser, "window.done")
+        assert browser.execute_script("return window.stolen") == []
+        browser.switch_to.frame(0)
+        assert browser.execute_script("return document.getElementById('data')") is None  # a page of the browser's own
+    finally:
+        browser.switch_to.default_content()
+        browser.get("about:blank")
+        browser.get_log("browser")
+        for server in (viewer, attacker):
+            server.shutdown()
+            server.server_close()
 
 
 def test_episodes_are_filtered_and_searched(opened: Open) -> None:

@@ -14,6 +14,7 @@ from report_runs import make_episode
 from agentbench.episodes import to_line
 from agentbench.report import server as module
 from agentbench.report.server import make_server
+from envs.errors import UserError
 
 
 @contextmanager
@@ -50,6 +51,39 @@ def test_it_serves_the_page_its_data_and_steps_and_nothing_else(weak: Path) -> N
         paths = ["run.json", "episodes.jsonl", "../weak/run.json", "..%2f..%2fetc/passwd", "/etc/passwd"]
         paths += ["steps/../run.json", "steps/0-9.js", "steps/9-0.js", "steps/-1-0.js", "steps/0-0.js/../../run.json"]
         assert {path: get(f"{base}/{path}")[0] for path in paths} == dict.fromkeys(paths, 404)
+
+
+@pytest.mark.parametrize("name", ["quality.csv", "metrics.jsonl", "episodes.jsonl", "truth.parquet", "run.json"])
+def test_a_run_whose_file_is_a_link_to_another_file_is_not_shown(weak: Path, tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "private" / name
+    secret.parent.mkdir()
+    secret.write_text((weak / name).read_text() if (weak / name).exists() else "sample,scheme,cosine\nsecret,grpo,1\n")
+    (weak / name).unlink(missing_ok=True)
+    (weak / name).symlink_to(secret)
+    with pytest.raises(UserError, match="is a link to a file outside of the run"):
+        make_server([weak])
+
+
+def test_a_link_within_the_run_is_followed(weak: Path) -> None:
+    (weak / "kept").mkdir()
+    (weak / "episodes.jsonl").rename(weak / "kept" / "episodes.jsonl")
+    (weak / "episodes.jsonl").symlink_to("kept/episodes.jsonl")
+    with served(weak) as base:
+        assert json.loads(get(f"{base}/data.json")[1])["index"]["runs"][0]["expected"] == 4
+
+
+def test_every_answer_forbids_what_could_be_made_of_it(weak: Path) -> None:
+    with served(weak) as base:
+        for path in ("/", "/data.json", "/steps/0-0.js", "/nothing"):
+            try:
+                headers = urllib.request.urlopen(base + path, timeout=20).headers
+            except urllib.error.HTTPError as error:
+                headers = error.headers
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert "default-src 'none'" in headers["Content-Security-Policy"]
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+            assert "Access-Control-Allow-Origin" not in headers
 
 
 def test_another_name_that_leads_here_is_refused(weak: Path) -> None:

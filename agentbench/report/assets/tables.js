@@ -5,7 +5,9 @@ const csvCell = (value) => {
   const text = value === null || value === undefined ? "" : String(value);
   return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
 };
-const asText = (keys, rows, cell, separator) => [keys, ...rows].map((row) => row.map(cell).join(separator)).join("\n") + "\n";
+// A spreadsheet takes text that begins so for a formula, and runs it.
+const inert = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? "'" + value : value);
+const asText = (keys, rows, cell, separator) => [keys, ...rows].map((row) => row.map((value) => cell(inert(value))).join(separator)).join("\n") + "\n";
 
 async function copyText(text, button) {
   const said = button.textContent;

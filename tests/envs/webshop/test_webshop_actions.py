@@ -66,6 +66,12 @@ def test_the_readable_cases(action: str, parsed: tuple[str, str] | None) -> None
     assert parse_action(action) == parsed
 
 
+@pytest.mark.parametrize("piece", ["[", "x[", "search[", "]["])
+def test_an_action_of_a_million_brackets_is_parsed_at_once(piece: str) -> None:
+    """The original's pattern takes hours for it: the model would turn its failure into an error of the machine."""
+    assert parse_action(piece * 300_000) is None
+
+
 def _random_action(draws: random.Random, clickable: list[str]) -> str:
     kind = draws.random()
     if kind < 0.35 and clickable:
