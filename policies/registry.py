@@ -245,7 +245,7 @@ _SERVER = (
 
 _VLLM = (
     *("temperature", "top_p", "max_tokens", "max_context", "stop"),
-    *("history", "thinking", "show_actions", "template", "precision", "engine"),
+    *("history", "thinking", "show_actions", "template", "precision", "engine", "engines"),
 )
 
 _OWN = {

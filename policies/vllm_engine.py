@@ -41,6 +41,7 @@ class VllmOptions:
         template: TOML file that replaces the benchmark's texts.
         precision: of the weights, as vLLM calls it (``auto``, ``bfloat16``, ``float32``).
         engine: further arguments of ``vllm.LLM`` (``{"tensor_parallel_size": 2}``).
+        engines: how many answer at the same time, on a cluster; how work is done, and no part of the digest.
     """
 
     temperature: float = 0.0
@@ -54,9 +55,14 @@ class VllmOptions:
     template: str | None = None
     precision: str = "auto"
     engine: dict[str, Any] | None = None
+    engines: int = 1
 
 
 OPTIONS = tuple(each.name for each in fields(VllmOptions))
+
+
+class EngineError(UserError):
+    """The engine has ended, or is in a state from which nobody knows what it would answer."""
 
 
 class VllmPolicy:
@@ -102,7 +108,7 @@ class VllmPolicy:
         """Changes with the model's name, the version of vLLM and every option; not with weights changed in place."""
         import vllm
 
-        chosen = {name: value for name, value in asdict(self.options).items() if name != "template"}
+        chosen = {name: value for name, value in asdict(self.options).items() if name not in ("template", "engines")}
         return digest_of(
             "vllm", VERSION, model=self.model, vllm=vllm.__version__, prompts=self.prompts.as_dict(), **chosen
         )
@@ -112,13 +118,19 @@ class VllmPolicy:
 
         Raises:
             ContextTooLong: a task and observation that do not fit into the context.
+            EngineError: the engine has failed; what it was asked stays in it, so it must not be asked again.
         """
         written = [self._write(prompt) for prompt in prompts]
-        answers = self._engine.generate(
-            [{"prompt_token_ids": ids.ids.tolist()} for ids, _ in written],
-            [self._sampling(prompt.seed) for prompt in prompts],
-            use_tqdm=False,
-        )
+        ids_of_all = [{"prompt_token_ids": ids.ids.tolist()} for ids, _ in written]
+        try:
+            answers = self._engine.generate(
+                ids_of_all, [self._sampling(prompt.seed) for prompt in prompts], use_tqdm=False
+            )
+        except Exception as error:  # of vLLM, torch or CUDA
+            raise EngineError(
+                f"vLLM's engine has failed ({type(error).__name__}: {error}); what is finished is stored, and the same "
+                "command goes on from there"
+            ) from error
         return [
             self._response(prompt, ids, left_out, answer.outputs[0])
             for prompt, (ids, left_out), answer in zip(prompts, written, answers, strict=True)
@@ -196,3 +208,5 @@ def _check(options: VllmOptions) -> None:
         raise UserError(f"max_tokens must be at least 1, got {options.max_tokens}")
     if not 0 <= options.temperature < math.inf:
         raise UserError(f"temperature must be at least 0, got {options.temperature}")
+    if options.engines != 1:
+        raise UserError(f"engines = {options.engines} needs a cluster (executor = ray): in this process there is one")

@@ -18,7 +18,7 @@ from typing import Any
 from agentbench.episodes import Episode, Step, make_step
 from agentbench.provenance import stable_seed
 from agentbench.rollout.calls import Calls
-from agentbench.rollout.pool import Worker, WorkerFailure, Workers, ready
+from agentbench.rollout.pool import MachineFailure, Worker, WorkerFailure, Workers, ready
 from envs.contract import Info, Task
 from envs.errors import UserError
 from envs.safe_text import redacted
@@ -139,7 +139,7 @@ class _Rollout:
         try:
             return self._take_reply(seat)
         except WorkerFailure as failure:
-            self._replace(seat, str(failure))
+            self._replace(seat, str(failure), with_machine=isinstance(failure, MachineFailure))
             return False
 
     def _take_reply(self, seat: _Seat) -> bool:
@@ -269,11 +269,12 @@ class _Rollout:
             return f"the episode took more than {self.options.episode_timeout:g} s"
         return f"a step took more than {self.options.step_timeout:g} s"
 
-    def _replace(self, seat: _Seat, why: str) -> None:
+    def _replace(self, seat: _Seat, why: str, with_machine: bool = False) -> None:
         """Throw the worker away; play its episode again, or give it up after the last attempt."""
         job = seat.job
         if seat.starting:
-            self.failed_starts += 1
+            # Until a cluster notices that a machine is gone, workers are placed there too: no fault of the environment.
+            self.failed_starts += not with_machine
             if self.failed_starts >= self.options.attempts:
                 raise UserError(f"workers cannot start the environment {self.workers.recipe.environment.name!r}: {why}")
         elif job is not None:

@@ -44,6 +44,10 @@ class WorkerFailure(Exception):  # noqa: N818  (a failure of the infrastructure,
     """A worker died, hung, grew too large, or its environment raised; the text says which."""
 
 
+class MachineFailure(WorkerFailure):
+    """A worker died together with the machine that it was on."""
+
+
 class Worker(Protocol):
     """One environment that is asked and answers.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from agentbench.rollout.pool import MEGABYTE, Launch, Recipe, WorkerFailure
+from agentbench.rollout.pool import MEGABYTE, Launch, MachineFailure, Recipe, WorkerFailure
 from agentbench.rollout.worker import Host
 from envs.errors import UserError
 from envs.safe_text import redacted
@@ -70,8 +70,8 @@ class RayWorker:
         try:
             status, reply, self._memory = self._reply.result()
         except ray.exceptions.RayError as error:
-            told = [line.strip() for line in redacted(str(error)).splitlines() if line.strip()]
-            raise WorkerFailure(f"the Ray actor died ({' '.join(told)[:300]})") from error
+            kind = MachineFailure if died_with_machine(error) else WorkerFailure
+            raise kind(f"the Ray actor died ({told(error)})") from error
         if status != "ok":
             raise WorkerFailure(f"the environment failed: {reply}")
         return reply
@@ -91,6 +91,18 @@ class RayWorker:
     def _wake(self, _: Future[Any]) -> None:
         with contextlib.suppress(OSError):  # killed meanwhile: nobody waits
             self._waker.send(b"\0")
+
+
+def died_with_machine(error: Exception) -> bool:
+    """Tell whether an actor died with its node; Ray names the node in the text alone."""
+    import ray
+
+    return any(not node["Alive"] and node["NodeID"] in str(error) for node in ray.nodes())
+
+
+def told(error: Exception) -> str:
+    """Return the beginning of an error's text, without secrets, on one line."""
+    return " ".join(redacted(str(error)).split())[:300]
 
 
 def connect(address: str) -> Launch:
@@ -121,7 +133,7 @@ def connect(address: str) -> Launch:
         try:
             ray.init(address=address or None, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # of many classes: no cluster, other versions, no room for its files
-            raise UserError(f"{where} cannot be joined: {redacted(' '.join(str(error).split()))[:300]}") from error
+            raise UserError(f"{where} cannot be joined: {told(error)}") from error
     if ray.cluster_resources().get("CPU", 0) < 1:
         raise UserError(f"{where} has no CPU for a worker: start its machines with --num-cpus of at least 1")
     return RayWorker

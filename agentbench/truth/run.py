@@ -102,6 +102,10 @@ def make_truth(
         raise unknown("method", method, METHODS)
     if group_size < 1 or groups < 1:
         raise UserError(f"group size and number of groups must be at least 1, got {group_size} and {groups}")
+    if executor != "local" and policy.startswith("vllm:"):
+        raise UserError(
+            "truth asks the policy in processes of this machine, not vLLM's engines on a cluster: take --executor local"
+        )
     options = dict(env_options or {})
     if env in PROBLEMS:
         return _problem_truth(out, env, options, group_size, groups, seed)

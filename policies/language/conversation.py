@@ -12,13 +12,15 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from envs.errors import UserError
-from policies.language.cache import Ids
 from policies.prompts import Message
+
+if TYPE_CHECKING:
+    from policies.language.cache import Ids
 
 _SLOT = re.compile(r"@@SLOT-(\d+)@@")
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from policies.language.cache import Ids
 from policies.language.constraint import Trie
+
+if TYPE_CHECKING:
+    from policies.language.cache import Ids
 
 Floats = npt.NDArray[np.float32]
 

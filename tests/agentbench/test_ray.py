@@ -77,12 +77,15 @@ def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, clus
 @pytest.mark.timeout(600)
 def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any) -> None:
     address, nodes = cluster
-    settings: dict[str, Any] = {"trials": 6, "workers": 4, "seed": 5, "env_options": {"delay": 0.01}}
+    present = tmp_path / "present"
+    present.mkdir()
+    options = {"delay": 0.03, "present": str(present)}
+    settings: dict[str, Any] = {"trials": 20, "workers": 8, "seed": 5, "env_options": options}
     evaluate("toy", "random", out=tmp_path / "local", **settings)
     kept: list[bytes] = []
 
     def kill(progress: Any) -> None:
-        if progress.finished == 10 and not kept:
+        if progress.finished >= 10 and not kept and nodes[1].pids() & {int(each.name) for each in present.iterdir()}:
             kept.append((tmp_path / "ray" / "episodes.jsonl").read_bytes())
             nodes[1].kill()
 
@@ -103,7 +106,8 @@ def test_training_on_a_cluster_ends_with_the_same_weights(tmp_path: Path, cluste
 
     small = {
         "env": "toy", "split": "all", "env_options": {"tasks": 2, "max_steps": 4}, "group_size": 2,
-        "tasks_per_step": 2, "steps": 2, "workers": 2,
+        "tasks_per_step": 2, "steps": 2,
+        "workers": 1,  # two are answered together or one by one, as it comes, and sums of floats differ in the last bit
     }  # fmt: skip
     for executor in ("local", f"ray:{cluster[0]}"):
         train(read_config(None, {**small, "executor": executor}), tmp_path / executor.partition(":")[0])

@@ -83,6 +83,10 @@ NOT_RUN = {
     "agentbench truth --env alfworld --policy mixed:0.7 --executor ray:127.0.0.1:6379 --out results/truth-cluster": (
         "needs a cluster: tests/agentbench/test_ray.py"
     ),
+    "agentbench eval --env webshop --policy vllm:Qwen/Qwen2.5-7B-Instruct --engine '{\"tensor_parallel_size\": 2}' "
+    "--engines 4 --workers 64 --executor ray --out results/vllm-cluster": (
+        "needs a cluster with GPUs: tests/agentbench/test_ray_engine.py"
+    ),
     "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations/test_trl.py",
     "python docs/examples/advantages_with_verl.py results/mixed gigpo": "needs verl: tests/integrations/test_verl.py",
     "agentbench install alfworld": "downloads the official games",

@@ -15,17 +15,23 @@ from pathlib import Path
 
 import psutil
 
-START = Path(sys.executable).parent / "ray"
+HERE = Path(sys.executable).parent
 SMALL = ("--object-store-memory", "80000000", "--disable-usage-stats", "--block")
 
 
 class Node:
-    """One node: a raylet and its workers, in a process group of their own."""
+    """One node: a raylet and its workers, in a process group of their own.
 
-    def __init__(self, *options: str) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    Args:
+        options: of ``ray start``.
+        programs: folder of the interpreter that it runs.
+        variables: of its environment.
+    """
+
+    def __init__(self, *options: str, programs: Path = HERE, **variables: str) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
         self._process = subprocess.Popen(
-            [str(START), "start", *options, *SMALL],
+            [str(programs / "ray"), "start", *options, *SMALL],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=environment,
@@ -34,13 +40,20 @@ class Node:
 
     def kill(self) -> None:
         """Kill every process of the node at once, as a power cut would."""
-        if self._process.poll() is not None:
-            return
-        node = psutil.Process(self._process.pid)
-        for process in [*node.children(recursive=True), node]:
+        for process in reversed(self._processes()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
+
+    def pids(self) -> set[int]:
+        """Return the ids of the node's processes."""
+        return {process.pid for process in self._processes()}
+
+    def _processes(self) -> list[psutil.Process]:
+        if self._process.poll() is not None:
+            return []
+        node = psutil.Process(self._process.pid)
+        return [node, *node.children(recursive=True)]
 
 
 def free_port() -> int:
@@ -50,17 +63,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def cluster(nodes: int = 2, cpus: int = 2) -> Iterator[tuple[str, list[Node]]]:
-    """Run a cluster; give its address and its nodes, the head first."""
+def cluster(nodes: int = 2, cpus: int = 2, **variables: str) -> Iterator[tuple[str, list[Node]]]:
+    """Run a cluster; give its address and its nodes, the head first; those that a test adds to them end with it."""
     address = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         port = address.rpartition(":")[2]
         head = Node("--head", "--port", port, "--num-cpus", str(cpus), "--include-dashboard", "false",
-                    "--temp-dir", folder)  # fmt: skip
+                    "--temp-dir", folder, **variables)  # fmt: skip
         running = [head]
         try:
             _wait_for(address)
-            running += [Node("--address", address, "--num-cpus", str(cpus)) for _ in range(nodes - 1)]
+            running += [Node("--address", address, "--num-cpus", str(cpus), **variables) for _ in range(nodes - 1)]
             yield address, running
         finally:
             for node in reversed(running):

@@ -21,6 +21,7 @@ class ToyEnv(TextEnv):
         faults: ``{task index: fault}``; a fault is ``kill``, ``sleep``, ``raise`` or ``grow``.
         times: how often each fault happens (counted in ``folder``); None for every time.
         delay: seconds that each step takes.
+        present: folder in which each process leaves a file, named by its id, when it begins an episode.
     """
 
     name = "toy"
@@ -34,6 +35,7 @@ class ToyEnv(TextEnv):
         folder: str | None = None,
         delay: float = 0.0,
         max_steps: int = 10,
+        present: str | None = None,
     ) -> None:
         super().__init__(max_steps)
         self.split = split
@@ -44,7 +46,7 @@ class ToyEnv(TextEnv):
         if split == "last":
             self._tasks = self._tasks[-1:]
         self._faults = {int(k): fault for k, fault in (faults or {}).items()}
-        self._times, self._folder, self._delay = times, folder, delay
+        self._times, self._folder, self._delay, self._present = times, folder, delay, present
         self._count = 0
         self._hoard: list[bytes] = []
 
@@ -58,6 +60,8 @@ class ToyEnv(TextEnv):
 
     def _start(self, task: Task) -> tuple[str, dict[str, Any]]:
         self._count = 0
+        if self._present:
+            (Path(self._present) / str(os.getpid())).touch()
         self._about = {"instruction": f"count to {task.index + 1}", "walkthrough": ["up"] * (task.index + 1)}
         return f"count to {task.index + 1}", self._info(True)
 

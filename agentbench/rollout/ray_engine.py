@@ -1,0 +1,276 @@
+"""vLLM's engines as actors of a Ray cluster: the policy ``vllm:MODEL`` itself, on the machines that have the GPUs.
+
+This process sends prompts and gets responses; it needs neither a GPU nor vLLM. An engine that dies is started again, on
+whichever machine has room, and asked once more: a policy is pure, so its answers are those that were lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from agentbench.provenance import stable_seed
+from agentbench.rollout.ray_cluster import died_with_machine, told
+from envs.errors import UserError
+from envs.safe_text import redacted
+from policies.contract import Prompt, Response, Turn
+from policies.language.sequences import Sampled
+from policies.option_values import read_options
+from policies.vllm_engine import EngineError, VllmOptions
+
+log = logging.getLogger("agentbench")
+
+ATTEMPTS = 3
+"""Deaths of an engine in a row, without an answer between them, after which the run stops."""
+
+START_SECONDS = 900.0
+"""Time that an engine has to be placed and to load its model."""
+
+GOES_ON = "what is finished is stored, and the same command goes on from there"
+
+WIDTHS = ("tensor_parallel_size", "pipeline_parallel_size")
+"""Arguments of ``vllm.LLM`` whose product is the number of GPUs of an engine."""
+
+
+class EngineHost:
+    """The policy of one actor."""
+
+    def make(self, path: Sequence[str], policy: str, environment: str, options: Mapping[str, Any]) -> tuple[str, str]:
+        """Load the engine: ``ok`` and the policy's digest, or ``failed`` and what the user can mend."""
+        sys.path += [each for each in path if each not in sys.path]
+        # The engine within this very process: whatever ends the actor frees its GPU, also a SIGKILL.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        from policies import make_policy
+
+        try:
+            self._policy = make_policy(policy, environment=environment, options=options)
+        except UserError as error:
+            return "failed", redacted(f"on machine {platform.node()} of the cluster ({sys.executable}): {error}")
+        return "ok", self._policy.digest
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Answer a batch; what it raises reaches the caller."""
+        try:
+            return self._policy.act(prompts)
+        except EngineError as error:  # its cause may be of a class that only this machine knows
+            raise EngineError(redacted(str(error))) from None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecipe:
+    """What an engine is made of.
+
+    Attributes:
+        policy: ``vllm:MODEL``.
+        environment: short name of the environment that it plays.
+        options: of the policy.
+        gpus: that each holds; 0 on a cluster without any.
+        engines: how many there are.
+    """
+
+    policy: str
+    environment: str
+    options: dict[str, Any]
+    gpus: int
+    engines: int
+
+    def check_places(self) -> None:
+        """Refuse what the machines of the cluster could never hold: it would wait for ever.
+
+        Raises:
+            UserError: there are too few GPUs, or too few on one machine.
+        """
+        import ray
+
+        each = sorted(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
+        if self.gpus and sum(number // self.gpus for number in each) < self.engines:
+            raise UserError(
+                f"{self.engines} x {self.gpus} GPUs for {self.policy} (engines x GPUs on one machine) are more than "
+                f"the Ray cluster has: {' + '.join(map(str, each))}"
+            )
+
+
+class RayEngine:
+    """One engine: sent a batch, it answers or is replaced until it does."""
+
+    def __init__(self, recipe: EngineRecipe) -> None:
+        self._recipe = recipe
+        self._failures = 0
+        self._prompts: list[Prompt] = []
+        self._launch()
+
+    def wait(self) -> str:
+        """Return the digest of its policy as soon as it is ready.
+
+        Raises:
+            UserError: it cannot be started, or was not ready within :data:`START_SECONDS`.
+        """
+        import ray
+
+        while True:
+            try:
+                status, found = ray.get(self._made, timeout=max(0.0, self._deadline - time.monotonic()))
+            except ray.exceptions.GetTimeoutError:
+                raise UserError(self._late()) from None
+            except ray.exceptions.RayError as error:
+                self._relaunch(error)
+                continue
+            if status != "ok":
+                raise UserError(found)
+            return str(found)
+
+    def send(self, prompts: list[Prompt]) -> None:
+        """Ask for answers, without waiting."""
+        self._prompts = prompts
+        self._reply = self._actor.act.remote(prompts)
+
+    def take(self) -> list[Response]:
+        """Return the answers, from another engine if this one dies.
+
+        Raises:
+            UserError: it died :data:`ATTEMPTS` times, or there is no machine for it any more.
+            Exception: what the policy raised.
+        """
+        import ray
+
+        while True:
+            try:
+                answers: list[Response] = ray.get(self._reply)
+            except ray.exceptions.RayTaskError as error:
+                if not isinstance(error.cause, EngineError):
+                    raise error.cause from None
+                self._relaunch(error.cause)
+            except ray.exceptions.RayError as error:
+                self._relaunch(error)
+            else:
+                self._failures = 0
+                return answers
+            self.wait()
+            self.send(self._prompts)
+
+    def _launch(self) -> None:
+        import ray
+
+        recipe = self._recipe
+        # Without a GPU a CPU is needed to be placed and none is held, as for the workers of environments.
+        needs = {"num_gpus": recipe.gpus, "num_cpus": 0} if recipe.gpus else {}
+        placed = ray.remote(EngineHost).options(scheduling_strategy="SPREAD", max_restarts=0, **needs)
+        self._actor = placed.remote()
+        self._made = self._actor.make.remote(sys.path, recipe.policy, recipe.environment, recipe.options)
+        self._deadline = time.monotonic() + START_SECONDS
+
+    def _relaunch(self, error: Exception) -> None:
+        """Start it again after it died, unless that was once too often."""
+        import ray
+
+        why = str(error) if isinstance(error, EngineError) else f"the Ray actor died ({told(error)})"
+        self._failures += not died_with_machine(error)
+        if self._failures >= ATTEMPTS:
+            raise UserError(f"the engine of {self._recipe.policy} died {ATTEMPTS} times in a row; {GOES_ON}; {why}")
+        log.warning("an engine of %s is started again: %s", self._recipe.policy, why)
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(self._actor)
+        try:
+            self._recipe.check_places()
+        except UserError as none:
+            raise UserError(f"an engine died, and there is no place for another: {none}; {GOES_ON}") from error
+        self._launch()
+
+    def _late(self) -> str:
+        import ray
+
+        free = ray.available_resources().get("GPU", 0)
+        return (
+            f"an engine of {self._recipe.policy} was not ready within {START_SECONDS:g} s: it needs "
+            f"{self._recipe.gpus} GPUs on one machine, and {free:g} of the cluster are free"
+        )
+
+
+class RayVllmPolicy:
+    """The policy ``vllm:MODEL``, answered by one or more engines on the cluster that this process has joined.
+
+    All steps of an episode go to the same engine, whose prefix cache holds its conversation.
+
+    Args:
+        policy: ``vllm:MODEL``; a folder must be there on the machines of the engines.
+        environment: short name of the environment.
+        options: those of :class:`policies.vllm_engine.VllmOptions`.
+
+    Raises:
+        UserError: a wrong option, no GPUs where the options ask for them, or what an engine says.
+    """
+
+    def __init__(self, policy: str, environment: str, options: Mapping[str, Any]) -> None:
+        self.name = policy
+        chosen = read_options(VllmOptions, options)
+        if chosen.engines < 1:
+            raise UserError(f"engines must be at least 1, got {chosen.engines}")
+        recipe = EngineRecipe(policy, environment, {**asdict(chosen), "engines": 1}, gpus_of(chosen), chosen.engines)
+        recipe.check_places()
+        self._engines = [RayEngine(recipe) for _ in range(chosen.engines)]
+        digests = {engine.wait() for engine in self._engines}
+        if len(digests) > 1:
+            raise UserError(
+                "the machines of the cluster have different versions of vLLM or agentbench: make them equal"
+            )
+        self.digest = digests.pop()
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        """Answer each prompt, all engines at the same time.
+
+        Raises:
+            UserError: an engine died too often, or no machine is left for it.
+            ContextTooLong: a task and observation that do not fit into the context.
+        """
+        shares: dict[RayEngine, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            engine = self._engines[stable_seed(prompt.task.id, prompt.trial) % len(self._engines)]
+            shares.setdefault(engine, []).append(place)
+        for engine, share in shares.items():
+            engine.send([_light(prompts[place]) for place in share])
+        answers: dict[int, Response] = {}
+        for engine, share in shares.items():
+            answers.update(zip(share, engine.take(), strict=True))
+        return [answers[place] for place in range(len(prompts))]
+
+
+def gpus_of(options: VllmOptions) -> int:
+    """Return the number of GPUs that an engine holds: 0 on a cluster without any, where the options ask for none.
+
+    Raises:
+        UserError: the options ask for some, and the cluster has none.
+    """
+    import ray
+
+    asked = {name: (options.engine or {})[name] for name in WIDTHS if name in (options.engine or {})}
+    for name, value in asked.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"engine option {name} must be a whole number from 1 on, got {value!r}")
+    if ray.cluster_resources().get("GPU", 0):
+        return int(np.prod(list(asked.values()), dtype=int))
+    if asked:
+        written = " and ".join(f"{name} = {value}" for name, value in asked.items())
+        raise UserError(
+            f"{written} asks for GPUs, and the Ray cluster has none: add a machine with GPUs, or leave it out"
+        )
+    return 0
+
+
+def _light(prompt: Prompt) -> Prompt:
+    """Leave out what no answer is made from: the prompts of past answers, which would be most of the message."""
+    return replace(prompt, history=tuple(map(_light_turn, prompt.history)))
+
+
+def _light_turn(turn: Turn) -> Turn:
+    if not isinstance(turn.trace, Sampled):
+        return turn
+    return replace(turn, trace=Sampled(np.zeros(0, np.int32), turn.trace.answer, np.zeros(0, np.float32)))
