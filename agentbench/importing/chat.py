@@ -1,8 +1,9 @@
 """Plain chat logs: one episode a line, ``{"messages": […], "reward": 1.0}``.
 
 ``messages`` has the shape of the chat interface that most servers speak: ``role`` (system, user, assistant, tool),
-``content`` (text or a list of parts), ``tool_calls``. Further fields of a line, all optional but one of the first
-five:
+``content`` (text or a list of parts), ``tool_calls``; or that of Anthropic (``tool_use`` and ``tool_result`` parts), or
+that of ShareGPT (``from``, ``value``), whose files call the list ``conversations``. Further fields of a line, all
+optional but one of the first five:
 
 ``reward``     the episode's reward, given to its last step
 ``rewards``    a number for every assistant message, instead
@@ -24,6 +25,7 @@ from agentbench.episodes import Episode
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
 from agentbench.importing.parts import Bad, BadPartError, Options, Part, number, read_lines, read_part
 
+LISTS = ("messages", "conversations", "conversation")
 OUTCOMES = ("reward", "rewards", "success", "score", "error")
 
 
@@ -34,8 +36,9 @@ def read_chat(path: Path, options: Options) -> Iterator[Part]:
 
 
 def _episode(record: dict[str, Any], options: Options) -> Episode:
+    messages = next((record[name] for name in LISTS if name in record), None)
     return make_episode(
-        checked_messages(record.get("messages")),
+        checked_messages(messages),
         ending_of(record),
         options,
         task_id=_name(record, "task_id"),
@@ -51,7 +54,7 @@ def ending_of(record: dict[str, Any]) -> Ending:
         BadPartError: the line does not say, or with values that cannot be.
     """
     if not any(record.get(name) is not None for name in OUTCOMES):
-        raise BadPartError(f"nothing says how it ended: one of {', '.join(OUTCOMES)} is needed")
+        raise BadPartError(f"nothing says how it ended: add one of {', '.join(OUTCOMES)} to each line")
     success, score, error = record.get("success"), record.get("score"), record.get("error")
     if success is not None and not isinstance(success, bool):
         raise BadPartError(f"success is true or false, got {success!r:.40}")

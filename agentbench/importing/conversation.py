@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,14 @@ from agentbench.episodes import Episode, Outcome, Step, clean_text
 from agentbench.importing.parts import BadPartError, Options
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+_SHAREGPT = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "function_call"), "assistant"),
+    **dict.fromkeys(("tool", "observation", "function_response"), "tool"),
+    "system": "system",
+}
+"""What ShareGPT's ``from`` stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,9 @@ def text_of(content: object) -> str:
             texts.append(part)
         elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
             texts.append(part["text"])
-        elif isinstance(part, Mapping) and part.get("type") not in ("reasoning", "thinking"):
+        elif isinstance(part, Mapping) and part.get("type") == "tool_result":
+            texts.append(text_of(part.get("content")))
+        elif isinstance(part, Mapping) and part.get("type") not in ("reasoning", "thinking", "tool_use"):
             texts.append(f"[{part.get('type', 'part')}]")
     return "\n".join(texts)
 
@@ -65,8 +75,8 @@ def call_text(call: object) -> str:
     """Write a tool call as ``name({"argument": value})``, with sorted names, so that equal calls are equal actions.
 
     Takes the shapes of the chat interface (``{"function": {"name", "arguments"}}``), of Inspect
-    (``{"function": name, "arguments": {…}}``), of verifiers (``{"name", "arguments"}``), and each of them as a string
-    of JSON.
+    (``{"function": name, "arguments": {…}}``), of verifiers (``{"name", "arguments"}``), of Anthropic (``{"name",
+    "input"}``), and each of them as a string of JSON.
 
     Raises:
         BadPartError: it has no name.
@@ -83,7 +93,9 @@ def call_text(call: object) -> str:
     name = function.get("name") or (inner if isinstance(inner, str) else None)
     if not isinstance(name, str):
         raise BadPartError("a tool call has no name")
-    arguments = function.get("arguments")
+    if isinstance(space := function.get("namespace"), str):
+        name = f"{space}.{name}"
+    arguments = function.get("arguments", function.get("input"))
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
@@ -92,14 +104,32 @@ def call_text(call: object) -> str:
     return f"{name}({json.dumps(arguments or {}, sort_keys=True, ensure_ascii=False)})"
 
 
+def calls_of(message: Mapping[str, Any]) -> list[Any]:
+    """Return the tool calls of a message: ``tool_calls``, ``function_call``, or Anthropic's ``tool_use`` parts.
+
+    Raises:
+        BadPartError: ``tool_calls`` is no list.
+    """
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise BadPartError("the tool calls of a message are not a list")
+    if not calls and (single := message.get("function_call")):
+        calls = [single]
+    content = message.get("content")
+    if not calls and isinstance(content, list):
+        calls = [part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_use"]
+    return calls
+
+
 def checked_messages(messages: object) -> list[dict[str, Any]]:
-    """Return the messages, each an object with a known role.
+    """Return the messages, each an object with a known role; ShareGPT's (``from``, ``value``) in the usual shape.
 
     Raises:
         BadPartError: they are not.
     """
     if not isinstance(messages, list):
         raise BadPartError("the messages are not a list")
+    messages = [_usual_shape(message) for message in messages]
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             role = message.get("role") if isinstance(message, dict) else message
@@ -107,9 +137,25 @@ def checked_messages(messages: object) -> list[dict[str, Any]]:
     return messages
 
 
+def _usual_shape(message: Any) -> Any:
+    """Return a message of ShareGPT as the chat interface has it, any other as it is."""
+    if not isinstance(message, dict) or "role" in message or "from" not in message:
+        return message
+    said, value = message["from"], message.get("value")
+    role = _SHAREGPT.get(said, said) if isinstance(said, str) else said
+    if said == "function_call":
+        return {"role": role, "tool_calls": [value]}
+    return {"role": role, "content": value}
+
+
 def instruction_of(messages: Iterable[Mapping[str, Any]]) -> str:
     """Return the text of the first user message, or an empty one."""
     return next((text_of(message.get("content")) for message in messages if message["role"] == "user"), "")
+
+
+def first_answers(messages: Sequence[Mapping[str, Any]], count: int) -> list[int]:
+    """Return the positions of the first ``count`` assistant messages."""
+    return [position for position, message in enumerate(messages) if message["role"] == "assistant"][:count]
 
 
 def make_episode(
@@ -120,7 +166,7 @@ def make_episode(
     task_id: str | None = None,
     task_name: str | None = None,
     task_type: str = "imported",
-    given: int = 0,
+    given: Container[int] = (),
 ) -> Episode:
     """Make an episode of a conversation.
 
@@ -131,7 +177,7 @@ def make_episode(
         task_id: None for a hash of the first user message.
         task_name: None for the id.
         task_type: the strata of tables.
-        given: so many assistant messages at the start are examples that were given, and no steps.
+        given: positions of assistant messages that are examples which were given, and no steps.
 
     Raises:
         BadPartError: no step, a number of rewards that does not fit, a score outside [0, 1].
@@ -168,22 +214,18 @@ class _Seen:
         self.texts = []
 
 
-def _steps(messages: Sequence[Mapping[str, Any]], given: int, options: Options) -> tuple[list[Step], _Seen]:
+def _steps(messages: Sequence[Mapping[str, Any]], given: Container[int], options: Options) -> tuple[list[Step], _Seen]:
     steps: list[Step] = []
     seen = _Seen()
-    for message in messages:
+    for position, message in enumerate(messages):
         content = text_of(message.get("content"))
-        if message["role"] != "assistant" or given > 0:
-            given -= message["role"] == "assistant"
+        if message["role"] != "assistant" or position in given:
             if message["role"] not in ("system", "developer"):
                 seen.texts.append(content)
             if steps and message.get("error"):  # Inspect: the tool did not take the call
                 steps[-1].is_valid = False
             continue
-        calls = message.get("tool_calls") or []
-        if not isinstance(calls, list):
-            raise BadPartError("the tool calls of a message are not a list")
-        action = "\n".join(map(call_text, calls)) or content
+        action = "\n".join(map(call_text, calls_of(message))) or content
         steps.append(
             Step(
                 observation=clean_text(seen.text),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from agentbench.episodes import Episode
-from agentbench.importing.conversation import Ending, checked_messages, make_episode
+from agentbench.importing.conversation import Ending, checked_messages, first_answers, make_episode
 from agentbench.importing.parts import MAX_BYTES, Bad, BadPartError, Options, Part, number, parse_object, read_part
 
 ATTACHMENT = "attachment://"
@@ -144,7 +144,7 @@ def _episode(read: Read, task: str, options: Options) -> Episode:
         options,
         task_id=f"{task}:{name}",
         task_type=task,
-        given=sum(message.get("role") == "assistant" for message in examples),
+        given=first_answers(messages, sum(message.get("role") == "assistant" for message in examples)),
     )
 
 

@@ -53,8 +53,12 @@ Part = Episode | Bad
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Bad]]:
     """Yield ``(file:line, record)`` of a file of one JSON object a line; a line that is none comes as :class:`Bad`.
 
-    Empty lines are passed over. No line longer than :data:`MAX_BYTES` is held in memory.
+    Empty lines are passed over. No line longer than :data:`MAX_BYTES` is held in memory. A file that is one list of
+    objects is read too, as ``(file[index], record)``.
     """
+    if is_list(path):
+        yield from _read_list(path)
+        return
     with path.open("rb") as file:
         number = 0
         while line := file.readline(MAX_BYTES):
@@ -68,6 +72,29 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Bad]]:
                     yield where, parse_object(line)
                 except BadPartError as error:
                     yield where, Bad(where, str(error))
+
+
+def is_list(path: Path) -> bool:
+    """Tell whether a file named ``….json`` holds a list."""
+    if path.suffix != ".json":
+        return False
+    with path.open("rb") as file:
+        return file.read(64).lstrip().startswith(b"[")
+
+
+def _read_list(path: Path) -> Iterator[tuple[str, dict[str, Any] | Bad]]:
+    if path.stat().st_size > MAX_BYTES:
+        yield path.name, Bad(path.name, f"longer than {MAX_BYTES} bytes: write one object a line, as .jsonl")
+        return
+    try:
+        records = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        yield path.name, Bad(path.name, f"not JSON ({error})")
+        return
+    for index, record in enumerate(records):
+        where = f"{path.name}[{index}]"
+        is_object = isinstance(record, dict)
+        yield where, record if is_object else Bad(where, f"not a JSON object but {type(record).__name__}")
 
 
 def parse_object(text: bytes) -> dict[str, Any]:

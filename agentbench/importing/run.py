@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agentbench.episodes import Episode
-from agentbench.importing import inspect_log, verifiers
-from agentbench.importing.chat import read_chat
-from agentbench.importing.parts import Bad, Options, Part, read_lines
+from agentbench.importing import chat, inspect_log, verifiers
+from agentbench.importing.parts import Bad, Options, Part, is_list, read_lines
 from agentbench.importing.verl_agent import read_verl_agent
 from agentbench.provenance import describe
 from agentbench.store import Run, RunWriter, open_run
@@ -28,21 +27,23 @@ class Format:
     Attributes:
         read: yields the episodes of one file.
         endings: of the files that are read in a folder.
-        fields: a line with all of them is of this kind.
+        fields: a line with all fields of one of these sets is of this kind.
         model_of: finds the model's name.
     """
 
     read: Reader
     endings: tuple[str, ...]
-    fields: tuple[str, ...] = ()
+    fields: tuple[tuple[str, ...], ...] = ()
     model_of: Callable[[Path], str | None] | None = None
 
 
 FORMATS: dict[str, Format] = {
-    "chat": Format(read_chat, (".jsonl",), ("messages",)),
+    "chat": Format(chat.read_chat, (".jsonl",), tuple((name,) for name in chat.LISTS)),
     "inspect": Format(inspect_log.read_inspect, (".eval", ".json"), model_of=inspect_log.model_of),
-    "verifiers": Format(verifiers.read_verifiers, (".jsonl",), ("prompt", "completion"), model_of=verifiers.model_of),
-    "verl-agent": Format(read_verl_agent, (".jsonl",), ("input", "output")),
+    "verifiers": Format(
+        verifiers.read_verifiers, (".jsonl",), (("prompt", "completion"), ("task", "traces")), verifiers.model_of
+    ),
+    "verl-agent": Format(read_verl_agent, (".jsonl",), (("input", "output", "score"),)),
 }
 
 
@@ -94,8 +95,7 @@ def import_run(
     episodes = _numbered(_episodes(files, FORMATS[name].read, options, bad))
     first = next(episodes, None)
     if first is None:
-        reasons = "; ".join(f"{part.where}: {part.reason}" for part in bad[:3])
-        raise UserError(f"{source} holds no episode of the format {name!r} ({reasons or 'it is empty'})")
+        raise UserError(f"{source} holds no episode of the format {name!r} ({_reasons(bad) or 'it is empty'})")
     record = {"kind": "import", "source": [path.name for path in files], "notes": [], **describe()}
     with RunWriter(Path(out), identity, record) as writer:
         for episode in _chain(first, episodes):
@@ -103,6 +103,17 @@ def import_run(
                 writer.add(episode)
         writer.close_tables()
     return Imported(open_run(out), bad)
+
+
+def _reasons(bad: list[Bad]) -> str:
+    """Say each of the first three reasons once, and of how many parts it is true."""
+    where: dict[str, list[str]] = {}
+    for part in bad:
+        where.setdefault(part.reason, []).append(part.where)
+    return "; ".join(
+        f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: {reason}"
+        for reason, places in list(where.items())[:3]
+    )
 
 
 def _chain(first: Episode, rest: Iterator[Episode]) -> Iterator[Episode]:
@@ -150,14 +161,20 @@ def _choose(source: Path, format: str) -> tuple[str, list[Path]]:
 
 
 def _format_of(path: Path) -> str:
-    if path.suffix in FORMATS["inspect"].endings:
+    if path.suffix in FORMATS["inspect"].endings and not is_list(path):
         return "inspect"
+    seen: list[str] = []
     for _, record in read_lines(path):
         if isinstance(record, dict):
+            seen = seen or list(record)
             for name, kind in FORMATS.items():
-                if kind.fields and all(field in record for field in kind.fields):
+                if any(all(field in record for field in fields) for fields in kind.fields):
                     return name
-    raise UserError(f"cannot tell the format of {path}: choose one of {', '.join(FORMATS)} with --format")
+    found = f" (its first line has {', '.join(seen[:8])})" if seen else ""
+    raise UserError(
+        f"cannot tell the format of {path}{found}: choose one of {', '.join(FORMATS)} with --format; docs/importing.md "
+        "says what each needs"
+    )
 
 
 def _digest(files: list[Path]) -> str:

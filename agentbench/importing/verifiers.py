@@ -3,7 +3,7 @@
 Read are ``example_id`` (``id`` in older versions), ``task``, ``prompt`` and ``completion`` (lists of messages, or
 text), ``reward``, ``is_truncated`` and ``error``; the model's name comes from ``metadata.json`` beside the file.
 Tool calls may be strings of JSON, as verifiers writes them. Source: verifiers, ``utils/save_utils.py`` (versions
-0.1.5 to 0.1.9).
+0.1.5 to 0.1.9). Lines of ``traces.jsonl``, which version 0.4 writes: :mod:`agentbench.importing.verifiers_traces`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from typing import Any
 from agentbench.episodes import Episode
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
 from agentbench.importing.parts import Bad, BadPartError, Options, Part, number, read_lines, read_part
+from agentbench.importing.verifiers_traces import model_in, read_traces
 
 
 def read_verifiers(path: Path, options: Options) -> Iterator[Part]:
     """Yield the episode of every line, or why it is none."""
     for where, record in read_lines(path):
-        yield record if isinstance(record, Bad) else read_part(where, partial(_episode, record, options))
+        if isinstance(record, Bad):
+            yield record
+        elif "traces" in record:
+            yield from read_traces(where, record, options)
+        else:
+            yield read_part(where, partial(_episode, record, options))
 
 
 def _episode(record: dict[str, Any], options: Options) -> Episode:
@@ -35,12 +41,15 @@ def _episode(record: dict[str, Any], options: Options) -> Episode:
         options,
         task_id=None if example is None else f"{task_type}:{example}",
         task_type=task_type,
-        given=sum(message["role"] == "assistant" for message in prompt),
+        given=range(len(prompt)),
     )
 
 
 def model_of(path: Path) -> str | None:
-    """Return the model's name that ``metadata.json`` beside the file gives, if any."""
+    """Return the model's name that the first line, or ``metadata.json`` beside the file, gives, if any."""
+    first = next((record for _, record in read_lines(path) if isinstance(record, dict)), {})
+    if "traces" in first:
+        return model_in(first)
     try:
         about = json.loads(path.with_name("metadata.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -69,6 +69,60 @@ def test_a_chat_log_becomes_steps(tmp_path):
     assert run.step_table["next_anchor"][0] == run.step_table["anchor"][1]
 
 
+OPEN = [("find the key", 'open({"what": "drawer"})', 0.0), ("a key", "done", 1.0)]
+"""What was seen, done and earned in each of the conversations below."""
+SHAREGPT = [
+    {"from": "system", "value": "be good"},
+    {"from": "human", "value": "find the key"},
+    {"from": "function_call", "value": '{"name": "open", "arguments": {"what": "drawer"}}'},
+    {"from": "observation", "value": "a key"},
+    {"from": "gpt", "value": "done"},
+]
+ANTHROPIC = [
+    user("find the key"),
+    assistant([{"type": "text", "text": "I look."}, {"type": "tool_use", "name": "open", "input": {"what": "drawer"}}]),
+    {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "a key"}]}]},
+    assistant("done"),
+]
+OLD_OPENAI = [
+    user("find the key"),
+    {"role": "assistant", "function_call": {"name": "open", "arguments": '{"what": "drawer"}'}},
+    {"role": "function", "name": "open", "content": "a key"},
+    assistant("done"),
+]
+
+
+@pytest.mark.parametrize(
+    "line", [{"conversations": SHAREGPT}, {"conversation": SHAREGPT}, {"messages": ANTHROPIC}, {"messages": OLD_OPENAI}]
+)
+def test_common_shapes_of_chats_are_read(tmp_path, line):
+    record = {**line, "reward": 1}
+    (tmp_path / "list.json").write_text(json.dumps([record]))
+    for path in (write_lines(tmp_path / "lines.jsonl", [record]), tmp_path / "list.json"):
+        found = import_run(path, tmp_path / path.stem)
+        (episode,) = found.run.read_episodes()
+        assert [(step.observation, step.action, step.reward) for step in episode.steps] == OPEN
+        assert not found.bad
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        ([{"instruction": "a", "input": "", "output": "b"}], "its first line has instruction, input, output"),
+        ([{"prompt": "a", "chosen": "b", "rejected": "c"}], "choose one of chat, inspect"),
+        (
+            [{"messages": [user("a"), assistant("b")]}] * 3,
+            "a.jsonl:1 and 2 more: nothing says how it ended: add one of",
+        ),
+        ([{"conversations": [{"from": "elf", "value": "a"}], "reward": 1}], "the unknown role 'elf'"),
+    ],
+)
+def test_what_is_no_log_of_episodes_is_refused_with_what_it_lacks(tmp_path, records, reason):
+    with pytest.raises(UserError) as refused:
+        import_run(write_lines(tmp_path / "a.jsonl", records), tmp_path / "run")
+    assert reason in str(refused.value)
+
+
 def test_without_a_task_id_the_first_user_message_makes_the_group(tmp_path):
     def said(text, reward):
         return {"messages": [user(text), assistant("x")], "reward": reward}

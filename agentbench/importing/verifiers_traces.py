@@ -1,0 +1,107 @@
+"""Traces of verifiers: ``traces.jsonl``, as ``vf-eval`` of version 0.4 writes it, a rollout of an environment a line.
+
+A line has the ``task`` and the ``traces`` of the agents that worked on it; each trained one is an episode. A trace has
+``nodes`` (messages in the order in which they came to be, with ``sampled`` for those that the model wrote), ``rewards``
+(by name, each a ``score`` and its ``weight``), ``ok`` and ``errors``, ``stop_condition``, ``calls``, and in ``agent``
+the model. Where a conversation was shortened or split, its branches follow each other as their messages came to be.
+Source: verifiers 0.4.0, ``v1/trace.py``, ``v1/episode.py``, ``v1/graph.py``, ``v1/utils/trace_store.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from agentbench.episodes import Episode
+from agentbench.importing.conversation import Ending, checked_messages, make_episode
+from agentbench.importing.parts import Bad, BadPartError, Options, Part, number, read_part
+
+_LIMITS = ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed")
+"""Stop conditions that verifiers counts as truncation."""
+
+
+def read_traces(where: str, record: dict[str, Any], options: Options) -> Iterator[Part]:
+    """Yield the episode of every trained agent of a line, or why there is none."""
+    traces = record.get("traces")
+    if not isinstance(traces, list) or not all(isinstance(trace, dict) for trace in traces):
+        yield Bad(where, "the traces are not a list of objects")
+        return
+    if not traces:
+        yield read_part(where, partial(_without_trace, record, options))
+    for trace in traces:
+        name = _agent(trace).get("name") or "agent"
+        place = where if len(traces) == 1 else f"{where} (agent {name!s:.40})"
+        if _agent(trace).get("trainable") is False:
+            yield Bad(place, "another agent than the policy (trainable is false)")
+        else:
+            yield read_part(place, partial(_episode, record, trace, str(name), options))
+
+
+def model_in(record: dict[str, Any]) -> str | None:
+    """Return the model of the first trained agent of a line."""
+    traces = record.get("traces")
+    for trace in traces if isinstance(traces, list) else []:
+        if isinstance(trace, dict) and _agent(trace).get("trainable") is not False:
+            model = _object(_agent(trace).get("config")).get("model")
+            return model if isinstance(model, str) else None
+    return None
+
+
+def _episode(record: dict[str, Any], trace: dict[str, Any], agent: str, options: Options) -> Episode:
+    nodes = trace.get("nodes")
+    if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
+        raise BadPartError("the nodes of a trace are not a list of objects")
+    messages = checked_messages([node.get("message") for node in nodes])
+    given = [position for position, node in enumerate(nodes) if node.get("sampled") is not True]
+    return make_episode(messages, _ending(trace), options, given=given, **_about(record, agent))
+
+
+def _without_trace(record: dict[str, Any], options: Options) -> Episode:
+    if not record.get("errors"):
+        raise BadPartError("no trace: nothing was done")
+    return make_episode([], Ending(error=_last_error(record)), options, **_about(record, "agent"))
+
+
+def _about(record: dict[str, Any], agent: str) -> dict[str, Any]:
+    """Return the task's id, name and type; roles of several agents are tasks of their own."""
+    env = _object(record.get("env")).get("id") or "imported"
+    task = _object(record.get("task"))
+    data = _object(task.get("data"))
+    key = task.get("key")
+    known = str(key)[:12] if key and key == task.get("hash") else key  # the hash of the data, or a name of its own
+    identity = data.get("id") or known or data.get("idx")
+    if identity is None:
+        raise BadPartError("nothing says which task it is (id, key or idx)")
+    role = "" if agent == "agent" else f":{agent}"
+    name = data.get("name") or identity
+    return {"task_id": f"{env}:{identity}{role}", "task_name": f"{env}:{name}{role}", "task_type": f"{env}{role}"}
+
+
+def _ending(trace: dict[str, Any]) -> Ending:
+    calls = [call for call in map(_object, trace.get("calls") or []) if not call.get("error")]
+    is_cut = bool(calls) and calls[-1].get("finish_reason") == "length"
+    truncated = is_cut or trace.get("stop_condition") in _LIMITS
+    if trace.get("ok") is not True:
+        return Ending(error=_last_error(trace), truncated=truncated)
+    rewards = [_object(reward) for reward in _object(trace.get("rewards")).values() if reward is not None]
+    if not rewards:
+        raise BadPartError("it has no reward")
+    parts = [number(each.get("score"), "score") * number(each.get("weight", 1.0), "weight") for each in rewards]
+    return Ending(math.fsum(parts), truncated=truncated)  # 0.7 + 0.2 + 0.1 is 1, and a success
+
+
+def _last_error(of: dict[str, Any]) -> str:
+    errors = of.get("errors")
+    last = _object(errors[-1]) if isinstance(errors, list) and errors else {}
+    told = ": ".join(str(last[name]) for name in ("type", "message") if last.get(name))
+    return told or str(of.get("stop_condition") or "verifiers says that it failed, and not why")
+
+
+def _agent(trace: dict[str, Any]) -> dict[str, Any]:
+    return _object(trace.get("agent"))
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
