@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import logging
 import os
 import random
 import re
@@ -19,6 +20,8 @@ from policies.http_connection import Answer, BrokenAnswer, ClosedBefore, Connect
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
+
+log = logging.getLogger("agentbench")
 
 _TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|many tokens)", re.IGNORECASE)
 
@@ -78,6 +81,8 @@ class ChatClient:
         remember_secret(settings.key or "")
         self.retries = 0
         self._url = _checked_url(settings.base_url)
+        if settings.key and self._url.scheme == "http" and not _is_this_machine(self._url.hostname or ""):
+            log.warning("the key is sent to %s without encryption: use https where it can", self._url.hostname)
         self._kept: list[Connection] = []
         self._spread = random.Random()
         self._answered_once = False
@@ -256,6 +261,10 @@ def _checked_url(base_url: str) -> urllib.parse.SplitResult:
     if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not is_plain:
         raise UserError(f"{base_url!r} is no base URL: write --base-url http://localhost:8000/v1")
     return url
+
+
+def _is_this_machine(host: str) -> bool:
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def _as_json(body: dict[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +15,9 @@ from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
 from envs.errors import UserError, unknown
+from envs.registry import ENVIRONMENTS, option_names
 from envs.safe_text import refuse_secrets
+from policies.registry import options_of
 
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
@@ -156,9 +159,22 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
     settings.update({**schemes.get(scheme, {}), **flags})
     for name in settings:
         if name not in TrainConfig.model_fields:
-            raise unknown("training setting", name, TrainConfig.model_fields)
+            raise _no_setting(name, settings)
     refuse_secrets(settings, "the setting")
     try:
         return TrainConfig(**settings)
     except ValidationError as error:
         raise bad_settings(error) from None
+
+
+def _no_setting(name: str, settings: dict[str, Any]) -> UserError:
+    """Make the error for a name that is no setting: it may be an option of the environment or of the policy."""
+    env, policy = (str(settings.get(each, TrainConfig.model_fields[each].default)) for each in ("env", "policy"))
+    for owner, key, names in (
+        (f"environment {env!r}", "env_options", option_names(env) if env in ENVIRONMENTS else []),
+        (f"policy {policy!r}", "policy_options", options_of(policy)),
+    ):
+        if name in names:
+            flag = f"--{key.replace('_', '-')} '{json.dumps({name: settings[name]})}'"
+            return UserError(f"{name!r} is an option of the {owner}, not a training setting: write {flag}")
+    return unknown("training setting", name, TrainConfig.model_fields)

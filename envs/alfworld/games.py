@@ -25,6 +25,9 @@ SPLITS = {"train": 3553, "valid_seen": 140, "valid_unseen": 134, "valid_train": 
 SENTENCE_START = "Your task is to: "
 _SENTENCE_IN_GRAMMAR = re.compile(r'"' + SENTENCE_START + r'(?:[^"\\]|\\.)*"')
 
+_GRAMMAR_SIGNS = re.compile(r"[{}\[\]#|<>;\"\\\x00-\x1f]")
+_SPLIT = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
+
 
 class BadGameError(ValueError):
     """The text of a game cannot be understood; the message says why."""
@@ -102,7 +105,10 @@ def parse_game_file(name: str, text: str | bytes) -> Game | None:
     found = _SENTENCE_IN_GRAMMAR.search(grammar)
     if found is None:
         raise BadGameError(f"its grammar has no sentence {SENTENCE_START!r}")
-    sentence = json.loads(found.group())[len(SENTENCE_START) :]
+    try:
+        sentence = json.loads(found.group())[len(SENTENCE_START) :]
+    except ValueError as error:
+        raise BadGameError(f"the sentence in its grammar is no JSON text ({error})") from error
     return _make(name, sentence, _field(content, "pddl_problem", str), _field(content, "walkthrough", list))
 
 
@@ -123,6 +129,19 @@ def parse_compact_line(line: str | bytes) -> Game:
     return _make(name, _field(content, "task", str), problem, walkthrough)
 
 
+def check_sentence(sentence: str) -> None:
+    """Refuse a task sentence that the original engine would take for a program.
+
+    It becomes a part of a TextWorld grammar, in which ``{…}`` is evaluated as Python: a game from a stranger could run
+    anything.
+
+    Raises:
+        BadGameError: there is one of the grammar's own signs in it.
+    """
+    if found := _GRAMMAR_SIGNS.search(sentence):
+        raise BadGameError(f"its sentence has {found[0]!r} in it, which the original engine would read as a program")
+
+
 def _field(content: dict[str, Any], key: str, kind: type) -> Any:
     if not isinstance(content.get(key), kind):
         raise BadGameError(f"it has no {key!r}")
@@ -134,6 +153,9 @@ def _make(name: str, sentence: str, problem: str, walkthrough: list[Any]) -> Gam
     folder = rest.partition("-")[0]
     if folder not in TASK_TYPES:
         raise BadGameError(f"the folder name {rest.partition('/')[0]!r} starts with no known task type")
+    if not _SPLIT.fullmatch(split):
+        raise BadGameError(f"{split!r:.80} is no name of a split: letters, digits, _, - and dots within")
+    check_sentence(sentence)
     if not all(isinstance(command, str) for command in walkthrough):
         raise BadGameError("its walkthrough is not a list of commands")
     if "(:init" not in problem or "(:goal" not in problem or problem.count("(") != problem.count(")"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.alfworld.engine import NOTHING_HAPPENS
-from envs.alfworld.games import Game
+from envs.alfworld.games import Game, check_sentence
 from envs.alfworld.players import Turn
 from envs.errors import UserError
 
@@ -41,7 +41,12 @@ def original_version() -> str:
 
 
 def game_file(game: Game) -> dict[str, Any]:
-    """Assemble the content of an official ``game.tw-pddl`` file from the package's own rules and texts."""
+    """Assemble the content of an official ``game.tw-pddl`` file from the package's own rules and texts.
+
+    Raises:
+        envs.alfworld.games.BadGameError: the game's sentence would be run as a program.
+    """
+    check_sentence(game.sentence)
     domain, grammar = _rules()
     return {
         "pddl_domain": domain,

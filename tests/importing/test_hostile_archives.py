@@ -7,14 +7,15 @@ import json
 import lzma
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import pytest
-from small_house import official_text, small_game
+from small_house import compact_line, official_text, small_game
 
 from agentbench.importing import import_run
 from agentbench.importing import inspect_log as inspect_reader
 from envs.alfworld import ALFWorldEnv, sources
-from envs.alfworld.games import SPLITS, Damaged
+from envs.alfworld.games import SPLITS, BadGameError, Damaged
 from envs.alfworld.install import install
 from envs.appworld.layout import layout
 from envs.appworld.official import fetch_official
@@ -109,6 +110,39 @@ def test_a_member_too_long_for_a_game_is_not_unpacked(tmp_path, monkeypatch):
     for name in ("games.zip", "games.tar.gz"):
         (part,) = sources.read_games(tmp_path / name)
         assert "longer than 1000 bytes" in part.reason
+
+
+PROGRAM = "put {{__import__('os').system('touch {marker}')}} in desk."
+
+
+@pytest.mark.parametrize("sign", ["{0}", "#0#", "[x]", "a|b", "<a>", "a;b", '"', "\\", "a\nb"])
+def test_a_game_whose_sentence_is_a_program_for_the_original_engine_is_refused(tmp_path, sign):
+    game = replace(GAME, sentence=f"put {sign} in desk.")
+    (tmp_path / "games.jsonl").write_text(compact_line(game) + "\n" + compact_line(GAME))
+    bad, good = sources.read_games(tmp_path / "games.jsonl")
+    assert "would read as a program" in bad.reason and good.id == GAME.id
+    tree = tmp_path / "tree" / game.name
+    tree.mkdir(parents=True)
+    (tree / "game.tw-pddl").write_text(official_text(game))
+    (part,) = sources.read_games(tmp_path / "tree")
+    assert isinstance(part, Damaged)
+
+
+def test_the_original_engine_is_never_given_a_program(tmp_path):
+    original = pytest.importorskip("envs.alfworld.original")
+    pytest.importorskip("textworld", reason="the original engine is not installed: pip install 'agentbench[alfworld]'")
+    marker = tmp_path / "marker"
+    with pytest.raises(BadGameError):
+        original.OriginalPlayer().start("key", replace(GAME, sentence=PROGRAM.format(marker=marker)))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("split", ["", "..", "\x00", "x" * 300, "a b", "/", "-x"])
+def test_a_split_that_is_no_name_is_refused(tmp_path, split):
+    line = json.loads(compact_line(GAME)) | {"split": split}
+    (tmp_path / "games.jsonl").write_text(json.dumps(line))
+    (part,) = sources.read_games(tmp_path / "games.jsonl")
+    assert isinstance(part, Damaged)
 
 
 def pax_bomb():

@@ -187,6 +187,21 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(
 
 
 @pytest.mark.parametrize(
+    ("url", "key", "warned"),
+    [
+        ("http://models.example/v1", "sk-long-enough", True), ("https://models.example/v1", "sk-long-enough", False),
+        ("http://localhost:1/v1", "sk-long-enough", False), ("http://[::1]:1/v1", "sk-long-enough", False),
+        ("http://127.0.0.1.example/v1", "sk-long-enough", True), ("http://a.example/v1", None, False),
+        ("http://127.0.0.2/v1", "sk-long-enough", False),
+    ],
+)  # fmt: skip
+def test_a_key_that_would_travel_in_the_open_is_warned_of(url: str, key: str | None, warned: bool, caplog: Any) -> None:
+    ChatClient(ClientSettings(url, key))
+    assert ("without encryption" in caplog.text) is warned
+    assert key is None or key not in caplog.text
+
+
+@pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"base_url": "http://me:secret@host/v1"}, "no user, password or query"),

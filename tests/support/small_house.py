@@ -163,13 +163,15 @@ def as_zip(tree: Path, target: Path) -> Path:
     return target
 
 
+def compact_line(game: Game) -> str:
+    """Return the game as a line of a compact file."""
+    split, _, key = game.name.partition("/")
+    row = {"split": split, "id": key, "task": game.sentence, "pddl_problem": game.problem}
+    return json.dumps({**row, "walkthrough": game.walkthrough})
+
+
 def as_compact(target: Path, games: list[Game]) -> Path:
     """Write games one a line into a compressed file; return its path."""
-    lines = []
-    for game in games:
-        split, _, key = game.name.partition("/")
-        row = {"split": split, "id": key, "task": game.sentence, "pddl_problem": game.problem}
-        lines.append(json.dumps({**row, "walkthrough": game.walkthrough}))
-    data = "".join(f"{line}\n" for line in lines).encode()
+    data = "".join(f"{compact_line(game)}\n" for game in games).encode()
     target.write_bytes(lzma.compress(data) if target.suffix == ".xz" else gzip.compress(data))
     return target
