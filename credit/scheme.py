@@ -109,13 +109,24 @@ def scheme(
         compares: columns that say which steps it compares with each other; only the group: it compares episodes.
         claims: properties of its strict mode.
         compat: for each preset, the options it sets; options that the caller gives win.
+
+    Raises:
+        CreditError: a claim that there is not, or an option without annotation or default.
     """
     presets = compat or {}
+    for claim in claims:
+        if claim not in typing.get_args(Claim):
+            raise unknown("claim", claim, typing.get_args(Claim))
 
     def decorate(
         function: Callable[Concatenate[Steps, P], FloatArray],
     ) -> Callable[Concatenate[Steps, P], FloatArray]:
         name = getattr(function, "__name__", "scheme")
+        for option in list(inspect.signature(function).parameters.values())[1:]:
+            if inspect.Parameter.empty in (option.annotation, option.default):
+                raise CreditError(
+                    f"{name}: option {option.name!r} needs an annotation and a default, as in gamma: float = 0.95"
+                )
 
         @functools.wraps(function)
         def call(steps: Steps, *args: P.args, **kwargs: P.kwargs) -> FloatArray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -24,3 +26,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
         return UserError(f"unknown {kind} {name!r}: did you mean {' or '.join(close)}?")
     listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     return UserError(f"unknown {kind} {name!r}: there is {listed or 'none'}")
+
+
+def told(error: BaseException) -> str:
+    """Say in one line what somebody else's code raised, and where: ``KeyError: 'x' (module.py:12)``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"

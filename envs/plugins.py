@@ -12,11 +12,12 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import EntryPoint
 from typing import Generic, TypeVar
 
-from envs.errors import UserError
+from envs.errors import UserError, told
 
 log = logging.getLogger("agentbench")
 Entry = TypeVar("Entry")
@@ -88,6 +89,21 @@ class PluginTable(MutableMapping[str, Entry], Generic[Entry]):
                 self._warn(name, str(error))
             else:
                 yield name
+
+    @contextmanager
+    def used(self, name: str) -> Iterator[None]:
+        """Turn what the plug-in called ``name`` raises inside into a UserError that says which one it was, and where.
+
+        What an entry of ours raises is left as it is.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if name not in self.plugins:
+                raise
+            raise UserError(f"{_where(self.plugins[name])} failed: {told(error)}") from error
 
     def _load(self, name: str, points: list[EntryPoint]) -> Entry:
         where = _where(points)

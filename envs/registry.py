@@ -114,13 +114,14 @@ def make(name: str, **options: Any) -> TextEnv:
     """Make an environment by its short name; ``options`` go to its class.
 
     Raises:
-        UserError: unknown name or option, or data that is not installed.
+        UserError: unknown name or option, data that is not installed, or a plug-in that cannot be made with them.
     """
     known = option_names(name)
     for option in options:
         if option not in known:
             raise unknown(f"option of environment {name!r}", option, known)
-    return find(name).load()(**options)
+    with ENVIRONMENTS.used(name):
+        return find(name).load()(**options)
 
 
 def option_names(name: str) -> list[str]:

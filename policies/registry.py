@@ -44,7 +44,8 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
         options: the policy's options by name (:attr:`PolicyEntry.options`).
 
     Raises:
-        UserError: unknown name or option, a missing or needless argument, or no such policy for this environment.
+        UserError: unknown name or option, a missing or needless argument, no such policy for this environment, or a
+            plug-in that cannot be made.
     """
     options = options or {}
     if _is_saved(Path(spec)):
@@ -57,7 +58,8 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
         raise unknown("policy", name, POLICIES)
     entry = POLICIES[name]
     _check_options(name, options, entry.options)
-    return entry.factory(argument, environment, **options)
+    with POLICIES.used(name):
+        return entry.factory(argument, environment, **options)
 
 
 def options_of(spec: str) -> tuple[str, ...]:

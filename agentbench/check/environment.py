@@ -15,6 +15,9 @@ from envs.registry import make
 
 STEPS = 12  # of an episode that are played
 TASKS = 3  # that are played
+SEEDS = 3  # of walks, where one could pass by chance
+
+_KEPT = ("admissible_actions", "score", "won")  # of info: what an invalid action leaves as it is
 
 Moment = tuple[str, float, bool, bool, Info]
 """What a step gives: observation, reward, terminated, truncated, info."""
@@ -127,11 +130,41 @@ def _rubbish(environment: TextEnv) -> Iterator[str]:
         if not isinstance(observation, str):
             yield f"{text!r:.40}: the observation is {type(observation).__name__}"
         if not info["is_valid"]:
-            kept = all(info[key] == before[key] for key in ("admissible_actions", "score", "won"))
+            kept = all(info[key] == before[key] for key in _KEPT)
             if terminated or not kept:
                 yield f"{text!r:.40} is invalid, and yet changed the episode"
             if reward > 0:
                 yield f"{text!r:.40} is invalid, and yet was rewarded with {reward:g}"
+    for played in _some_tasks(environment):
+        for seed in range(SEEDS):
+            yield from _unmoved(environment, played, seed)
+
+
+def _unmoved(environment: TextEnv, task: str, seed: int) -> Iterator[str]:
+    """Play the beginning of an episode with and without a string before it that is not understood."""
+    environment.reset(seed=seed, options={"task": task})
+    plain = _walk(environment, task, seed)
+    for text in RUBBISH:
+        environment.reset(seed=seed, options={"task": task})
+        *_, ended, cut, info = environment.step(text)
+        if not (info["is_valid"] or ended or cut):
+            break
+    else:
+        return  # it understands everything
+    for count, (action, expected) in enumerate(plain[: environment.max_steps - 1], 1):
+        found = environment.step(action)
+        for what, one, two in zip(("reward", "end", *_KEPT), _gist(expected), _gist(found), strict=True):
+            if one != two:
+                yield (
+                    f"task {task}: {text!r:.40} is invalid, and yet {count} actions later the {what} is {two!r:.60} "
+                    f"instead of {one!r:.60}"
+                )
+                return
+
+
+def _gist(moment: Moment) -> tuple[Any, ...]:
+    """Return what of a moment cannot depend on the count of steps."""
+    return (moment[1], moment[2], *(moment[-1][key] for key in _KEPT))
 
 
 def _ends(environment: TextEnv) -> Iterator[str]:

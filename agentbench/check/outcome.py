@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from envs.errors import told
+
 MOST = 3  # failures of one check that are told
 
 RUBBISH = (
@@ -39,5 +41,5 @@ def run_checks(checks: Iterable[tuple[str, Check]]) -> Iterator[Outcome]:
         try:
             failures.extend(islice(check(), MOST))
         except Exception as error:  # the code that is checked is a stranger's: whatever it raises is the finding
-            failures.append(f"it raised {type(error).__name__}: {error}")
+            failures.append(f"it raised {told(error)}")
         yield Outcome(name, tuple(failures))

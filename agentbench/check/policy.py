@@ -11,7 +11,7 @@ from typing import Any
 from agentbench.check.outcome import RUBBISH, Check, Outcome, run_checks
 from agentbench.provenance import stable_seed
 from envs.contract import TextEnv
-from envs.errors import UserError
+from envs.errors import UserError, told
 from envs.registry import make
 from policies.contract import Policy, Prompt, Response, Turn
 from policies.registry import make_policy
@@ -32,8 +32,11 @@ def check_policy(spec: str, env: str = "alfworld", **options: Any) -> Iterator[O
         prompts = _prompts(policy, make(env, **options))
     except UserError:
         raise
+    except _NoAnswerError as error:
+        yield Outcome("it plays", (str(error),))
+        return
     except Exception as error:  # the policy is a stranger's: that it fails at once is the finding
-        yield Outcome("it plays", (f"it raised {type(error).__name__}: {error}",))
+        yield Outcome("it plays", (f"it raised {told(error)}",))
         return
     checks: list[tuple[str, Check]] = [
         ("name and digest: texts, the same in every copy", partial(_identity, policy, other)),
@@ -53,12 +56,26 @@ def _prompts(policy: Policy, environment: TextEnv) -> list[Prompt]:
         history: list[Turn] = []
         for step in range(STEPS):
             prompts.append(Prompt(task, observation, info, tuple(history), stable_seed(0, task.id, 0, step)))
-            (answer,) = policy.act(prompts[-1:])
+            answer = _one_answer(policy, prompts[-1])
             history.append(Turn(observation, answer.action, answer.text, info.get("admissible_actions"), answer.trace))
             observation, _, terminated, truncated, info = environment.step(answer.action)
             if terminated or truncated:
                 break
     return prompts
+
+
+class _NoAnswerError(Exception):
+    """What the policy gave cannot be played; the text says why."""
+
+
+def _one_answer(policy: Policy, prompt: Prompt) -> Response:
+    answers = policy.act([prompt])
+    if len(answers) != 1:
+        raise _NoAnswerError(f"for 1 prompt it gave {answers!r:.60}")
+    for fault in _response_faults(answers[0]):
+        if "JSON" not in fault:  # that can be played, and is told below
+            raise _NoAnswerError(fault)
+    return answers[0]
 
 
 def _identity(policy: Policy, other: Callable[[], Policy]) -> Iterator[str]:
@@ -140,7 +157,7 @@ def _rubbish(policy: Policy, prompt: Prompt) -> Iterator[str]:
         except UserError:
             continue  # one clear line is a good answer to rubbish
         except Exception as error:  # any other is what is looked for
-            yield f"observation {each.observation!r:.30}: it raised {type(error).__name__}: {error}"
+            yield f"observation {each.observation!r:.30}: it raised {told(error)}"
             continue
         for answer in answers:
             yield from _response_faults(answer)

@@ -135,6 +135,22 @@ class InvalidCounts(GoodEnv):
         return "?", 0.0, False, self.info(action == "up")
 
 
+class InvalidMoves(GoodEnv):
+    """What is not understood shows only later."""
+
+    def _act(self, action):
+        if action != "up":
+            self.count = min(self.count + 1, 2)
+            return "?", 0.0, False, {**super().info(False), "won": False, "score": self.shown}
+        found = super()._act(action)
+        self.shown = found[-1]["score"]
+        return found
+
+    def _start(self, task):
+        self.shown = 0.0
+        return super()._start(task)
+
+
 class NeverEnds(GoodEnv):
     def step(self, action):
         observation, reward, terminated, _, info = super().step(action)
@@ -158,7 +174,8 @@ class BlindDigest(GoodEnv):
         (NoScore, "info", "info has no 'score'"),
         (Random, "the same seed", "the observation of step 1 is"),
         (ForgetsOnRestore, "snapshot", "after restoring"),
-        (CrashesOnRubbish, "a string", "it raised IndexError: no bracket"),
+        (CrashesOnRubbish, "a string", "it raised IndexError: no bracket (test_check.py:"),
+        (InvalidMoves, "a string", "is invalid, and yet 1 actions later the"),
         (InvalidCounts, "a string", "is invalid, and yet changed the episode"),
         (NeverEnds, "an episode ends", "truncated is False after 5 of 5 steps"),
         (WonWithoutScore, "an episode ends", "won is True with a score of 0.5"),
@@ -217,6 +234,21 @@ class Strict(First):
         return Response(prompt.observation.splitlines()[0])
 
 
+class BareText(First):
+    def answer(self, prompt, index):
+        return "look"
+
+
+class NoAction(First):
+    def answer(self, prompt, index):
+        return Response(None)
+
+
+class Silent(First):
+    def act(self, prompts):
+        return []
+
+
 class OtherDigest(First):
     @property
     def digest(self):
@@ -231,6 +263,9 @@ class OtherDigest(First):
         (Counting, "the same prompt gives the same answer", "asked again, prompt 0 gives"),
         (NotText, "a list of responses", "cannot be written as JSON"),
         (Strict, "a prompt of rubbish", "it raised IndexError"),
+        (BareText, "it plays", "an answer is str, not a policies.Response"),
+        (NoAction, "it plays", "an action is NoneType, not a string"),
+        (Silent, "it plays", "for 1 prompt it gave []"),
         (OtherDigest, "name and digest", "a second copy has another digest"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 
 from credit import CreditError
 from credit.plugins import SchemeTable
+from credit.scheme import scheme
 from envs.errors import UserError
 from envs.plugins import PluginTable
 
@@ -181,3 +182,46 @@ def test_a_scheme_under_another_name_is_refused(monkeypatch):
     fake_points(monkeypatch, ("other", "credit.rloo:rloo", "agentbench.schemes"))
     with pytest.raises(CreditError, match="called 'rloo', and the entry point 'other'"):
         SchemeTable({})["other"]
+
+
+FRAGILE = """
+from envs import TextEnv
+from policies import PolicyEntry
+
+class FragileEnv(TextEnv):
+    def __init__(self, split="short"):
+        self.cells = {"short": 3}[split]
+
+def make(argument, environment):
+    return int(argument)
+
+FRAGILE = PolicyEntry("fragile", "takes a number", make)
+"""
+
+
+def test_a_plug_in_that_cannot_be_made_is_one_line_that_says_where(tmp_path):
+    points = {"environments": {"fragile": "fragile:FragileEnv"}, "policies": {"fragile": "fragile:FRAGILE"}}
+    folder = write_package(tmp_path, "brittle", points, {"fragile": FRAGILE})
+    for arguments, reason in (
+        (("--env", "fragile", "--split", "long", "--policy", "random"), "KeyError: 'long' (fragile.py:7)"),
+        (("--env", "alfworld", "--policy", "fragile:x"), "'x' (fragile.py:10)"),
+    ):
+        found = agentbench(folder, "eval", *arguments, "--out", tmp_path / "run")
+        assert found.returncode == 2
+        (line,) = found.stderr.splitlines()
+        assert line.startswith("agentbench: plug-in 'fragile' (fragile:") and line.endswith(reason)
+        assert "package brittle 0.1.0) failed: " in line
+
+
+@pytest.mark.parametrize(
+    ("claims", "option", "reason"),
+    [
+        (("scales",), "gamma: float = 1.0", "unknown claim 'scales': did you mean scale"),
+        ((), "gamma=1.0", "option 'gamma' needs an annotation and a default"),
+        ((), "gamma: float", "option 'gamma' needs an annotation and a default"),
+    ],
+)
+def test_a_scheme_declared_wrongly_is_refused_where_it_is_declared(claims, option, reason):
+    source = f"@scheme(claims={claims!r})\ndef mine(steps, *, {option}):\n    return steps.reward"
+    with pytest.raises(CreditError, match=reason):
+        exec(source, {"scheme": scheme})  # as its module is executed when it is imported
