@@ -24,7 +24,10 @@ EXTRAS = {
     "language": "language models: sampling and training with transformers",
     "vllm": "fast rollouts of language models",
     "ray": "workers on a cluster of machines",
+    "trl": "our environments and schemes in TRL's trainer",
+    "verl": "our environments and schemes in verl's trainer",
 }
+TRACKERS = ("tensorboard", "wandb", "trackio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ def _packages() -> Iterator[Finding]:
     )
     for extra, purpose in EXTRAS.items():
         wanted = [each for each in requirements if each.marker and each.marker.evaluate({"extra": extra})]
-        faults = [fault for each in wanted if (fault := _fault(each))]
+        # An installation that is older than the code beside it does not know every extra of it.
+        faults = [fault for each in wanted if (fault := _fault(each))] if wanted else ["not known to this installation"]
         detail = "; ".join(faults) + f" ({purpose})" if faults else "installed"
         yield Finding(
             f"extra [{extra}]",
@@ -96,6 +100,13 @@ def _packages() -> Iterator[Finding]:
             detail,
             f"pip install 'agentbench[{extra}]'" if faults else "",
         )
+    trackers = [name for name in TRACKERS if _fault(Requirement(name)) is None]
+    yield Finding(
+        "trackers",
+        "ok" if trackers else "optional",
+        ", ".join(trackers) if trackers else f"none of {', '.join(TRACKERS)} (curves beside metrics.jsonl, --sinks)",
+        "" if trackers else f"pip install {TRACKERS[0]}",
+    )
 
 
 def _fault(requirement: Requirement) -> str | None:

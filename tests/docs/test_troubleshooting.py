@@ -61,6 +61,20 @@ def test_a_package_of_a_wrong_version_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert "numpy 0.0.1 is not >=1.26" in core.detail
 
 
+def test_an_extra_that_the_installation_does_not_know_is_not_taken_for_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1.26"])
+    found = {finding.what: finding for finding in doctor.examine()}
+    assert found["extra [ray]"].state == "optional"
+    assert "not known to this installation" in found["extra [ray]"].detail
+
+
+def test_every_extra_for_users_has_a_line() -> None:
+    extras = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(doctor.EXTRAS) == set(extras) - {"dev", "docs"}
+
+
 MISTAKES = {
     "eval --env alfword": "unknown … did you mean …?",
     "eval --split valid_unsen": "unknown … did you mean …?",
