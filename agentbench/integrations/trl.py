@@ -13,51 +13,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from agentbench.episodes import Episode
-from agentbench.integrations.episode_tokens import (
-    EpisodeTokens,
-    check_scheme,
-    join_steps,
-    spread,
-    step_advantages,
-)
-from agentbench.integrations.versions import TRL, require
+from agentbench.integrations.episode_tokens import EpisodeTokens, Turns, join_steps
+from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, check_settings
 from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers
 from envs.contract import Task
 from envs.errors import UserError
 from envs.registry import find, make
-from policies.language.loading import limit_threads
 from policies.language.policy import LanguagePolicy
 from policies.language.settings import language_settings
 
-require("trl", TRL, "trl")
-
-from accelerate.utils import gather_object  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402
-
-_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo")
-_REFUSED: dict[str, tuple[Any, ...]] = {
-    "use_vllm": (False,),
-    "use_liger_kernel": (False,),
-    "mask_truncated_completions": (False,),
-    "off_policy_mask_threshold": (None,),
-    "top_p": (1.0, None),
-    "top_k": (0, None),
-    "min_p": (None, 0.0),
-    "repetition_penalty": (1.0, None),
-    "loss_type": _LOSSES,
-}
-"""Settings of TRL, and the values with which sampling, log-probabilities and per-token advantages agree."""
+# After the version was checked (in trl_advantages):
+from accelerate.utils import gather_object  # isort: skip
+from datasets import Dataset  # isort: skip
+from trl import GRPOConfig  # isort: skip
 
 
 class EpisodeRollout:
@@ -181,7 +157,7 @@ class EpisodeRollout:
         return stable_seed(trainer.args.seed, "trl", *place, self._calls[place])
 
 
-class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
+class AgentGRPOTrainer(StepAdvantages):
     """TRL's ``GRPOTrainer`` on an environment, with the advantages of a scheme.
 
     Args:
@@ -216,13 +192,13 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         **more: Any,
     ) -> None:
         args = GRPOConfig("results/trl") if args is None else args
-        _check_settings(args, more)
-        self.scheme, self.scheme_options = scheme, dict(scheme_options or {})
-        self.invalid_penalty = invalid_penalty
-        check_scheme(scheme, self.scheme_options)
+        check_settings(args, more, {**REFUSED, "use_vllm": (False,)})
         splits = dict.fromkeys([split, *([eval_split] if eval_split else [])])
         self.rollout = EpisodeRollout(env, list(splits), env_options, policy_options, workers)
         super().__init__(
+            scheme=scheme,
+            scheme_options=scheme_options,
+            invalid_penalty=invalid_penalty,
             model=model,
             reward_funcs=[episode_return],
             args=args,
@@ -233,35 +209,10 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise UserError("weights that are split over processes (FSDP, DeepSpeed) cannot sample here: use DDP")
-        limit_threads(self.model, self.accelerator.device)
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Play and score as TRL does, then put the scheme's advantages in place of its own."""
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        generations = self.num_generations if self.model.training else self.num_generations_eval
-        own = self._own_advantages(generations)
-        width = output["completion_ids"].shape[1]
-        table = np.zeros((len(own), width), np.float64)
-        for row, (values, tokens) in enumerate(zip(own, self.rollout.tokens, strict=True)):
-            if tokens is not None:
-                table[row, : len(tokens.turn)] = spread(values, tokens.turn)
-        output["advantages"] = torch.as_tensor(table, dtype=torch.float32, device=output["completion_ids"].device)
-        return output
-
-    def _own_advantages(self, generations: int) -> list[np.ndarray[Any, Any]]:
-        """Return the advantages of this process's episodes; a group may lie in several processes."""
-        bare = [_without_traces(episode) for episode in self.rollout.episodes]
-        everyone: list[Episode] = gather_object(bare)
-        groups = [everyone[start : start + generations] for start in range(0, len(everyone), generations)]
-        found = step_advantages(groups, self.scheme, self.scheme_options, self.invalid_penalty)
-        flat = [values for group in found for values in group]
-        # TRL's table of completions shows one advantage an episode: the mean over its steps, not TRL's own.
-        logged = self._logs["advantages"]
-        for _ in range(min(len(flat), len(logged))):
-            logged.pop()
-        logged.extend(float(values.mean()) if len(values) else 0.0 for values in flat)
-        first = self.accelerator.process_index * len(bare)
-        return flat[first : first + len(bare)]
+    def episodes_and_turns(self, output: Mapping[str, Any]) -> tuple[Sequence[Episode], Sequence[Turns | None]]:
+        """Return what the rollout function played."""
+        return self.rollout.episodes, [None if tokens is None else tokens.turn for tokens in self.rollout.tokens]
 
 
 def prompt_of(split: str, task: Task) -> str:
@@ -292,19 +243,3 @@ def _tokens_of(episode: Episode) -> EpisodeTokens | None:
 
 def _return_of(episode: Episode) -> float | None:
     return None if episode.outcome == "error" else sum(step.reward for step in episode.steps)
-
-
-def _without_traces(episode: Episode) -> Episode:
-    return replace(episode, steps=[replace(step, trace=None) for step in episode.steps])
-
-
-def _check_settings(args: GRPOConfig, more: Mapping[str, Any]) -> None:
-    for name in ("reward_funcs", "train_dataset", "eval_dataset", "rollout_func", "environment_factory", "tools"):
-        if name in more:
-            raise UserError(f"{name} is given by the environment: leave it out")
-    for name, allowed in _REFUSED.items():
-        if getattr(args, name) not in allowed:
-            raise UserError(
-                f"GRPOConfig({name}={getattr(args, name)!r}) is not supported with per-step advantages: set it to "
-                + " or ".join(repr(value) for value in allowed)
-            )

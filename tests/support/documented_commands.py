@@ -88,6 +88,9 @@ NOT_RUN = {
         "needs a cluster with GPUs: tests/agentbench/test_ray_engine.py"
     ),
     "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations/test_trl.py",
+    "python docs/examples/train_with_trl_tools.py Qwen/Qwen3-4B results/tools 100": (
+        "needs TRL, and a model that calls tools: tests/integrations/test_trl_tools.py"
+    ),
     "python docs/examples/advantages_with_verl.py results/mixed gigpo": "needs verl: tests/integrations/test_verl.py",
     "agentbench install alfworld": "downloads the official games",
     "agentbench install alfworld --from PATH": "needs a copy of the official games",
