@@ -36,9 +36,9 @@ def render(summary: Summary, *, title: str = "") -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = [_rates_table(summary, title)]
+    parts: list[Any] = [_rates_table(summary, title), ""]
     if len(summary.passes):
-        parts.append(_passes_table(summary))
+        parts += [_passes_table(summary), ""]
     overall = summary.overall
     if overall["errors"]:
         note = (
@@ -85,7 +85,9 @@ def _table(title: str, first: str, headings: list[str]) -> Table:
     from rich.table import Table
 
     named = plain(title, "table.title") if title else None
-    table = Table(title=named, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    table = Table(
+        title=named, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left", padding=(0, 1, 0, 0)
+    )
     table.add_column(first, overflow="fold")
     for heading in headings:
         table.add_column(plain(heading), justify="right", no_wrap=True)

@@ -115,6 +115,9 @@ class Usage:
     retries: int = 0
     cost: float = 0.0
 
+    def __bool__(self) -> bool:
+        return self.requests > 0
+
     def __str__(self) -> str:
         text = f"{self.requests} answers, {self.prompt_tokens} prompt tokens, {self.answer_tokens} answer tokens"
         text += f", {self.retries} retries" if self.retries else ""

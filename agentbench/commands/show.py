@@ -37,7 +37,9 @@ def print_runs(runs: list[Run]) -> None:
     from agentbench.summary import render
 
     console = make_console()
-    for run in runs:
+    for number, run in enumerate(runs):
+        if number:
+            console.print()
         identity = run.config.get("identity", {})
         what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
         frame = run.episodes

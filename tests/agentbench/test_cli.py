@@ -173,7 +173,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_python_of_the_readme_runs(number: int, run: Run, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-    run("eval", "--policy", "mixed:0.3", "--trials", 4, "--limit", 2, "--out", "results/mixed")
+    run("eval", "--policy", "mixed:0.3", "--trials", 4, "--limit", 2, "--out", "results/mixed-8")
     script = tmp_path / "example.py"
     script.write_text(blocks[number])
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120)

@@ -135,6 +135,19 @@ def test_the_tables_name_nothing_that_is_not_written_anywhere() -> None:
     assert not unused, f"changes that change nothing: {unused}"
 
 
+def test_no_two_pages_play_different_things_into_one_folder() -> None:
+    """Whoever follows two pages one after the other must not be told that a folder holds another run."""
+    played: dict[str, set[tuple[str, ...]]] = {}
+    for block in all_commands():
+        words = shlex.split(block.text)
+        if words[:2] == ["agentbench", "eval"] and "--out" in words:
+            options = dict(zip(words[2::2], words[3::2], strict=False))
+            folder = options.pop("--out")
+            options.pop("--workers", None)
+            played.setdefault(folder, set()).add(tuple(sorted(" ".join(pair) for pair in options.items())))
+    assert {folder: ways for folder, ways in played.items() if len(ways) > 1} == {}
+
+
 @pytest.mark.parametrize("command", sorted({block.text for block in all_commands() if block.text in NOT_RUN}))
 def test_a_command_that_is_not_run_names_only_what_exists(command: str) -> None:
     words = shlex.split(command)

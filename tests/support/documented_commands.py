@@ -73,7 +73,7 @@ NOT_RUN = {
     "pip install 'agentbench[language]'": "installs",
     "pip install 'agentbench[trl]'": "installs",
     "agentbench train --policy results/cloned --engine vllm --env alfworld --split generated:1:200:small "
-    "--out results/rl": "needs vLLM",
+    "--out results/rl-vllm": "needs vLLM",
     "make vllm": "needs vLLM and a GPU",
     "pip install 'agentbench[verl]'": "installs",
     "pip install 'agentbench[ray]'": "installs",
@@ -91,7 +91,7 @@ NOT_RUN = {
     "python docs/examples/train_with_trl_tools.py Qwen/Qwen3-4B results/tools 100": (
         "needs TRL, and a model that calls tools: tests/integrations/test_trl_tools.py"
     ),
-    "python docs/examples/advantages_with_verl.py results/mixed gigpo": "needs verl: tests/integrations/test_verl.py",
+    "python docs/examples/advantages_with_verl.py results/verl gigpo": "needs verl: tests/integrations/test_verl.py",
     "agentbench install alfworld": "downloads the official games",
     "agentbench install alfworld --from PATH": "needs a copy of the official games",
     "agentbench install webshop": "downloads WebShop's products",
