@@ -129,6 +129,11 @@ def _check_folder(source: str) -> None:
             "or ORGANISATION/NAME of the model hub"
         )
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        if (Path(source) / "adapter_config.json").is_file():
+            raise UserError(
+                f"{source} holds adapters alone, without their model: put both together "
+                "(peft: model.merge_and_unload().save_pretrained(FOLDER), and the tokenizer beside it)"
+            )
         raise UserError(f"{source} holds no model of transformers: there is no config.json in it")
 
 

@@ -186,6 +186,8 @@ def damage(folder: Path, how: str) -> None:
         (folder / "tokenizer_config.json").unlink()
     elif how == "no configuration":
         (folder / "config.json").unlink()
+    elif how == "adapters alone":
+        (folder / "config.json").rename(folder / "adapter_config.json")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,7 @@ def damage(folder: Path, how: str) -> None:
         ("no template", "has no chat template"),
         ("no tokenizer", "cannot load a tokenizer"),
         ("no configuration", "holds no model of transformers"),
+        ("adapters alone", "holds adapters alone, without their model"),
         ("no folder", "there is no folder"),
     ],
 )
