@@ -57,6 +57,21 @@ def health_sheet(run: RunCredit) -> Sheet:
     return Sheet("health (shares of the steps)", columns, rows)
 
 
+def no_credit_note(run: RunCredit) -> str:
+    """Say why no scheme gives any credit; empty where one does."""
+    if not run.values or any(values.any() for values in run.values.values()):
+        return ""
+    earned = run.table.assign(reward=run.steps.reward).groupby(["group", "episode"])["reward"].sum().groupby("group")
+    if earned.size().max() == 1:
+        return (
+            "No scheme gives any credit: schemes compare the episodes of one task, and every task has one episode. "
+            "Play several (eval --trials 8), or import logs with several."
+        )
+    if earned.nunique().max() == 1:
+        return "No scheme gives any credit: the episodes of a task all earned the same."
+    return ""
+
+
 def agreement_sheets(found: Agreement) -> list[Sheet]:
     """Facts of each scheme, and the agreement of every two, in percent."""
     numbers = [str(place + 1) for place in range(len(found.names))]

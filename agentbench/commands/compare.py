@@ -26,7 +26,7 @@ def compare(
     """
     from agentbench.commands.options import parse_extra
     from agentbench.credit_of_run import compute, read_run, scheme_names
-    from agentbench.credit_report import agreement_sheets, difference_lines, health_sheet
+    from agentbench.credit_report import agreement_sheets, difference_lines, health_sheet, no_credit_note
     from credit.agreement import agreement
     from envs.errors import UserError
 
@@ -39,6 +39,8 @@ def compare(
         f"{len(done.values)} schemes on {done.table['episode'].nunique()} episodes, {len(done.table)} steps, "
         f"{done.table['group'].nunique()} groups (tasks)"
     )
+    if note := no_credit_note(done):
+        head += f"\n\n{note}"
     skipped = [f"skipped {name}: {reason}" for name, reason in done.skipped.items()]
     differences = difference_lines(done, steps)
     title = "where they differ most (advantages divided by the root of the scheme's mean square)"

@@ -25,7 +25,7 @@ def credit(
     """
     from agentbench.commands.options import parse_extra
     from agentbench.credit_of_run import compute, read_run, scheme_names
-    from agentbench.credit_report import health_sheet
+    from agentbench.credit_report import health_sheet, no_credit_note
     from envs.errors import UserError
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
@@ -39,6 +39,8 @@ def credit(
     episodes = done.table["episode"].nunique()
     say(f"{episodes} episodes, {len(done.table)} steps, {done.table['group'].nunique()} groups (tasks)\n")
     say(health_sheet(done).text())
+    if note := no_credit_note(done):
+        say(f"\n{note}")
     if out is not None:
         table = done.table[["group", "trial", "step"]].rename(columns={"group": "task_id"}).assign(**done.values)
         if out.suffix == ".csv":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,3 +158,25 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
     from agentbench.docs_commands import PATH, document
 
     assert PATH.read_text(encoding="utf-8") == document(), "run: python -m agentbench.docs_commands"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "note"),
+    [
+        ((("one", 1), ("two", 0)), "schemes compare the episodes of one task, and every task has one episode"),
+        ((("one", 1), ("one", 1), ("two", 0)), "the episodes of a task all earned the same"),
+        ((("one", 1), ("one", 0), ("two", 0)), None),
+    ],
+)
+def test_where_no_scheme_gives_credit_it_is_said_why(
+    call: Any, tmp_path: Path, rewards: tuple[tuple[str, int], ...], note: str | None
+) -> None:
+    said = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
+    lines = [json.dumps({**said, "task_id": task, "reward": reward}) for task, reward in rewards]
+    (tmp_path / "logs.jsonl").write_text("\n".join(lines))
+    assert call("import", tmp_path / "logs.jsonl", "--out", tmp_path / "run")[0] == 0
+    for command in (("compare", "--schemes", "grpo,gigpo"), ("credit", "--scheme", "grpo")):
+        code, out, _ = call(command[0], tmp_path / "run", *command[1:])
+        assert code == 0
+        assert ("No scheme gives any credit" in out) == (note is not None)
+        assert note is None or note in out
