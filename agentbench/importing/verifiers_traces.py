@@ -80,7 +80,8 @@ def _about(record: dict[str, Any], agent: str) -> dict[str, Any]:
 
 
 def _ending(trace: dict[str, Any]) -> Ending:
-    calls = [call for call in map(_object, trace.get("calls") or []) if not call.get("error")]
+    listed = trace.get("calls")
+    calls = [call for call in map(_object, listed if isinstance(listed, list) else []) if not call.get("error")]
     is_cut = bool(calls) and calls[-1].get("finish_reason") == "length"
     truncated = is_cut or trace.get("stop_condition") in _LIMITS
     if trace.get("ok") is not True:

@@ -77,7 +77,7 @@ def test_traces_of_verifiers_with_errors_limits_and_several_agents(tmp_path):
         return {**record, **(on_line or {})}
 
     failed = changed(0, ok=False, errors=[{"type": "ToolsetError", "message": "no port"}], rewards={})
-    cut = changed(1, stop_condition="max_turns")
+    cut = changed(1, stop_condition="max_turns", calls=5)
     unscored = changed(0, rewards={"found": None})
     nothing = changed(0, {"traces": [], "errors": [{"type": "SandboxError", "message": "away"}]})
     third = {"score": 1.0, "weight": 1 / 3}
