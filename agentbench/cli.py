@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -91,3 +92,8 @@ def main() -> None:
         # The reader (head, less) has what it wanted. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        advice = ": make room and run the same command again" if is_full else ""
+        print(f"agentbench: {printable(str(error))}{advice}", file=sys.stderr)
+        sys.exit(2)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from policies.digest import read_line, sealed_line
 
 SCHEMA_VERSION = 2
 MAX_TEXT = 20_000
@@ -98,17 +97,11 @@ _EPISODE_FIELDS = [each.name for each in fields(Episode)]
 
 
 def to_line(episode: Episode) -> str:
-    """Write an episode as one line of JSON, with its line end. Only ASCII, so no encoding can harm it.
-
-    Its last entry is the CRC-32 of all before it (as if the object ended there): a changed digit is still JSON.
-    """
+    """Write an episode as one line of JSON with a checksum: see :func:`policies.digest.sealed_line`."""
     steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
-    record = {name: getattr(episode, name) for name in _EPISODE_FIELDS} | {"schema": SCHEMA_VERSION, "steps": steps}
-    text = json.dumps(record, separators=(",", ":"))
-    return f'{text[:-1]},"crc32":"{zlib.crc32(text.encode()):08x}"}}\n'
-
-
-_CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"}\s*$')
+    return sealed_line(
+        {name: getattr(episode, name) for name in _EPISODE_FIELDS} | {"schema": SCHEMA_VERSION, "steps": steps}
+    )
 
 
 def from_line(line: str | bytes) -> Episode:
@@ -117,21 +110,15 @@ def from_line(line: str | bytes) -> Episode:
     Raises:
         ValueError: the line is not an episode, not what was written, or of a newer schema than this version knows.
     """
-    line = line.encode() if isinstance(line, str) else line
-    found = _CHECKSUM.search(line, max(0, len(line) - 40))
-    if found:
-        line = line[: found.start()] + b"}"
-        if zlib.crc32(line) != int(found[1], 16):
-            raise ValueError("not what was written: its checksum is another")
+    record, has_checksum = read_line(line)
     try:
-        record = json.loads(line)
         schema = record.pop("schema")
         if schema > SCHEMA_VERSION:
             raise ValueError("written by a newer agentbench: upgrade to read it")
-        if schema > 1 and not found:
+        if schema > 1 and not has_checksum:
             raise ValueError("its checksum is missing")
         episode = Episode(**{**record, "steps": [Step(**step) for step in record["steps"]]})
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an episode: {error}") from error
     _check_types(episode)
     return episode

@@ -283,7 +283,7 @@ def _read_answer(text: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(text)
         message = answer["choices"][0]["message"]
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or not isinstance(message.get("content"), str | list | None):
             raise TypeError
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         start = redacted(text[:4096].decode("utf-8", "replace"))[:80]

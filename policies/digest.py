@@ -1,9 +1,11 @@
-"""Digests: of a policy (all that decides its answers), of a file, and the seal that a JSON file carries of itself."""
+"""Digests: of a policy (all that decides its answers), of a file, and the seals that JSON files and lines carry."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,39 @@ def check_seal(record: Mapping[str, Any]) -> None:
         rest = {name: value for name, value in record.items() if name != "seal"}
         if sealed(rest)["seal"] != record["seal"]:
             raise ValueError("it is not what was written: its seal is broken")
+
+
+def sealed_line(record: Mapping[str, Any]) -> str:
+    """Write a record as one line of JSON, with its line end. Only ASCII, so no encoding can harm it.
+
+    Its last entry is the CRC-32 of all before it (as if the object ended there): a changed digit is still JSON.
+    """
+    text = json.dumps(record, separators=(",", ":"))
+    return f'{text[:-1]},"crc32":"{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+_CHECKSUM = re.compile(rb',"crc32":"([0-9a-f]{8})"}\s*$')
+
+
+def read_line(line: str | bytes) -> tuple[dict[str, Any], bool]:
+    """Read what :func:`sealed_line` wrote; return the record, and whether it had a checksum.
+
+    Raises:
+        ValueError: the line is no record, or not what was written.
+    """
+    line = line.encode() if isinstance(line, str) else line
+    found = _CHECKSUM.search(line, max(0, len(line) - 40))
+    if found:
+        line = line[: found.start()] + b"}"
+        if zlib.crc32(line) != int(found[1], 16):
+            raise ValueError("not what was written: its checksum is another")
+    try:
+        record = json.loads(line)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(record, dict):
+        raise ValueError("it is no record")
+    return record, found is not None
 
 
 def sha256_of(path: Path) -> str:

@@ -271,7 +271,7 @@ def sampled_tokens(answer: dict[str, Any]) -> SampledTokens | None:
         log_probs = tuple(float(token["logprob"]) for token in choice["logprobs"]["content"])
         whole = len(ids) == len(log_probs) and all(map(math.isfinite, log_probs))
         return SampledTokens(tuple(int(token) for token in prompt_ids), ids, log_probs) if whole else None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from envs.errors import UserError
 from policies.contract import Prompt, Response
-from policies.digest import digest_of
+from policies.digest import digest_of, read_line
 
 VERSION = 1
 
@@ -41,12 +40,12 @@ class ReplayPolicy:
         if not path.is_file():
             raise UserError(f"{folder} is no folder of a run: it has no {path.name}")
         actions = {}
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().splitlines():
             try:
-                record = json.loads(line)
+                record, _ = read_line(line)
                 actions[record["task_id"], record["trial"]] = [step["action"] for step in record["steps"]]
             except (ValueError, KeyError, TypeError):
-                continue  # a killed run leaves a torn line: its episode was not finished
+                continue  # a killed run leaves a torn line, a bad disk a changed one: its episode is not finished
         if not actions:
             raise UserError(f"{path} holds no finished episode: there is nothing to replay")
         return cls(actions)

@@ -7,12 +7,12 @@ the measures. So a line can never stand for something else, whatever has changed
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from agentbench.lines import add_lines, read_lines
 from agentbench.quality import measures
 from agentbench.quality.sample import Sample
 from credit.steps import FloatArray
@@ -24,17 +24,15 @@ class Parts:
     """Finished measurements in a file.
 
     Args:
-        path: of the file, which need not exist; a torn last line is dropped.
+        path: of the file, which need not exist; damaged lines are passed over.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        if lines and not lines[-1].endswith(b"\n"):
-            path.write_bytes(b"".join(lines[:-1]))
-            lines = lines[:-1]
-        self._known: dict[str, Row] = dict(json.loads(line) for line in lines)
+        self._known: dict[str, Row] = {
+            part["key"]: part["row"] for part in read_lines(path) if {"key", "row"} <= set(part)
+        }
 
     def find(self, key: str) -> Row | None:
         """Return what was measured, or None."""
@@ -43,8 +41,7 @@ class Parts:
     def add(self, key: str, row: Row) -> None:
         """Keep what was measured: it is on disk when this returns."""
         self._known[key] = row
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([key, row]) + "\n")
+        add_lines(self.path, [{"key": key, "row": row}])
 
 
 def digest_of_sample(sample: Sample) -> str:

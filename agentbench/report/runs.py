@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from agentbench.lines import read_lines
 from agentbench.store import EPISODES_FILE, Run, names_of, open_run
 from envs.errors import UserError
 
@@ -74,17 +74,9 @@ def _read(name: str, folder: Path) -> ReportRun:
             name=name,
             run=run,
             episodes=episodes if episodes is not None and len(episodes) else None,
-            metrics=_metrics(folder / METRICS_FILE),
+            metrics=read_lines(folder / METRICS_FILE),
             quality=pd.read_csv(quality) if quality.is_file() else None,
             truth=pd.read_parquet(truth) if truth.is_file() else None,
         )
     except (ValueError, OSError) as error:
         raise UserError(f"a file in {folder} cannot be read: {error}") from error
-
-
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the lines that are whole: a run that goes on may be writing the last one."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line.strip()]

@@ -94,8 +94,10 @@ def _read(path: Path, run: str) -> dict[str, Any] | None:
     """Return the state of a checkpoint, or None with a warning if any of its files is not what was written."""
     try:
         state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+        if "seal" not in state:
+            raise ValueError("it has no seal")
         check_seal(state)
-        state.pop("seal", None)
+        del state["seal"]
         if state.get("run", run) != run:
             raise ValueError("it is of another run")
         for name, expected in state.pop("files").items():

@@ -150,13 +150,15 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
     if path is not None:
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"cannot read the configuration {path}: {error}") from error
     schemes = settings.pop("schemes", {})
+    if not isinstance(schemes, dict) or not all(isinstance(each, dict) for each in schemes.values()):
+        raise UserError(f"'schemes' in {path} must be tables: [schemes.NAME]")
     for name in schemes:
         find_scheme(name)
     scheme = flags.get("scheme", settings.get("scheme", TrainConfig.model_fields["scheme"].default))
-    settings.update({**schemes.get(scheme, {}), **flags})
+    settings.update({**schemes.get(str(scheme), {}), **flags})
     for name in settings:
         if name not in TrainConfig.model_fields:
             raise _no_setting(name, settings)

@@ -10,6 +10,8 @@ import pandas as pd
 
 from agentbench.episodes import Episode
 from agentbench.files import write_text
+from envs.errors import UserError
+from policies.digest import check_seal, sealed
 
 OUTCOMES_FILE = "evaluation.json"
 
@@ -28,13 +30,23 @@ def save_outcomes(folder: Path, step: int, episodes: Sequence[Episode]) -> None:
         }
         for episode in sorted(episodes, key=lambda each: each.key)
     ]
-    write_text(folder / OUTCOMES_FILE, json.dumps({"step": step, "episodes": rows}) + "\n")
+    write_text(folder / OUTCOMES_FILE, json.dumps(sealed({"step": step, "episodes": rows})) + "\n")
 
 
 def read_outcomes(folder: Path, step: int) -> pd.DataFrame | None:
-    """Return the outcomes after training step ``step``, one row an episode, or None where they are not there."""
+    """Return the outcomes after training step ``step``, one row an episode, or None where they are not there.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = folder / OUTCOMES_FILE
     if not path.exists():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return pd.DataFrame(found["episodes"]) if found["step"] == step else None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        check_seal(found)
+        return pd.DataFrame(found["episodes"]) if found["step"] == step else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): it is damaged; without it, runs are compared by their metrics alone"
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 
 from agentbench.episodes import Episode, Step
 from agentbench.files import write_text
+from agentbench.lines import add_lines, read_lines
 from agentbench.provenance import describe
 from agentbench.store import claim
 from agentbench.train.batch import discount, needs_values, step_table
@@ -21,11 +21,12 @@ from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
 from agentbench.train.sinks import check_sinks, open_sinks
-from agentbench.train.trainer import Metrics, Trainer, read_metrics
+from agentbench.train.trainer import Metrics, Trainer
 from credit.registry import advantages
 from credit.registry import find as find_scheme
 from envs.errors import UserError
 from policies import make_policy
+from policies.digest import sealed_line
 from policies.trainable import TrainablePolicy
 
 log = logging.getLogger("agentbench")
@@ -81,11 +82,10 @@ def _train_and_record(
         with open_sinks(config.sinks, settings, out) as send:
 
             def report(metrics: Metrics) -> None:
-                with (out / METRICS_FILE).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(metrics) + "\n")
+                add_lines(out / METRICS_FILE, [metrics])
                 send(metrics)
                 if "eval/success" in metrics or metrics["step"] == config.steps:
-                    draw_curve({config.scheme: [read_metrics(out / METRICS_FILE)]}, out / CURVE_FILE)
+                    draw_curve({config.scheme: [read_lines(out / METRICS_FILE)]}, out / CURVE_FILE)
                 on_metrics(metrics)
 
             trainer.run(report)
@@ -170,11 +170,11 @@ def _language_options(config: TrainConfig) -> dict[str, Any]:
 
 def _cut_metrics(out: Path, run: str) -> None:
     """Forget the metrics of training steps after the newest checkpoint: they are made again."""
-    rows = read_metrics(out / METRICS_FILE)
+    rows = read_lines(out / METRICS_FILE)
     step = newest_step(out / "checkpoints", run)
     kept = [row for row in rows if row["step"] <= step] if step else []
     if rows != kept:
-        write_text(out / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(out / METRICS_FILE, "".join(map(sealed_line, kept)))
 
 
 def estimate(config: TrainConfig) -> dict[str, float]:

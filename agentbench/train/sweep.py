@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agentbench.lines import read_lines
 from agentbench.store import RUN_FILE
 from agentbench.train.config import TrainConfig, read_config
 from agentbench.train.run import METRICS_FILE, check_scheme
-from agentbench.train.trainer import Metrics, read_metrics
+from agentbench.train.trainer import Metrics
 from envs.errors import UserError
 
 LOG_FILE = "train.log"
@@ -33,7 +34,7 @@ class SweepRun:
     @property
     def metrics(self) -> list[Metrics]:
         """The metrics so far, one dictionary a training step."""
-        return read_metrics(self.folder / METRICS_FILE)
+        return read_lines(self.folder / METRICS_FILE)
 
     @property
     def is_finished(self) -> bool:

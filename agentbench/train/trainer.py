@@ -7,7 +7,6 @@ derives from the seed and the number of the training step, so a resumed run ends
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import shutil
 import time
@@ -268,16 +267,3 @@ def _frozen_copy(policy: TrainablePolicy) -> TrainablePolicy:
     frozen = copy.deepcopy(policy)
     frozen.module.requires_grad_(False)
     return frozen
-
-
-def read_metrics(path: Path) -> list[Metrics]:
-    """Read ``metrics.jsonl``, without a torn last line."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            log.warning("%s: a torn line is passed over", path)
-    return rows

@@ -17,6 +17,7 @@ import pandas as pd
 from agentbench.config import check_config
 from agentbench.episodes import Episode
 from agentbench.evaluation import environment_options, evaluate
+from agentbench.lines import add_lines, read_lines
 from agentbench.provenance import describe
 from agentbench.store import Run, RunWriter, open_run
 from agentbench.truth.alfworld import solve_task
@@ -183,15 +184,13 @@ def _all_truths(
     found = _read_parts(path, settings)
     episodes = [episode for episode in run.read_episodes() if episode.outcome != "error"]
     missing = [episode for episode in episodes if episode.key not in found]
-    with path.open("a", encoding="utf-8") as file:
-        if not path.stat().st_size:
-            file.write(json.dumps(asdict(settings)) + "\n")
-        for each in _computed(settings, _pieces(missing, settings), workers):
-            found[each.task_id, each.trial] = each
-            file.write(json.dumps(asdict(each)) + "\n")
-            file.flush()
-            if on_progress:
-                on_progress(len(found), len(episodes))
+    if not path.exists():
+        add_lines(path, [{"settings": asdict(settings)}])
+    for each in _computed(settings, _pieces(missing, settings), workers):
+        found[each.task_id, each.trial] = each
+        add_lines(path, [asdict(each)])
+        if on_progress:
+            on_progress(len(found), len(episodes))
     return [found[episode.key] for episode in episodes]
 
 
@@ -205,25 +204,22 @@ def _pieces(episodes: Sequence[Episode], settings: TruthSettings) -> list[list[E
 
 
 def _read_parts(path: Path, settings: TruthSettings) -> dict[tuple[str, int], EpisodeTruth]:
-    """Read the finished lines; a torn last line is cut off.
+    """Read the finished lines.
 
     Raises:
-        UserError: they were made with other settings.
+        UserError: they were made with other settings, or do not say with which.
     """
     if not path.exists():
         return {}
-    lines = path.read_bytes().splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        path.write_bytes(b"".join(lines[:-1]))
-        lines = lines[:-1]
-    if not lines:
-        return {}
-    there, wanted = json.loads(lines[0]), json.loads(json.dumps(asdict(settings)))
+    head, *parts = read_lines(path) or [{}]
+    there, wanted = head.get("settings"), json.loads(json.dumps(asdict(settings)))
+    if not isinstance(there, dict):
+        raise UserError(f"the first line of {path} is damaged, so nobody knows how it was made: remove that file")
     if there != wanted:
         changed = ", ".join(name for name in wanted if there.get(name) != wanted[name])
         raise UserError(f"{path} was made with another {changed}: choose another --out, or remove that file")
-    parts = [EpisodeTruth(**json.loads(line)) for line in lines[1:]]
-    return {(each.task_id, each.trial): each for each in parts}
+    found = [EpisodeTruth(**part) for part in parts if set(part) == set(EpisodeTruth.__dataclass_fields__)]
+    return {(each.task_id, each.trial): each for each in found}
 
 
 def _computed(settings: TruthSettings, pieces: list[list[Episode]], workers: int) -> Iterator[EpisodeTruth]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from agentbench.files import replaced, write_text
 from agentbench.store import Run
 from envs.errors import UserError
+from policies.digest import check_seal, sealed, sha256_of
 
 TRUTH_TABLE, TRUTH_SETTINGS = "truth.parquet", "truth.json"
 
@@ -91,7 +92,8 @@ def write_truth(run: Run, found: list[EpisodeTruth], settings: dict[str, Any]) -
         ]  # fmt: skip
     with replaced(run.folder / TRUTH_TABLE) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=TRUTH_COLUMNS), temporary)
-    write_text(run.folder / TRUTH_SETTINGS, json.dumps(settings, indent=2) + "\n")
+    record = sealed({**settings, "sha256": sha256_of(run.folder / TRUTH_TABLE)})
+    write_text(run.folder / TRUTH_SETTINGS, json.dumps(record, indent=2) + "\n")
     return pd.read_parquet(run.folder / TRUTH_TABLE)
 
 
@@ -101,10 +103,14 @@ def read_truth(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
         UserError: there is none in the folder.
     """
+    table = folder / TRUTH_TABLE
     try:
         settings = json.loads((folder / TRUTH_SETTINGS).read_text(encoding="utf-8"))
-        return pd.read_parquet(folder / TRUTH_TABLE), settings
-    except (OSError, ValueError) as error:
+        check_seal(settings)
+        if settings.get("sha256", digest := sha256_of(table)) != digest:
+            raise ValueError(f"{table.name} is damaged")
+        return pd.read_parquet(table), {**settings, "group_size": int(settings["group_size"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"no true advantages in {folder} ({error}): make them with agentbench truth --out {folder}"
         ) from error

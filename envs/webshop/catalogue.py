@@ -315,7 +315,7 @@ def read_json(folder: Path, file: OfficialFile, kind: type, digests: list[str], 
         notes.append(f"{file.name} is not the official file (sha256 {digest[:12]}…)")
     try:
         value = json.loads(content)
-    except ValueError as problem:  # also undecodable bytes
+    except (ValueError, RecursionError) as problem:  # also undecodable bytes
         raise UserError(f"{path} is not whole JSON ({problem}): install it again") from None
     if not isinstance(value, kind):
         raise UserError(f"{path} holds a {type(value).__name__}, and a {kind.__name__} is needed")

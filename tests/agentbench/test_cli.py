@@ -113,6 +113,13 @@ def test_a_mistake_is_one_clear_line(run: Run, arguments: list[str], message: st
     assert len(err.strip().splitlines()) == 1 and err.startswith("agentbench: ")
 
 
+def test_a_place_that_cannot_be_written_is_one_clear_line(run: Run) -> None:
+    evaluate(run, "random", "run", "--limit", 1)
+    for arguments in (["graph", "run"], ["compare", "run"], ["report", "run"]):
+        code, _, err = run(*arguments, "--out", "run/run.json/picture.svg")
+        assert code == 2 and len(err.strip().splitlines()) == 1 and err.startswith("agentbench: "), err
+
+
 def test_a_missing_option_value_is_explained(run: Run) -> None:
     code, _, err = run("eval", "--trials", "many")
     assert code == 2 and "'--trials'" in err

@@ -104,4 +104,4 @@ def test_the_files_of_a_training_run(tmp_path: Path) -> None:
     assert {path.name for path in checkpoint.iterdir()} == named
     assert {path.name for path in (folder / "policy").iterdir()} == {"policy.json", "weights.safetensors"}
     assert {path.name for path in (folder / "best").iterdir()} == {"policy.json", "weights.safetensors"}
-    assert set(json.loads((folder / "evaluation.json").read_text())) == {"step", "episodes"}
+    assert set(json.loads((folder / "evaluation.json").read_text())) == {"step", "episodes", "seal"}

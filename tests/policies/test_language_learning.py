@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch", reason="language models need torch: pip ins
 pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
 
 from agentbench import evaluate  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.model_init import init_model  # noqa: E402
 from agentbench.train.clone import clone  # noqa: E402
 from agentbench.train.config import read_config  # noqa: E402
 from agentbench.train.run import make_learner, train  # noqa: E402
-from agentbench.train.trainer import read_metrics  # noqa: E402
 from policies.trainable import save_policy  # noqa: E402
 
 TEMPLATE = 'system = "Act."\nuser = "{% if task %}{{ task }} {% endif %}{{ observation }}"\n'
@@ -57,7 +57,7 @@ def test_training_raises_the_success_of_a_cloned_model(tmp_path: Path, cloned: P
         "checkpoint_every": 100,
     }
     train(read_config(None, settings), tmp_path / "run")
-    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    rows = read_lines(tmp_path / "run" / "metrics.jsonl")
     success = [row["success"] for row in rows]
     assert max(row["sampler_gap"] for row in rows) < 1e-5
     assert np.mean(success[-3:]) > np.mean(success[:3]) + 0.1

@@ -32,13 +32,17 @@ class StubServer(ThreadingHTTPServer):
     A dictionary is sent as JSON; ``(status, dictionary)`` with that status; bytes as they are; the word ``close``
     closes the connection, ``hang`` keeps it open in silence, ``half`` announces more bytes than it sends. An event is
     set when the client closes the connection instead of waiting on.
+
+    Args:
+        answer: what happens.
+        port: of the loopback; 0 for any that is free.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, answer: Answer, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.answer = answer
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -113,9 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(answer: Answer = up) -> Iterator[StubServer]:
+def serving(answer: Answer = up, port: int = 0) -> Iterator[StubServer]:
     """Run a server in a thread."""
-    server = StubServer(answer)
+    server = StubServer(answer, port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

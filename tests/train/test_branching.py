@@ -16,6 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
 from agentbench.episodes import Episode  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.provenance import stable_seed  # noqa: E402
 from agentbench.train.batch import make_batch, step_table  # noqa: E402
 from agentbench.train.branching import Branching  # noqa: E402
@@ -23,7 +24,6 @@ from agentbench.train.config import TrainConfig, read_config  # noqa: E402
 from agentbench.train.distributed import ALONE, Ranks  # noqa: E402
 from agentbench.train.rollouts import Rollouts  # noqa: E402
 from agentbench.train.run import make_learner, train  # noqa: E402
-from agentbench.train.trainer import read_metrics  # noqa: E402
 from envs.registry import make  # noqa: E402
 from policies.contract import Prompt, Turn  # noqa: E402
 
@@ -181,7 +181,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_counts_its_branches_apart(t
         for folder in (tmp_path / "whole", tmp_path / "cut")
     )
     assert whole == cut
-    rows = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut")]
+    rows = [read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut")]
     counted = [[(row["environment_steps"], row["branch_steps"]) for row in each] for each in rows]
     assert counted[0] == counted[1]
     for row in rows[0]:
@@ -191,7 +191,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_counts_its_branches_apart(t
 
 def test_it_learns(tmp_path: Path) -> None:
     train(config(steps=25, env_options={"tasks": 4, "max_steps": 5}, tasks_per_step=4, group_size=6), tmp_path)
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert rows[0]["success"] < 0.8
     assert np.mean([row["success"] for row in rows[-5:]]) > 0.93
 

@@ -20,9 +20,9 @@ import two_processes  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.train.distributed import Ranks  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
-from agentbench.train.trainer import read_metrics  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def weights(folder: Path) -> dict[str, Any]:
 
 def untimed(folder: Path) -> list[dict[str, Any]]:
     words = ("second", "memory")
-    rows = read_metrics(folder / "metrics.jsonl")
+    rows = read_lines(folder / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not any(word in name for word in words)} for row in rows]
 
 
@@ -118,4 +118,4 @@ def test_torchrun_starts_the_command_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("policy:") == 1
-    assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 2
+    assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == 2

@@ -20,9 +20,10 @@ import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.run import make_learner, train  # noqa: E402
-from agentbench.train.trainer import Trainer, read_metrics  # noqa: E402
+from agentbench.train.trainer import Trainer  # noqa: E402
 from policies import make_policy  # noqa: E402
 
 SMALL = {
@@ -79,7 +80,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(tmp_path: Pat
         killed += process.wait() == -signal.SIGKILL
     assert killed >= 1
     assert weights(tmp_path / "whole" / "policy") == weights(out / "policy")
-    assert [row["step"] for row in read_metrics(out / "metrics.jsonl")] == list(range(1, 21))
+    assert [row["step"] for row in read_lines(out / "metrics.jsonl")] == list(range(1, 21))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_the_best_policy_and_the_newest_checkpoints_are_kept(tmp_path: Path) -> 
     settings = config(steps=9, eval_split="all", eval_every=2, checkpoint_every=2, keep_checkpoints=3)
     at: dict[int, Any] = {}
     train(settings, out, on_metrics=lambda row: at.update({row["step"]: weights(out / "best")}))
-    evaluated = [row for row in read_metrics(out / "metrics.jsonl") if "eval/success" in row]
+    evaluated = [row for row in read_lines(out / "metrics.jsonl") if "eval/success" in row]
     best = max(row["eval/success"] for row in evaluated)
     first = next(row["step"] for row in evaluated if row["eval/success"] == best)
     assert [row["step"] for row in evaluated] == [0, 2, 4, 6, 8, 9]
@@ -170,7 +171,7 @@ def test_the_best_is_remembered_over_a_resume(tmp_path: Path) -> None:
         train(settings, tmp_path / "cut", on_metrics=kill)
     train(settings, tmp_path / "cut", resume=True)
     bests = [
-        [row.get("eval/best") for row in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("whole", "cut")
+        [row.get("eval/best") for row in read_lines(tmp_path / name / "metrics.jsonl")] for name in ("whole", "cut")
     ]
     assert bests[0] == bests[1]
     assert weights(tmp_path / "whole" / "best") == weights(tmp_path / "cut" / "best")
@@ -185,7 +186,7 @@ def test_every_part_of_the_telemetry_is_in_the_metrics(tmp_path: Path) -> None:
     expected |= {"entropy", "kl", "clip_share", "grad_norm", "log_ratio", "sampler_gap", "staleness", "learning_rate"}
     expected |= {"tokens_per_second", "steps_per_second", "seconds", "memory_mb", "eval/success", "eval/best"}
     expected |= {f"seconds/{phase}" for phase in ("rollout", "table", "advantage", "update", "evaluate", "checkpoint")}
-    for row in read_metrics(tmp_path / "metrics.jsonl")[1:]:
+    for row in read_lines(tmp_path / "metrics.jsonl")[1:]:
         assert expected <= row.keys()
         phases = sum(value for name, value in row.items() if name.startswith("seconds/") and "checkpoint" not in name)
         assert phases <= row["seconds"] + 0.001
@@ -202,7 +203,7 @@ def test_it_learns_in_either_precision(tmp_path: Path, device: str, precision: A
         config(steps=25, env_options=options, seed=1, device=device, precision=precision, kl_coefficient=0.001),
         tmp_path,
     )
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert rows[0]["success"] < 0.8
     assert sum(row["success"] for row in rows[-5:]) / 5 > 0.93
     # Bfloat16 has 8 bits of precision: the trainer sees other numbers than the sampler, but not far off.

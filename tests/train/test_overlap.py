@@ -14,9 +14,10 @@ import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.run import make_learner, train  # noqa: E402
-from agentbench.train.trainer import Trainer, read_metrics  # noqa: E402
+from agentbench.train.trainer import Trainer  # noqa: E402
 
 
 def config(**settings: Any) -> TrainConfig:
@@ -32,14 +33,14 @@ def weights(folder: Path) -> dict[str, Any]:
 
 def test_the_staleness_is_one_except_after_checkpoints_and_evaluations(tmp_path: Path) -> None:
     train(config(eval_split="all", eval_every=5, eval_tasks=2), tmp_path)
-    staleness = [row.get("staleness") for row in read_metrics(tmp_path / "metrics.jsonl")]
+    staleness = [row.get("staleness") for row in read_lines(tmp_path / "metrics.jsonl")]
     #                    0: evaluation; 3 and 6: checkpoints; 5: evaluation
     assert staleness == [None, 0, 1, 1, 0, 1, 0, 0]
 
 
 def test_the_gap_between_sampler_and_trainer_is_that_of_one_update(tmp_path: Path) -> None:
     train(config(), tmp_path)
-    for row in read_metrics(tmp_path / "metrics.jsonl"):
+    for row in read_lines(tmp_path / "metrics.jsonl"):
         assert (row["sampler_gap"] < 1e-5) == (row["staleness"] == 0)
 
 
@@ -82,7 +83,7 @@ def test_the_rollouts_run_beside_the_update(tmp_path: Path) -> None:
 
 def test_it_learns(tmp_path: Path) -> None:
     train(config(steps=30, checkpoint_every=10, env_options={"tasks": 4, "max_steps": 5}, seed=1), tmp_path)
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert rows[0]["success"] < 0.8
     assert sum(row["success"] for row in rows[-5:]) / 5 > 0.93
 

@@ -19,9 +19,9 @@ from safetensors.torch import load_file  # noqa: E402
 from stub_vllm import stub_vllm  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
-from agentbench.train.trainer import read_metrics  # noqa: E402
 from policies.language.decode import Rules  # noqa: E402
 from policies.vllm_server import read_answer  # noqa: E402
 
@@ -64,7 +64,7 @@ def test_after_each_update_the_sampler_has_the_new_weights(
 ) -> None:
     with stub_vllm(base=model) as server:
         train(config(model, server.url, **settings), tmp_path)
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert [row["staleness"] for row in rows] == ([0, 1, 1] if settings.get("overlap") else [0, 0, 0])
     update = "/v1/load_lora_adapter" if settings.get("lora") else "/collective_rpc"
     assert server.paths.count(update) == server.paths.count("/reset_prefix_cache")
@@ -81,7 +81,7 @@ def test_a_tied_output_layer_is_handed_over_too(tmp_path: Path) -> None:
         train(config(tied, server.url), tmp_path / "run")
         assert not server.model.config.tie_word_embeddings
         assert torch.equal(server.model.lm_head.weight, server.model.get_input_embeddings().weight)
-    assert all(row["probe/gap"] < 1e-5 for row in read_metrics(tmp_path / "run" / "metrics.jsonl"))
+    assert all(row["probe/gap"] < 1e-5 for row in read_lines(tmp_path / "run" / "metrics.jsonl"))
 
 
 @pytest.mark.parametrize("fault", ["stale_head", "stale_cache"])
@@ -89,7 +89,7 @@ def test_weights_that_were_not_taken_over_stop_the_run_with_the_figure(tmp_path:
     said = r"do not have the same weights: on \d+ tokens of 3 probe prompts .* differ by (0\.\d+|\d\.?\d*) on average"
     with stub_vllm(**{fault: True}) as server, pytest.raises(UserError, match=said):
         train(config(model, server.url), tmp_path)
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1]  # before the first update there was nothing to take over
     assert (tmp_path / "checkpoints" / "step-000001").is_dir()
 
@@ -97,7 +97,7 @@ def test_weights_that_were_not_taken_over_stop_the_run_with_the_figure(tmp_path:
 def test_the_bound_of_the_probe_is_a_setting(tmp_path: Path, model: Path) -> None:
     with stub_vllm(stale_head=True) as server:
         train(config(model, server.url, probe_bound=100.0, probe_prompts=2), tmp_path)
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert [row["probe/gap"] > 0.001 for row in rows] == [False, True, True]
     assert rows[2]["sampler_gap"] > 0.001
 

@@ -15,9 +15,9 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 
 from agentbench import UserError  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.train.config import read_config  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
-from agentbench.train.trainer import read_metrics  # noqa: E402
 
 
 def config(**settings: Any) -> Any:
@@ -68,7 +68,7 @@ def test_a_tracker_gets_the_rows_of_the_metrics_file(
     tracker = FakeTracker(name)
     monkeypatch.setitem(sys.modules, name, tracker)
     train(config(sinks=name), tmp_path / "run-7")
-    assert tracker.run.rows == read_metrics(tmp_path / "run-7" / "metrics.jsonl")
+    assert tracker.run.rows == read_lines(tmp_path / "run-7" / "metrics.jsonl")
     assert tracker.run.finished
     assert tracker.arguments["resume"] == "allow" and tracker.arguments["name"].startswith("run-7-")
     assert tracker.arguments["config"]["steps"] == 3
@@ -81,7 +81,7 @@ def test_a_tracker_that_breaks_is_left_out_and_the_training_goes_on(
     monkeypatch.setitem(sys.modules, "trackio", tracker)
     train(config(sinks=["trackio"]), tmp_path)
     assert [row["step"] for row in tracker.run.rows] == [1]
-    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+    assert len(read_lines(tmp_path / "metrics.jsonl")) == 3
     assert [record.message for record in caplog.records] == [
         "sink 'trackio' failed and is left out: ConnectionError: the server is gone"
     ]
@@ -94,7 +94,7 @@ def test_tensorboard_holds_the_same_numbers(tmp_path: Path) -> None:
     train(config(sinks=["tensorboard"]), tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert set(events.Tags()["scalars"]) == {name for row in rows for name in row} - {"step"}
     for name in ("success", "grad_norm"):
         assert [(event.step, event.value) for event in events.Scalars(name)] == [

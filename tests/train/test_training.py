@@ -16,10 +16,11 @@ import toy_environment  # noqa: E402  (registers the environment 'toy')
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError, evaluate  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.train.clone import clone  # noqa: E402
 from agentbench.train.config import read_config  # noqa: E402
 from agentbench.train.run import COLUMNS, make_learner, train  # noqa: E402
-from agentbench.train.trainer import Trainer, read_metrics  # noqa: E402
+from agentbench.train.trainer import Trainer  # noqa: E402
 from credit import CreditError  # noqa: E402
 from credit.registry import SCHEMES  # noqa: E402
 from policies.scorer import ScorerPolicy  # noqa: E402
@@ -65,7 +66,7 @@ PROBLEMS = {
 def test_every_scheme_solves_a_bandit_and_a_chain(tmp_path: Path, scheme: str, problem: str) -> None:
     value = {"value_coefficient": 0.5} if "value" in SCHEMES[scheme].needs else {}
     train(config(scheme=scheme, checkpoint_every=30, seed=1, **PROBLEMS[problem], **value), tmp_path)
-    rows = read_metrics(tmp_path / "metrics.jsonl")
+    rows = read_lines(tmp_path / "metrics.jsonl")
     assert rows[0]["success"] < 0.7
     assert np.mean([row["success"] for row in rows[-5:]]) > 0.93
 
@@ -90,7 +91,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, after: int) -> 
 
     def measured(folder: Path) -> list[dict[str, Any]]:
         timed = ("seconds", "steps_per_second", "tokens_per_second", "memory")
-        rows = read_metrics(folder / "metrics.jsonl")
+        rows = read_lines(folder / "metrics.jsonl")
         return [{name: value for name, value in row.items() if not name.startswith(timed)} for row in rows]
 
     assert measured(whole) == measured(cut)

@@ -15,10 +15,10 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
 
 from agentbench import UserError, evaluate  # noqa: E402
+from agentbench.lines import read_lines  # noqa: E402
 from agentbench.model_init import init_model  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
-from agentbench.train.trainer import read_metrics  # noqa: E402
 from policies import make_policy  # noqa: E402
 from policies.language.decode import Request  # noqa: E402
 from policies.language.policy import LanguagePolicy  # noqa: E402
@@ -156,7 +156,7 @@ def config(folder: Path, **settings: Any) -> TrainConfig:
 
 
 def check_metrics(run: Path) -> None:
-    rows = read_metrics(run / "metrics.jsonl")
+    rows = read_lines(run / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3]
     for row in rows:
         assert row["probe/gap"] < 1e-4 and row["sampler_gap"] < 1e-4 and row["correction/rejected_share"] == 0

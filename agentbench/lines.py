@@ -1,0 +1,43 @@
+"""Files of one JSON record a line that only grow: a line is whole and what was written, or it is passed over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from policies.digest import read_line, sealed_line
+
+log = logging.getLogger("agentbench")
+
+
+def add_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Add records to a file, each as a line with a checksum. What a killed writer left unfinished stays a line alone.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    lines = "".join(map(sealed_line, records)).encode()
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            lines = lines if file.read(1) == b"\n" else b"\n" + lines
+        file.write(lines)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the whole lines of a file; a missing file has none. Damaged lines are passed over with a warning.
+
+    A line without a checksum (written by hand) passes. A last line without its end is being written, or was torn.
+    """
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            records.append(read_line(line)[0])
+        except ValueError as error:
+            if line:
+                log.warning("%s: line %d is damaged (%s) and passed over", path, number, error)
+    return records
