@@ -95,5 +95,5 @@ def main() -> None:
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         advice = ": make room and run the same command again" if is_full else ""
-        print(f"agentbench: {printable(str(error))}{advice}", file=sys.stderr)
+        say(f"agentbench: {error}{advice}", err=True)
         sys.exit(2)

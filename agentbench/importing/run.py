@@ -170,7 +170,8 @@ def _format_of(path: Path) -> str:
             for name, kind in FORMATS.items():
                 if any(all(field in record for field in fields) for fields in kind.fields):
                     return name
-    found = f" (its first line has {', '.join(seen[:8])})" if seen else ""
+    names = [" ".join(name.split())[:40] for name in seen[:8]]
+    found = f" (its first line has {', '.join(names)})" if names else ""
     raise UserError(
         f"cannot tell the format of {path}{found}: choose one of {', '.join(FORMATS)} with --format; docs/importing.md "
         "says what each needs"

@@ -71,7 +71,7 @@ def read_template(path: Path, default: Template) -> Template:
     """
     try:
         texts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"the template {path} cannot be read: {error}") from error
     for key, text in texts.items():
         if key not in Template.__dataclass_fields__:
