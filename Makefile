@@ -79,7 +79,8 @@ docs-serve: $(VENV)/.all  ## show the documentation at http://127.0.0.1:8000, ke
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 test-ray: $(VENV)/.all  ## run Ray's tests, the slow ones too: two nodes on this machine, one killed in mid-run
-	$(BIN)/python -m pytest -m "(slow or not slow) and not vllm" tests/agentbench/test_ray.py tests/agentbench/test_ray_engine.py
+	$(BIN)/python -m pytest -m "(slow or not slow) and not vllm" tests/agentbench/test_ray.py tests/agentbench/test_ray_engine.py \
+		tests/train/test_ray_server.py
 
 test-appworld: $(VENV)/.all  ## run AppWorld's tests, the slow ones too, where it is installed (make appworld)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow" tests/envs/appworld

@@ -20,7 +20,7 @@ LAUNCHER = Path(__file__).with_name("vllm_launch.py")
 
 
 class ServerProcess:
-    """A server on the loopback; it ends when this process does, however that ends.
+    """A server of this machine; it ends when this process does, however that ends.
 
     Args:
         python: the interpreter that has vLLM.
@@ -29,14 +29,24 @@ class ServerProcess:
         arguments: of the server.
         threads: of the server on a processor; small models are slower with more.
         log: file for what it says.
+        host: address that it listens on.
     """
 
-    def __init__(self, python: str, folder: Path, name: str, arguments: Sequence[str], threads: int, log: Path) -> None:
+    def __init__(
+        self,
+        python: str,
+        folder: Path,
+        name: str,
+        arguments: Sequence[str],
+        threads: int,
+        log: Path,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.log = log
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        port = _free_port(host)
+        self.url = f"http://{host}:{port}"
         command = [python, str(LAUNCHER), "--model", str(folder.resolve()), "--served-model-name", name]
-        command += ["--host", "127.0.0.1", "--port", str(port), *arguments]
+        command += ["--host", host, "--port", str(port), *arguments]
         usual = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "2"}
         needed = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1"}
         environment = {**usual, **os.environ, **needed}
@@ -91,7 +101,7 @@ class ServerProcess:
             self._process.stdin.close()
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.bind((host, 0))
         return int(found.getsockname()[1])

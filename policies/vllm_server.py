@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import importlib.util
 import json
@@ -9,7 +10,7 @@ import math
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,6 +39,9 @@ NARROWEST_HEAD = 32
 """Numbers a head, at vLLM's kernels for processors."""
 
 ATTEMPTS = 4
+
+Launch = Callable[[Path, str, Sequence[str], int, Path], ServerProcess]
+"""Starts a server: folder and name of its model, its arguments, threads, and the file for what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +92,19 @@ class VllmServer:
 
     Args:
         options: how it is reached.
+        launch: starts it somewhere else than on this machine.
 
     Raises:
         UserError: there is no vLLM to start, or nobody answers where a server should be.
     """
 
-    def __init__(self, options: VllmServerOptions) -> None:
+    def __init__(self, options: VllmServerOptions, launch: Launch | None = None) -> None:
         self.options, self.concurrency = options, options.concurrency
         self.url = (options.base_url or "").rstrip("/").removesuffix("/v1")
         self.model = MODEL
-        self._python = None if self.url else find_python(options.python)
+        self._launch = launch
+        if not self.url and launch is None:
+            self._launch = functools.partial(ServerProcess, find_python(options.python))
         self._process: ServerProcess | None = None
         # A server on this machine or its network: never through a proxy.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -125,9 +132,9 @@ class VllmServer:
         Raises:
             UserError: it ended, was not ready in time (the text has the end of its log), or cannot serve such a model.
         """
-        assert self._python is not None
+        assert self._launch is not None
         _check_heads(policy)
-        self._process = ServerProcess(self._python, folder, MODEL, self._arguments(policy), threads, log)
+        self._process = self._launch(folder, MODEL, self._arguments(policy), threads, log)
         self._process.wait_until_ready(self.options.start_timeout)
         self.url = self._process.url
         self._check_version()

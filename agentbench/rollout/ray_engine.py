@@ -20,6 +20,7 @@ import numpy as np
 
 from agentbench.provenance import stable_seed
 from agentbench.rollout.ray_cluster import died_with_machine, told
+from agentbench.rollout.ray_gpus import check_places, free_gpus, gpus_of, placed
 from envs.errors import UserError
 from envs.safe_text import redacted
 from policies.contract import Prompt, Response, Turn
@@ -36,9 +37,6 @@ START_SECONDS = 900.0
 """Time that an engine has to be placed and to load its model."""
 
 GOES_ON = "what is finished is stored, and the same command goes on from there"
-
-WIDTHS = ("tensor_parallel_size", "pipeline_parallel_size")
-"""Arguments of ``vllm.LLM`` whose product is the number of GPUs of an engine."""
 
 
 class EngineHost:
@@ -82,21 +80,6 @@ class EngineRecipe:
     options: dict[str, Any]
     gpus: int
     engines: int
-
-    def check_places(self) -> None:
-        """Refuse what the machines of the cluster could never hold: it would wait for ever.
-
-        Raises:
-            UserError: there are too few GPUs, or too few on one machine.
-        """
-        import ray
-
-        each = sorted(int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"])
-        if self.gpus and sum(number // self.gpus for number in each) < self.engines:
-            raise UserError(
-                f"{self.engines} x {self.gpus} GPUs for {self.policy} (engines x GPUs on one machine) are more than "
-                f"the Ray cluster has: {' + '.join(map(str, each))}"
-            )
 
 
 class RayEngine:
@@ -158,13 +141,8 @@ class RayEngine:
             self.send(self._prompts)
 
     def _launch(self) -> None:
-        import ray
-
         recipe = self._recipe
-        # Without a GPU a CPU is needed to be placed and none is held, as for the workers of environments.
-        needs = {"num_gpus": recipe.gpus, "num_cpus": 0} if recipe.gpus else {}
-        placed = ray.remote(EngineHost).options(scheduling_strategy="SPREAD", max_restarts=0, **needs)
-        self._actor = placed.remote()
+        self._actor = placed(EngineHost, recipe.gpus)
         self._made = self._actor.make.remote(sys.path, recipe.policy, recipe.environment, recipe.options)
         self._deadline = time.monotonic() + START_SECONDS
 
@@ -180,18 +158,15 @@ class RayEngine:
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self._actor)
         try:
-            self._recipe.check_places()
+            check_places(self._recipe.gpus, self._recipe.engines, self._recipe.policy)
         except UserError as none:
             raise UserError(f"an engine died, and there is no place for another: {none}; {GOES_ON}") from error
         self._launch()
 
     def _late(self) -> str:
-        import ray
-
-        free = ray.available_resources().get("GPU", 0)
         return (
             f"an engine of {self._recipe.policy} was not ready within {START_SECONDS:g} s: it needs "
-            f"{self._recipe.gpus} GPUs on one machine, and {free:g} of the cluster are free"
+            f"{self._recipe.gpus} GPUs on one machine, and {free_gpus()}"
         )
 
 
@@ -214,8 +189,9 @@ class RayVllmPolicy:
         chosen = read_options(VllmOptions, options)
         if chosen.engines < 1:
             raise UserError(f"engines must be at least 1, got {chosen.engines}")
-        recipe = EngineRecipe(policy, environment, {**asdict(chosen), "engines": 1}, gpus_of(chosen), chosen.engines)
-        recipe.check_places()
+        gpus = gpus_of(chosen.engine or {})
+        check_places(gpus, chosen.engines, policy)
+        recipe = EngineRecipe(policy, environment, {**asdict(chosen), "engines": 1}, gpus, chosen.engines)
         self._engines = [RayEngine(recipe) for _ in range(chosen.engines)]
         digests = {engine.wait() for engine in self._engines}
         if len(digests) > 1:
@@ -241,28 +217,6 @@ class RayVllmPolicy:
         for engine, share in shares.items():
             answers.update(zip(share, engine.take(), strict=True))
         return [answers[place] for place in range(len(prompts))]
-
-
-def gpus_of(options: VllmOptions) -> int:
-    """Return the number of GPUs that an engine holds: 0 on a cluster without any, where the options ask for none.
-
-    Raises:
-        UserError: the options ask for some, and the cluster has none.
-    """
-    import ray
-
-    asked = {name: (options.engine or {})[name] for name in WIDTHS if name in (options.engine or {})}
-    for name, value in asked.items():
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"engine option {name} must be a whole number from 1 on, got {value!r}")
-    if ray.cluster_resources().get("GPU", 0):
-        return int(np.prod(list(asked.values()), dtype=int))
-    if asked:
-        written = " and ".join(f"{name} = {value}" for name, value in asked.items())
-        raise UserError(
-            f"{written} asks for GPUs, and the Ray cluster has none: add a machine with GPUs, or leave it out"
-        )
-    return 0
 
 
 def _light(prompt: Prompt) -> Prompt:

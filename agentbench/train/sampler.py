@@ -8,6 +8,7 @@ weights before rollouts that would otherwise be played with older ones, and then
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -147,7 +148,13 @@ class Served:
 
         self._config, self._policy, self._ranks = config, policy, ranks
         self._folder = folder / "sampler"
-        self._engine = VllmServer(server_options(config.engine_options))
+        options = server_options(config.engine_options)
+        launch = None
+        if config.executor != "local":
+            from agentbench.train.ray_server import RayServer
+
+            launch = functools.partial(RayServer, options)
+        self._engine = VllmServer(options, launch)
         self.actor: Any = policy.sampled_by(self._engine)
         if ranks.rank == 0 and policy.options.lora:  # the base never changes, and is whole now
             write_model(policy, self._folder / "model")

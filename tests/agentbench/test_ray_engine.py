@@ -19,10 +19,9 @@ import pytest
 pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
 
 from agentbench import UserError, evaluate, open_run
-from agentbench.rollout.ray_engine import gpus_of
+from agentbench.rollout.ray_gpus import gpus_of
 from agentbench.truth.run import make_truth
 from policies import make_policy
-from policies.vllm_engine import VllmOptions
 
 STAND_IN = Path(__file__).parents[1] / "support" / "stand_in_vllm"
 VLLM_PROGRAMS = Path(__file__).parents[2] / ".venv-vllm" / "bin"
@@ -78,20 +77,10 @@ def local(model: Path) -> Path:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[str, list[Any]]]:
     """A head without GPUs, and a machine with two, as far as Ray knows."""
-    import ray
     import ray_nodes
 
-    with ray_nodes.cluster(nodes=1) as (address, nodes):
-        nodes.append(gpu_node(address))
-        ray_nodes.wait_for_nodes(address, 2)
-        yield address, nodes
-        ray.shutdown()
-
-
-def gpu_node(address: str) -> Any:
-    import ray_nodes
-
-    return ray_nodes.Node("--address", address, "--num-cpus", "2", "--num-gpus", "2", PYTHONPATH=str(STAND_IN))
+    with ray_nodes.gpu_cluster(PYTHONPATH=str(STAND_IN)) as found:
+        yield found
 
 
 @marked
@@ -166,7 +155,7 @@ def test_the_last_gpu_machine_dies_and_the_run_goes_on_when_there_is_another(
     with pytest.raises(UserError, match=r"no place for another: 1 x 1 GPUs .* has: 0; .*goes on from there"):
         play(on_progress=kill)
     assert 1 <= len(list(open_run(tmp_path).read_episodes())) < 4
-    nodes.append(gpu_node(address))
+    nodes.append(ray_nodes.gpu_node(address, PYTHONPATH=str(STAND_IN)))
     ray_nodes.wait_for_nodes(address, 2)
     play()
     assert tables(tmp_path) == tables(local)
@@ -227,20 +216,20 @@ def test_several_engines_need_a_cluster(model: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("engine", "held"),
-    [(None, 1), ({"tensor_parallel_size": 4}, 4), ({"tensor_parallel_size": 2, "pipeline_parallel_size": 3}, 6)],
+    [({}, 1), ({"tensor_parallel_size": 4}, 4), ({"tensor_parallel_size": 2, "pipeline_parallel_size": 3}, 6)],
 )
 def test_an_engine_holds_as_many_gpus_as_it_is_wide(
-    monkeypatch: pytest.MonkeyPatch, engine: dict[str, Any] | None, held: int
+    monkeypatch: pytest.MonkeyPatch, engine: dict[str, Any], held: int
 ) -> None:
     ray = pytest.importorskip("ray", reason="needs Ray: pip install 'agentbench[ray]'")
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 8.0})
-    assert gpus_of(VllmOptions(engine=engine)) == held
+    assert gpus_of(engine) == held
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
-    if engine is None:
-        assert gpus_of(VllmOptions()) == 0
-    else:
+    if engine:
         with pytest.raises(UserError, match="asks for GPUs"):
-            gpus_of(VllmOptions(engine=engine))
+            gpus_of(engine)
+    else:
+        assert gpus_of(engine) == 0
 
 
 @pytest.mark.slow

@@ -87,6 +87,8 @@ NOT_RUN = {
     "--engines 4 --workers 64 --executor ray --out results/vllm-cluster": (
         "needs a cluster with GPUs: tests/agentbench/test_ray_engine.py"
     ),
+    "agentbench train --policy results/cloned --engine vllm --executor ray --workers 64 --env alfworld "
+    "--split generated:1:200:small --out results/rl": "needs vLLM on a cluster: tests/train/test_ray_server.py",
     "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations/test_trl.py",
     "python docs/examples/train_with_trl_tools.py Qwen/Qwen3-4B results/tools 100": (
         "needs TRL, and a model that calls tools: tests/integrations/test_trl_tools.py"

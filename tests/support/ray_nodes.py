@@ -80,6 +80,23 @@ def cluster(nodes: int = 2, cpus: int = 2, **variables: str) -> Iterator[tuple[s
                 node.kill()
 
 
+@contextmanager
+def gpu_cluster(**variables: str) -> Iterator[tuple[str, list[Node]]]:
+    """Run a cluster of a head and a machine with two GPUs, as far as Ray knows; leave it in the end."""
+    import ray
+
+    with cluster(nodes=1) as (address, nodes):
+        nodes.append(gpu_node(address, **variables))
+        wait_for_nodes(address, 2)
+        yield address, nodes
+        ray.shutdown()
+
+
+def gpu_node(address: str, **variables: str) -> Node:
+    """Start a machine with two GPUs, as far as Ray knows."""
+    return Node("--address", address, "--num-cpus", "2", "--num-gpus", "2", **variables)
+
+
 def _wait_for(address: str, seconds: float = 120) -> None:
     host, _, port = address.rpartition(":")
     end = time.monotonic() + seconds

@@ -25,6 +25,7 @@ class StubVllm(ThreadingHTTPServer):
         stale_head: a reload leaves the output layer as it was.
         stale_cache: what was computed for earlier prompts outlives an update.
         says_tokens: whether answers hold the sampled ids.
+        address: host and port that it listens on.
     """
 
     daemon_threads = True
@@ -36,8 +37,9 @@ class StubVllm(ThreadingHTTPServer):
         stale_head: bool = False,
         stale_cache: bool = False,
         says_tokens: bool = True,
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(address, _Handler)
         self.stale_head, self.stale_cache, self.says_tokens = stale_head, stale_cache, says_tokens
         self.version = "0.32.0"
         self.paths: list[str] = []
@@ -90,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: StubVllm
 
     def do_GET(self) -> None:
-        self._send({"/version": {"version": self.server.version}, "/v1/models": {"data": [{"id": "stub"}]}}[self.path])
+        known = {"/version": {"version": self.server.version}, "/v1/models": {"data": [{"id": "stub"}]}, "/health": ""}
+        self._send(known[self.path])
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
