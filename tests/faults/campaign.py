@@ -64,6 +64,7 @@ PARTS = {
     "trainers": Part("SIGKILL of a training, at random", kills.kill_trainers, 30, 0),
     "trainer-files": Part("… before each of its file operations", kills.kill_trainers_at_operations, 30, 0),
     "servers": Part("SIGKILL of the model server", kills.kill_servers, 40, 3),
+    "training-servers": Part("SIGKILL of the server of a training", kills.kill_servers_of_trainings, 20, 0),
     "disks": Part("full disk, 12 commands", full_disk.fill_disks, 60, 0, why_no_small_disk),
     "run-files": Part("damaged file of a run", damage.damage_runs, 1000, 65),
     "checkpoint-files": Part("damaged file of a checkpoint", damage.damage_checkpoints, 512, 32),

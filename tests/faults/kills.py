@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,24 @@ sys.addaudithook(watch)
 """Put before a script: it is killed right before its n-th operation on a file of its run (n = 0: never)."""
 TELL = "\nprint(-left)\n"
 
+SAMPLED_ELSEWHERE: dict[str, Any] = {
+    "env": "toy", "split": "all", "env_options": {"tasks": 3, "max_steps": 2}, "policy_options": {"max_new_tokens": 6},
+    "engine": "vllm", "group_size": 2, "tasks_per_step": 2, "steps": 12, "minibatches": 1, "entropy_coefficient": 0.5,
+    "learning_rate": 0.02, "checkpoint_every": 1,
+}  # fmt: skip
+
 SERVE = """
 import sys
 import stub_server
 server = stub_server.StubServer(stub_server.up, port=int(sys.argv[1]))
 server.serve_forever()
+"""
+
+SERVE_WEIGHTS = """
+import sys, torch
+from stub_vllm import StubVllm
+torch.set_num_threads(1)
+StubVllm(address=("127.0.0.1", int(sys.argv[1]))).serve_forever()
 """
 
 
@@ -261,3 +276,68 @@ def evaluate_at_last(out: Path, policy: str, about: dict[str, Any]) -> None:
             time.sleep(0.3)
         else:
             return
+
+
+def kill_servers_of_trainings(folder: Path, times: int, generator: random.Random) -> Tally:
+    """Kill the server that a training samples from, after some checkpoint: it stops, and goes on with another."""
+    import tiny_language
+
+    from agentbench.train.config import TrainConfig
+    from agentbench.train.run import train
+
+    model, whole, tally = folder / "model", folder / "whole", Tally()
+    tiny_language.model().save_pretrained(model)
+    tiny_language.tokenizer().save_pretrained(model)
+
+    def go_on(out: Path, port: int) -> None:
+        about = {"policy": f"hf:{model}", "engine_options": {"base_url": f"http://127.0.0.1:{port}", "timeout": 20}}
+        train(TrainConfig(**SAMPLED_ELSEWHERE, **about), out, resume=True)
+
+    with server_of_weights() as (_, port):
+        go_on(whole, port)
+    while tally.faults < times:
+        out = folder / f"server-{tally.faults}"
+        while not (out / "policy").exists():
+            before = kept(out)
+            with server_of_weights() as (server, port):
+                wait = generator.uniform(0.0, 1.5)
+                shooter = threading.Thread(target=shoot_later, args=(server, out, wait), daemon=True)
+                if tally.faults < times:
+                    shooter.start()
+                try:
+                    go_on(out, port)
+                except UserError as error:
+                    tally.told += 1
+                    if "\n" in str(error):
+                        tally.blame("unclear", str(error))
+                if server.poll() == -signal.SIGKILL:
+                    tally.faults += 1
+                    count(tally, before, out, whole)
+        if weights(out) != weights(whole):
+            tally.blame("wrong", f"{out.name} ended otherwise")
+    return tally
+
+
+def shoot_later(server: Run, out: Path, wait: float) -> None:
+    """Kill a server some seconds after the next checkpoint."""
+    wait_for_change(checkpoints, out, checkpoints(out), server)
+    time.sleep(wait)
+    server.kill()
+
+
+@contextmanager
+def server_of_weights() -> Iterator[tuple[Run, int]]:
+    """Start a server in the place of vLLM's, and wait until it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = start(SERVE_WEIGHTS, str(port))
+    try:
+        end = time.monotonic() + LIMIT
+        while time.monotonic() < end:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+                break
+            time.sleep(0.1)
+        yield server, port
+    finally:
+        server.kill()
+        server.wait()
