@@ -11,7 +11,7 @@ import stub_server
 from kills import evaluate_at_last
 from tally import Tally, finished, tables
 
-from agentbench import UserError, evaluate
+from agentbench import evaluate
 
 RUBBISH = (
     b"",
@@ -79,7 +79,10 @@ def lose_servers(folder: Path, times: int, generator: random.Random) -> Tally:
             return stub_server.up(body, count) if count < last else way
 
         with stub_server.serving(answer, port):
-            lose_one(tally, out, about, way)
+            tally.faults += 1
+            label = f"{way!r:.60}"
+            tally.attempt(label, lambda out=out: evaluate("toy", "openai:stub", out=out, **about))
+            tally.under_way += bool(finished(out))
         before = finished(out)
         with stub_server.serving(port=port):
             evaluate_at_last(out, "openai:stub", about)
@@ -99,16 +102,3 @@ def play_well(out: Path, about: dict[str, Any]) -> int:
 
 def reached(port: int, **options: Any) -> dict[str, Any]:
     return {"base_url": f"http://127.0.0.1:{port}/v1", "backoff": 0.01, **options}
-
-
-def lose_one(tally: Tally, out: Path, about: dict[str, Any], way: Any) -> None:
-    tally.faults += 1
-    try:
-        evaluate("toy", "openai:stub", out=out, **about)
-    except UserError as error:
-        tally.told += 1
-        tally.under_way += bool(finished(out))
-        if "\n" in str(error):
-            tally.blame("unclear", str(error))
-    except Exception as error:
-        tally.blame("unclear", f"{str(way)[:60]}: {error!r}")

@@ -12,7 +12,7 @@ from typing import Any
 import toy_environment
 from tally import Tally, tables, weights
 
-from agentbench import UserError, evaluate, open_run
+from agentbench import evaluate, open_run
 
 RUN_FILES = ("run.json", "episodes.jsonl", "episodes.parquet", "steps.parquet", "tables.json")
 
@@ -68,29 +68,27 @@ def damage_runs(folder: Path, times: int, generator: random.Random) -> Tally:
     """Damage one file of a finished run, read it, and let it be resumed."""
     tally, whole, damaged = Tally(), folder / "whole", folder / "damaged"
     play(whole)
-    expected = open_run(whole).episodes.set_index(["task_id", "trial"]).drop(columns="episode")
     for number in range(times):
         shutil.rmtree(damaged, ignore_errors=True)
         shutil.copytree(whole, damaged)
         name = RUN_FILES[number % len(RUN_FILES)]
         damage(damaged / name, number // len(RUN_FILES), generator)
         tally.faults += 1
-        try:
-            run = open_run(damaged)
-            # A line that was lost counts as not finished; all that is shown must be what was played.
-            shown = run.episodes.set_index(["task_id", "trial"]).drop(columns="episode")
-            if not shown.equals(expected.loc[shown.index]) or len(run.step_table) != shown["steps"].sum():
-                tally.blame("wrong", f"{name}: a wrong number is shown")
-            play(damaged)
-            if tables(damaged) != tables(whole):
-                tally.blame("wrong", f"{name}: the run ended otherwise")
-        except UserError as error:
-            tally.told += 1
-            if "\n" in str(error):
-                tally.blame("unclear", str(error))
-        except Exception as error:
-            tally.blame("unclear", f"{name}: {error!r}")
+        tally.attempt(name, lambda name=name: read_and_resume(tally, name, damaged, whole))
     return tally
+
+
+def read_and_resume(tally: Tally, name: str, damaged: Path, whole: Path) -> None:
+    run = open_run(damaged)
+    # A line that was lost counts as not finished; all that is shown must be what was played.
+    shown, expected = (
+        each.episodes.set_index(["task_id", "trial"]).drop(columns="episode") for each in (run, open_run(whole))
+    )
+    if not shown.equals(expected.loc[shown.index]) or len(run.step_table) != shown["steps"].sum():
+        tally.blame("wrong", f"{name}: a wrong number is shown")
+    play(damaged)
+    if tables(damaged) != tables(whole):
+        tally.blame("wrong", f"{name}: the run ended otherwise")
 
 
 def damage_checkpoints(folder: Path, times: int, generator: random.Random) -> Tally:
@@ -102,13 +100,13 @@ def damage_checkpoints(folder: Path, times: int, generator: random.Random) -> Ta
         train(read_config(None, {**TRAINING, **more}), out, resume=True)
 
     tally, whole, part, other = Tally(), folder / "whole", folder / "part", folder / "other"
+    damaged, planted = folder / "damaged", folder / "planted"
     for out, more in ((whole, {}), (other, {"seed": 1})):
         go_on(out, **more)
     shutil.copytree(whole, part)  # as if it was killed after its last checkpoint
     shutil.rmtree(part / "policy")
     names = sorted(path.name for path in (part / "checkpoints" / "step-000006").iterdir())
     for number in range(times):
-        damaged, planted = folder / "damaged", folder / "planted"
         shutil.rmtree(damaged, ignore_errors=True)
         shutil.copytree(part, damaged)
         newest = damaged / "checkpoints" / "step-000006"
@@ -123,19 +121,10 @@ def damage_checkpoints(folder: Path, times: int, generator: random.Random) -> Ta
         else:
             path.unlink()
         tally.faults += 1
-        try:
-            go_on(damaged)
-            if weights(damaged) != weights(whole):
-                tally.blame("wrong", f"{path.name}, way {way}: trained on otherwise")
-        except UserError as error:
-            tally.told += 1
-            if "\n" in str(error):
-                tally.blame("unclear", str(error))
-        except Exception as error:
-            tally.blame("unclear", f"{path.name}, way {way}: {error!r}")
-        if planted.exists():
-            tally.blame("wrong", f"{path.name}: a pickle was run")
-            planted.unlink()
+        done = tally.attempt(f"{path.name}, way {way}", lambda: go_on(damaged))
+        if done and weights(damaged) != weights(whole):
+            tally.blame("wrong", f"{path.name}, way {way}: trained on otherwise")
+        look_for(planted, tally, path)
     return tally
 
 
@@ -144,13 +133,12 @@ def damage_policies(folder: Path, times: int, generator: random.Random) -> Tally
     from agentbench.train.config import read_config
     from agentbench.train.run import train
 
-    tally, planted = Tally(), folder / "planted"
+    tally, damaged, planted = Tally(), folder / "damaged", folder / "planted"
     good, other = (
         train(read_config(None, {**TRAINING, "steps": 2, "seed": seed}), folder / f"seed-{seed}") for seed in (0, 1)
     )
     names: Sequence[str] = sorted(path.name for path in good.iterdir())
     for number in range(times):
-        damaged = folder / "damaged"
         shutil.rmtree(damaged, ignore_errors=True)
         shutil.copytree(good, damaged)
         path = damaged / names[number % len(names)]
@@ -163,17 +151,18 @@ def damage_policies(folder: Path, times: int, generator: random.Random) -> Tally
             path.write_bytes(pickle.dumps(Planted(planted)))
         tally.faults += 1
         is_same = path.read_bytes() == (good / path.name).read_bytes()
-        try:
-            evaluate("toy", str(damaged), out=folder / f"run-{number}", inline=True)
-            if not is_same:
-                tally.blame("wrong", f"{path.name}, way {way}: it was played")
-        except UserError as error:
-            tally.told += 1
-            if "\n" in str(error):
-                tally.blame("unclear", str(error))
-        except Exception as error:
-            tally.blame("unclear", f"{path.name}, way {way}: {error!r}")
-        if planted.exists():
-            tally.blame("wrong", f"{path.name}: a pickle was run")
-            planted.unlink()
+        out = folder / f"run-{number}"
+        done = tally.attempt(
+            f"{path.name}, way {way}", lambda out=out: evaluate("toy", str(damaged), out=out, inline=True)
+        )
+        if done and not is_same:
+            tally.blame("wrong", f"{path.name}, way {way}: it was played")
+        look_for(planted, tally, path)
     return tally
+
+
+def look_for(planted: Path, tally: Tally, path: Path) -> None:
+    """A file that a pickle makes must not be there."""
+    if planted.exists():
+        tally.blame("wrong", f"{path.name}: a pickle was run")
+        planted.unlink()

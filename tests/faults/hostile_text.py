@@ -17,9 +17,7 @@ from agentbench import evaluate, open_run
 from agentbench.episodes import MAX_TEXT
 from agentbench.importing import import_run
 from agentbench.report import make_report, write_page
-from credit import CreditError
 from envs import make
-from envs.errors import UserError
 from policies.contract import Prompt, Response
 from policies.parsing import parse_answer
 
@@ -259,14 +257,7 @@ def read_files(folder: Path, times: int, generator: random.Random) -> Tally:
         path.write_bytes(content)
         tally.faults += 1
         began = time.monotonic()
-        try:
-            kind.read(path)
-        except (UserError, CreditError) as error:
-            tally.told += 1
-            if "\n" in str(error):
-                tally.blame("unclear", f"{kind.path}: {str(error)[:300]}")
-        except Exception as error:
-            tally.blame("unclear", f"{kind.path}: {error!r:.200} of {content[:300]!r}")
+        tally.attempt(f"{kind.path} of {content[:100]!r}", lambda kind=kind, path=path: kind.read(path))
         if time.monotonic() - began > SLOW:
             tally.blame("hung", f"{kind.path} took {time.monotonic() - began:.0f} s: {content[:100]!r}")
         path.write_bytes(good[kind.path])

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from credit import CreditError
+from envs.errors import UserError
+
 LIMIT = 240.0
 """Seconds that a process may take before it counts as hanging. Generous: other jobs may run beside it."""
 
@@ -54,6 +57,20 @@ class Tally:
         setattr(self, what, getattr(self, what) + 1)
         if len(self.notes) < 10:
             self.notes.append(f"{what}: {note}")
+
+    def attempt(self, label: str, work: Callable[[], object]) -> bool:
+        """Do what may be refused, but only in one line; tell whether it was done."""
+        try:
+            work()
+        except (UserError, CreditError) as error:
+            self.told += 1
+            if "\n" in str(error):
+                self.blame("unclear", f"{label}: {str(error)[:300]}")
+            return False
+        except Exception as error:
+            self.blame("unclear", f"{label}: {error!r:.300}")
+            return False
+        return True
 
     def hear(self, code: int, said: str) -> None:
         """Take in how a command ended whose work could not be done: it must have said so in one line.
