@@ -6,6 +6,7 @@ Trivedi et al. 2024, "AppWorld: A Controllable World of Apps and People for Benc
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ FAILED = "Execution failed."
 MAX_DEATHS = 3
 """How often the code of an episode may end the interpreter; then the episode is over, and lost."""
 
+_QUERY = re.compile(r"\bselect\b", re.IGNORECASE)
 _START_SECONDS = 60.0
 _GRACE = 2.0
 _SAVE_SECONDS = 20.0
@@ -166,7 +168,7 @@ class AppWorldEnv(TextEnv):
         except Died as death:
             observation, over = self._after_death(death)
         else:
-            observation, over = str(reply["output"]), bool(reply["completed"])
+            observation, over = reply["output"], reply["completed"]
             if observation.startswith(FAILED):
                 self._error = observation
         if self._deaths < MAX_DEATHS and (over or self._steps + 1 >= self.max_steps):
@@ -216,9 +218,16 @@ class AppWorldEnv(TextEnv):
         assert self._player is not None
         patience = self._settings["seconds"] + _GRACE
         reply = self._player.ask(patience, command="execute", code=code_of(action))
+        # The code runs in the process that answers, so that it can answer in its place, in whatever shape.
+        try:
+            output, database, over = reply["output"], reply["digest"], reply["completed"]
+            anchor = extend(self._calls_anchor, reply["calls"], output)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            raise self._player.refuse() from None
+        if not (isinstance(output, str) and isinstance(database, str) and isinstance(over, bool)):
+            raise self._player.refuse()
         self._actions.append(action)
-        self._database = str(reply["digest"])
-        self._calls_anchor = extend(self._calls_anchor, reply["calls"], str(reply["output"]))
+        self._database, self._calls_anchor = database, anchor
         return reply
 
     def _after_death(self, death: Died) -> tuple[str, bool]:
@@ -253,8 +262,11 @@ class AppWorldEnv(TextEnv):
     def _evaluate(self) -> None:
         assert self._player is not None and self._task is not None
         try:
-            files = self._player.ask(_SAVE_SECONDS, command="save")["files"]
+            files = self._player.ask(_SAVE_SECONDS, command="save").get("files")
         except Died:  # the world is whole after every step, so the agent's code spoilt it
+            return
+        if not isinstance(files, dict) or not all(isinstance(text, str) for text in files.values()):
+            self._error = "the databases were changed past the APIs: they cannot be read"
             return
         if self._judge is None:
             self._judge = self._server("judge")
@@ -262,6 +274,9 @@ class AppWorldEnv(TextEnv):
         try:
             result = self._judge.ask(self._judge_seconds, command="evaluate", task=self._task.name, files=files)
         except Died as death:
+            if death.timed_out and any(map(_QUERY.search, files.values())):  # the engine records no queries
+                self._error = "the databases were changed past the APIs: they take too long to read"
+                return
             raise RuntimeError(f"the judge failed on task {self._task.name}: {death}") from death
         finally:
             self._judge.end()

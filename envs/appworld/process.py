@@ -112,13 +112,18 @@ class Server:
         except TimeoutError:
             self.end()
             raise Died(f"no answer within {timeout:g} s", timed_out=True) from None
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, RecursionError) as error:
             self.end()
             raise Died(str(error) or "the process ended") from None
         if not isinstance(reply, dict) or "error" in reply:
             self.end()
             raise Died(str(reply["error"] if isinstance(reply, dict) else "an answer that is none"))
         return reply
+
+    def refuse(self) -> Died:
+        """End a child whose answer has not the shape that it must have; return what is to be raised."""
+        self.end()
+        return Died("an answer that is none")
 
     def end(self) -> None:
         """End the child and all that it started."""

@@ -96,12 +96,13 @@ class Judge:
         for name, text in request["files"].items():
             if not re.fullmatch(r"\w+\.jsonl?", name):
                 return {"tampered": f"a file called {name!r}"}
-            (folder / name).write_text(text, encoding="utf-8")
             if name.endswith(".jsonl") and (odd := odd_statement(text)):
                 return {"tampered": f"{name}: {odd}"}
+            (folder / name).write_text(text, encoding="utf-8", errors="replace")
         try:
             result = evaluate_task(task, experiment_name=EXPERIMENT, save_report=False).to_dict()
-        except (sqlite3.Error, SQLAlchemyError) as error:  # what the engine recorded can always be read again
+        except (sqlite3.Error, SQLAlchemyError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            # What the engine recorded can always be read again.
             return {"tampered": f"the databases cannot be read ({type(error).__name__})"}
         return {
             "success": result["success"],

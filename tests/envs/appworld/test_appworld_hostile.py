@@ -6,6 +6,7 @@ After each attack the same episode is solved to its end, which shows that nothin
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -199,6 +200,71 @@ def test_databases_changed_past_the_apis_are_not_judged_as_solved(make_env: Make
     )
     _, reward, terminated, _, info = env.step("apis.supervisor.complete_task()")
     assert terminated and reward == 0.0 and "past the APIs" in info["error"]
+
+
+GOOD = {"output": "x", "completed": False, "digest": "d", "calls": []}
+FORGED = {
+    "no reply at all": "[]",
+    "nothing in it": "{}",
+    "a number for a text": json.dumps({**GOOD, "output": 7}),
+    "no calls": json.dumps({**GOOD, "calls": [1]}),
+    "calls of another shape": json.dumps({**GOOD, "calls": [["GET", "/x"]]}),
+    "nested without end": "[" * 200_000,
+    "a call nested without end": json.dumps({**GOOD, "calls": []}).replace(
+        "[]", '[["GET","/",' + "[" * 50_000 + "]" * 50_000 + "]]"
+    ),
+}
+
+
+@pytest.mark.parametrize("reply", FORGED.values(), ids=FORGED)
+def test_a_forged_reply_costs_the_agent_its_step_and_is_no_error_of_the_machine(make_env: MakeEnv, reply: str) -> None:
+    """An error of the machine is not counted against the agent: code must not be able to make one."""
+    env = make_env(**OPTIONS)
+    env.reset(options={"task": "alarmoff_1"})
+    attack = (
+        f"import os, time\nfor each in range(3, 256):\n    try:\n        os.write(each, {reply!r}.encode() + b'\\n')\n"
+    )
+    observation, reward, _, _, info = env.step(attack + "    except OSError:\n        pass\ntime.sleep(1)")
+    assert reward == 0.0 and not info["is_valid"] and "was stopped" in observation
+
+
+SPOILT = {
+    "a statement that never ends": (
+        "CREATE TABLE endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT count(*) FROM n",
+        [],
+    ),
+    "a table that is not there": ("INSERT INTO nothing VALUES (1)", []),
+    "parameters of another number": ("UPDATE alarms SET label = ?", [1, 2, 3]),
+    "no parameters": ("UPDATE alarms SET label = ?", 5),
+    "text that is none": ("UPDATE alarms SET label = ?", ["\ud800"]),
+    "values of another type": ("UPDATE alarms SET time = ?", ["no time"]),
+    "the table is gone": ("DROP TABLE alarms", []),
+}
+
+
+@pytest.mark.parametrize("change", SPOILT.values(), ids=SPOILT)
+def test_changes_that_cannot_be_judged_lose_the_task_and_are_no_error_of_the_machine(
+    make_env: MakeEnv, change: tuple[str, object]
+) -> None:
+    env = make_env(**{**OPTIONS, "judge_seconds": 20})
+    env.reset(options={"task": "alarmoff_1"})
+    env.step(
+        "from appworld.common.utils import import_models_module\n"
+        "tracker = import_models_module('phone').SQLModel.db.tracker\n"
+        f"tracker.changes.append(({change[0]!r}, {change[1]!r}, False))"
+    )
+    _, reward, terminated, _, info = env.step("apis.supervisor.complete_task()")
+    assert terminated and reward == 0.0 and not info["won"]
+
+
+@pytest.mark.parametrize("reply", ["{}", '{"files": 5}', '{"files": {"a.json": 7}}', '{"files": {"../x": "y"}}'])
+def test_forged_databases_lose_the_task_and_are_no_error_of_the_machine(make_env: MakeEnv, reply: str) -> None:
+    env = make_env(**OPTIONS)
+    env.reset(options={"task": "alarmoff_1"})
+    lines = json.dumps({**GOOD, "completed": True}) + "\n" + reply + "\n"
+    attack = f"import os, time\nfor each in range(3, 256):\n    try:\n        os.write(each, {lines!r}.encode())\n"
+    _, reward, terminated, _, info = env.step(attack + "    except OSError:\n        pass\ntime.sleep(1)")
+    assert terminated and reward == 0.0 and not info["won"]
 
 
 def test_without_a_sandbox_it_is_refused_unless_it_is_asked_for(
