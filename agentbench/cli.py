@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+import threading
 
 import typer
 
@@ -76,6 +77,7 @@ def main() -> None:
     handler.setFormatter(SafeFormatter("agentbench: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     sys.excepthook = show_traceback
+    threading.excepthook = lambda hooked: show_traceback(hooked.exc_type, hooked.exc_value, hooked.exc_traceback)
     try:
         app()
     except UserError as error:

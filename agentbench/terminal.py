@@ -61,6 +61,6 @@ class SafeFormatter(logging.Formatter):
         return shown(super().format(record))
 
 
-def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the traceback of an unforeseen error (a ``sys.excepthook``)."""
+def show_traceback(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Print the traceback of an unforeseen error (for ``sys.excepthook`` and ``threading.excepthook``)."""
     sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace))))

@@ -17,6 +17,7 @@ from stub_server import chat, serving
 
 from agentbench import evaluate
 from agentbench.config import check_config
+from agentbench.store import claim
 from agentbench.train.config import read_config
 from envs.errors import UserError
 from envs.safe_text import CUT, holds_secret, redacted, shown
@@ -93,6 +94,14 @@ def test_an_option_with_a_key_is_refused_everywhere(options: dict[str, Any], mon
         with pytest.raises(UserError, match="keys come from the environment alone") as refused:
             refuse()
         assert not leaks(str(refused.value))
+
+
+def test_nothing_with_a_key_gets_into_run_json_by_another_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    for identity, record in (({"policy": f"mine {KEY}"}, {}), ({}, {"engine_options": {"api_key": "x"}})):
+        with pytest.raises(UserError, match="keys come from the environment alone"):
+            claim(tmp_path / "run", identity, record)
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_that_only_sound_like_it_are_taken() -> None:
@@ -192,6 +201,20 @@ def test_an_unforeseen_error_shows_no_key_in_its_traceback(place: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1
     assert rf"RuntimeError: \x1b[2J{CUT}" in done.stderr and not leaks(done.stderr)
+
+
+def test_an_unforeseen_error_in_a_thread_shows_none_either() -> None:
+    lines = [
+        "import threading",
+        "from agentbench import cli",
+        "def fail():",
+        f"    raise RuntimeError({KEY!r})",
+        "def app():",
+    ]
+    code = "\n".join([*lines, "    threading.Thread(target=fail).start()", "cli.app = app", "cli.main()"])
+    environment = {**os.environ, "OPENAI_API_KEY": KEY}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert f"RuntimeError: {CUT}" in done.stderr and not leaks(done.stderr)
 
 
 class _Fails:

@@ -6,6 +6,7 @@ import ast
 import json
 import logging
 import sys
+import threading
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_no_command_obeys_the_text_of_a_run(
     except SystemExit as ended:
         assert ended.code in (0, 1, 2, None)
     finally:
-        sys.excepthook = sys.__excepthook__
+        sys.excepthook, threading.excepthook = sys.__excepthook__, threading.__excepthook__
     printed = capfd.readouterr()
     told = printed.out + printed.err
     assert told and no_control(told)
