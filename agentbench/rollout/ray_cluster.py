@@ -24,6 +24,8 @@ from envs.safe_text import redacted
 ANSWER_SECONDS = 5.0
 """Time that the machine of an address has to accept a connection."""
 
+TOKEN = "set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN or ~/.ray/auth_token to what its machines have"
+
 
 class RemoteHost(Host):
     """The environment of one actor; its replies say how much memory its process uses."""
@@ -133,6 +135,8 @@ def connect(address: str) -> Launch:
         try:
             ray.init(address=address or None, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # of many classes: no cluster, other versions, no room for its files
+            if "AuthToken" in f"{error} {error.__cause__}":
+                raise UserError(f"{where} asks for a token: {TOKEN}") from error
             raise UserError(f"{where} cannot be joined: {told(error)}") from error
     if ray.cluster_resources().get("CPU", 0) < 1:
         raise UserError(f"{where} has no CPU for a worker: start its machines with --num-cpus of at least 1")

@@ -121,6 +121,31 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
         evaluate("toy", UpPolicy(), out=tmp_path / "run", executor="ray")
 
 
+def eval_on(address: str, out: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "agentbench", "eval", "--split", "generated:0:2", "--out", str(out)]
+    command += ["--executor", f"ray:{address}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, **variables})
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@needs_ray
+@pytest.mark.timeout(600)
+def test_a_cluster_that_asks_for_a_token_is_told_and_joined_with_it(tmp_path: Path) -> None:
+    import ray
+    import ray_nodes
+
+    if not hasattr(ray.exceptions, "AuthenticationError"):
+        pytest.skip(f"Ray {ray.__version__} knows no tokens")
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    with ray_nodes.cluster(nodes=1, **token) as (address, _):
+        refused = eval_on(address, tmp_path / "refused", RAY_AUTH_MODE="disabled")
+        assert refused.returncode == 2 and "asks for a token: set RAY_AUTH_MODE=token" in refused.stderr
+        joined = eval_on(address, tmp_path / "joined", **token)
+    assert joined.returncode == 0, joined.stderr
+    assert not (tmp_path / "refused").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 @needs_ray
@@ -130,18 +155,7 @@ def test_a_cluster_without_processors_is_told_at_once(tmp_path: Path) -> None:
 
     with ray_nodes.cluster(nodes=1, cpus=0) as (address, _):
         ray_nodes.wait_for_nodes(address, 1)
-        command = [
-            sys.executable,
-            "-m",
-            "agentbench",
-            "eval",
-            "--split",
-            "generated:0:2",
-            "--out",
-            str(tmp_path / "run"),
-        ]
-        command += ["--executor", f"ray:{address}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ})
+        done = eval_on(address, tmp_path / "run")
     assert done.returncode == 2 and "has no CPU for a worker" in done.stderr
     assert not (tmp_path / "run").exists()
 
