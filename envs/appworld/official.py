@@ -101,6 +101,10 @@ def _check(data: Path, given: str) -> None:
                 f"{given}: split {split!r} has {len(names)} tasks and should have {number}: get a whole copy"
             )
         for name in names:
+            if Path(name).name != name:
+                raise UserError(
+                    f"{given}: split {split!r} names the task {name!r:.80}, which is no name: get a whole copy"
+                )
             _check_task(data / "tasks" / name, given)
 
 
