@@ -27,6 +27,7 @@ MAX_DEATHS = 3
 _QUERY = re.compile(r"\bselect\b", re.IGNORECASE)
 _START_SECONDS = 60.0
 _GRACE = 2.0
+_NOTE_LETTERS = 200  # at most, of the line that says how much of an output is left out
 _SAVE_SECONDS = 20.0
 
 
@@ -224,7 +225,8 @@ class AppWorldEnv(TextEnv):
             anchor = extend(self._calls_anchor, reply["calls"], output)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
             raise self._player.refuse() from None
-        if not (isinstance(output, str) and isinstance(database, str) and isinstance(over, bool)):
+        is_whole = isinstance(output, str) and isinstance(database, str) and isinstance(over, bool)
+        if not is_whole or len(output) > self._settings["output_limit"] + _NOTE_LETTERS:
             raise self._player.refuse()
         self._actions.append(action)
         self._database, self._calls_anchor = database, anchor

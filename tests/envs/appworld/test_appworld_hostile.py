@@ -207,6 +207,7 @@ FORGED = {
     "no reply at all": "[]",
     "nothing in it": "{}",
     "a number for a text": json.dumps({**GOOD, "output": 7}),
+    "a text without end": json.dumps({**GOOD, "output": "x" * 1_000_000}),
     "no calls": json.dumps({**GOOD, "calls": [1]}),
     "calls of another shape": json.dumps({**GOOD, "calls": [["GET", "/x"]]}),
     "nested without end": "[" * 200_000,
