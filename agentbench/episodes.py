@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from envs.safe_text import whole
 from policies.digest import read_line, sealed_line
 
 SCHEMA_VERSION = 2
@@ -111,6 +112,8 @@ def from_line(line: str | bytes) -> Episode:
         ValueError: the line is not an episode, not what was written, or of a newer schema than this version knows.
     """
     record, has_checksum = read_line(line)
+    if ("\\ud" if isinstance(line, str) else b"\\ud") in line:  # type: ignore[operator]
+        record = _whole(record)  # half a character, or a whole one beyond the first 65,536
     try:
         schema = record.pop("schema")
         if schema > SCHEMA_VERSION:
@@ -122,6 +125,15 @@ def from_line(line: str | bytes) -> Episode:
         raise ValueError(f"not an episode: {error}") from error
     _check_types(episode)
     return episode
+
+
+def _whole(value: Any) -> Any:
+    """Return a JSON value without halves of characters in its texts: an environment may have shown some."""
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return {whole(name): _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def _check_types(episode: Episode) -> None:
@@ -171,7 +183,7 @@ def make_step(
 
 def clean_text(text: str) -> str:
     """Make a policy's text storable: no lone surrogates, at most :data:`MAX_TEXT` characters and a mark of the cut."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = whole(text)
     if len(text) > MAX_TEXT:
         text = f"{text[:MAX_TEXT]}…[cut: {len(text)} characters]"
     return text

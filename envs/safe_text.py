@@ -13,8 +13,8 @@ from typing import Any
 from envs.errors import UserError
 
 # Everything that can move the cursor, recolour, ring or retitle: C0 without tab and line feed, DEL, C1, and the
-# marks that turn the direction of writing.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# marks that turn the direction of writing; and halves of characters (lone surrogates), which no terminal can be sent.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 CUT = "<redacted>"
 SHORTEST_SECRET = 8
@@ -38,6 +38,11 @@ _remembered: set[str] = set()
 def printable(text: str) -> str:
     r"""Return a text whose control characters stand as escapes (``\x1b``); tabs and line ends stay."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def whole(text: str) -> str:
+    """Return a text without halves of characters (lone surrogates), which no file and no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def redacted(text: str) -> str:

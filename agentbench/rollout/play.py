@@ -21,7 +21,7 @@ from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import MachineFailure, Worker, WorkerFailure, Workers, ready
 from envs.contract import Info, Task
 from envs.errors import UserError
-from envs.safe_text import redacted
+from envs.safe_text import redacted, whole
 from policies.contract import Policy, Prompt, Response, Turn
 
 SHARE = 0.002
@@ -157,7 +157,7 @@ class _Rollout:
                 raise WorkerFailure(f"asked for task {seat.job.task.id}, the worker plays {info['task_id']}")
         else:
             self._record(seat, reward, terminated, truncated, info)
-        seat.observation, seat.info = observation, info
+        seat.observation, seat.info = whole(observation), info
         if not (terminated or truncated):
             return True
         self._finish(seat, "success" if info["won"] else "failure")

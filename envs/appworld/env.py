@@ -19,6 +19,7 @@ from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
 from envs.contract import Info, Task, TextEnv
 from envs.errors import UserError, unknown
+from envs.safe_text import whole
 
 FAILED = "Execution failed."
 MAX_DEATHS = 3
@@ -230,7 +231,7 @@ class AppWorldEnv(TextEnv):
             raise self._player.refuse()
         self._actions.append(action)
         self._database, self._calls_anchor = database, anchor
-        return reply
+        return {**reply, "output": whole(output)}
 
     def _after_death(self, death: Died) -> tuple[str, bool]:
         """Bring the world back to where it was before the code that ended it; return observation and terminated."""

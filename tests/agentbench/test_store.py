@@ -9,13 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import report_runs
 from toy_environment import UpPolicy
+from typer.testing import CliRunner
 
 from agentbench import UserError, evaluate, open_run
+from agentbench.cli import app
 from agentbench.store import RunWriter
 
 SCRIPT = """
@@ -47,6 +51,24 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
+
+
+def test_half_a_character_in_a_text_harms_no_table_and_no_export(tmp_path: Path) -> None:
+    """AppWorld prints whatever code prints; Parquet, UTF-8 and tokenizers take no lone surrogates."""
+    half = "left \ud800 right \U0001f642"
+    episode = report_runs.make_episode(0, 0, ["hall", "attic"], won=True)
+    step = replace(episode.steps[0], observation=half, anchor=half, admissible_actions=[half], details={half: [half]})
+    episode = replace(episode, instruction=half, final_observation=half, steps=[step, *episode.steps[1:]])
+    folder = report_runs.write_run(tmp_path / "run", [episode])
+    assert open_run(folder).step_table["observation"][0] == "left ? right \U0001f642"
+    page, chats = str(tmp_path / "page.html"), str(tmp_path / "chats.jsonl")
+    for command in (
+        ["replay", "--episode", "0"],
+        ["report", "--out", page],
+        ["export", "--to", "chat", "--out", chats],
+    ):
+        command.insert(1, str(folder))
+        assert CliRunner().invoke(app, command).exit_code == 0
 
 
 def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(tmp_path: Path) -> None:

@@ -229,6 +229,17 @@ def test_a_forged_reply_costs_the_agent_its_step_and_is_no_error_of_the_machine(
     assert reward == 0.0 and not info["is_valid"] and "was stopped" in observation
 
 
+def test_half_a_character_in_a_reply_is_a_question_mark(make_env: MakeEnv) -> None:
+    """No tokenizer and no file takes one: the episode would end in an error."""
+    env = make_env(**OPTIONS)
+    env.reset(options={"task": "alarmoff_1"})
+    line = json.dumps({**GOOD, "output": "a\ud800b"})
+    attack = (
+        f"import os, time\nfor each in range(3, 256):\n    try:\n        os.write(each, {line!r}.encode() + b'\\n')\n"
+    )
+    assert env.step(attack + "    except OSError:\n        pass\ntime.sleep(1)")[0] == "a?b"
+
+
 SPOILT = {
     "a statement that never ends": (
         "CREATE TABLE endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT count(*) FROM n",
