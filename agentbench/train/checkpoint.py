@@ -68,12 +68,6 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def newest_step(folder: Path, run: str) -> int:
-    """Return the training step of the newest checkpoint of ``run`` that is whole, 0 if there is none."""
-    whole = (path for path in sorted(folder.glob("step-*"), reverse=True) if _read(path, run) is not None)
-    return int(newest.name.removeprefix("step-")) if (newest := next(whole, None)) else 0
-
-
 def load_checkpoint(
     folder: Path, policy: TrainablePolicy, optimizer: torch.optim.Optimizer, run: str
 ) -> dict[str, Any] | None:

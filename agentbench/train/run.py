@@ -16,7 +16,6 @@ from agentbench.lines import add_lines, read_lines
 from agentbench.provenance import describe
 from agentbench.store import claim
 from agentbench.train.batch import discount, needs_values, step_table
-from agentbench.train.checkpoint import newest_step
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
@@ -58,7 +57,9 @@ def train(
     if ranks.rank == 0:
         _train_and_record(config, policy, out, ranks, resume, on_metrics or (lambda _: None))
     else:
-        Trainer(config, policy, out, ranks).run(lambda _: None)
+        trainer = Trainer(config, policy, out, ranks)
+        trainer.resume()
+        trainer.run(lambda _: None)
     return out / "policy"
 
 
@@ -78,7 +79,8 @@ def _train_and_record(
     lock = claim(out, identity, {"kind": "train", **how, "processes": ranks.count, **describe()})
     try:
         trainer = Trainer(config, policy, out, ranks)
-        _cut_metrics(out, trainer.run_digest)
+        trainer.resume()
+        _cut_metrics(out, trainer.step)
         with open_sinks(config.sinks, settings, out) as send:
 
             def report(metrics: Metrics) -> None:
@@ -168,10 +170,9 @@ def _language_options(config: TrainConfig) -> dict[str, Any]:
     return {**common, **config.policy_options}
 
 
-def _cut_metrics(out: Path, run: str) -> None:
-    """Forget the metrics of training steps after the newest checkpoint: they are made again."""
+def _cut_metrics(out: Path, step: int) -> None:
+    """Forget the metrics of training steps after the one that a run goes on from: they are made again."""
     rows = read_lines(out / METRICS_FILE)
-    step = newest_step(out / "checkpoints", run)
     kept = [row for row in rows if row["step"] <= step] if step else []
     if rows != kept:
         write_text(out / METRICS_FILE, "".join(map(sealed_line, kept)))

@@ -78,11 +78,10 @@ class Trainer:
     # -- the loop ------------------------------------------------------------------------------------
 
     def run(self, on_metrics: Callable[[Metrics], None]) -> None:
-        """Train to the end, from the newest checkpoint if there is one.
+        """Train to the end, from where :meth:`resume` has gone back to.
 
         ``on_metrics`` gets one dictionary a training step (and one for the start, if it is evaluated).
         """
-        self.resume()
         try:
             if self.step == 0 and self.config.eval_split:
                 on_metrics({"step": 0, **self.evaluate()})
