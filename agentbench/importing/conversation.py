@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -257,6 +258,8 @@ def finish(episode: Episode, ending: Ending, options: Options) -> None:
         if len(rewards) != len(episode.steps):
             raise BadPartError(f"{len(rewards)} rewards for {len(episode.steps)} steps")
     total = sum(rewards)
+    if not math.isfinite(total):
+        raise BadPartError("the rewards are too large to be added up")
     score = min(max(total, 0.0), 1.0) if ending.score is None else ending.score
     if not 0.0 <= score <= 1.0:
         raise BadPartError(f"the score {score:g} is not between 0 and 1")

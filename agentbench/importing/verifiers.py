@@ -16,7 +16,7 @@ from typing import Any
 
 from agentbench.episodes import Episode
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
-from agentbench.importing.parts import Bad, BadPartError, Options, Part, number, read_lines, read_part
+from agentbench.importing.parts import MAX_BYTES, Bad, BadPartError, Options, Part, number, read_lines, read_part
 from agentbench.importing.verifiers_traces import model_in, read_traces
 
 
@@ -51,7 +51,8 @@ def model_of(path: Path) -> str | None:
     if "traces" in first:
         return model_in(first)
     try:
-        about = json.loads(path.with_name("metadata.json").read_text(encoding="utf-8"))
+        beside = path.with_name("metadata.json")
+        about = json.loads(beside.read_bytes()) if beside.stat().st_size < MAX_BYTES else None
     except (OSError, ValueError, RecursionError):
         return None  # the file is a help and not needed
     model = about.get("model") if isinstance(about, dict) else None

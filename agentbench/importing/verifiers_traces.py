@@ -90,7 +90,11 @@ def _ending(trace: dict[str, Any]) -> Ending:
     if not rewards:
         raise BadPartError("it has no reward")
     parts = [number(each.get("score"), "score") * number(each.get("weight", 1.0), "weight") for each in rewards]
-    return Ending(math.fsum(parts), truncated=truncated)  # 0.7 + 0.2 + 0.1 is 1, and a success
+    try:
+        total = math.fsum(parts)  # 0.7 + 0.2 + 0.1 is 1, and a success
+    except (ValueError, OverflowError):
+        raise BadPartError("the rewards are too large to be added up") from None
+    return Ending(total, truncated=truncated)
 
 
 def _last_error(of: dict[str, Any]) -> str:

@@ -239,6 +239,27 @@ def test_texts_that_are_named_a_million_times_do_not_fill_the_memory(tmp_path, m
     assert [part.reason for part in found.bad] == ["longer than 1000000 characters with its attachments"]
 
 
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1)])
+@pytest.mark.parametrize("weight", [1, 1e308])
+def test_rewards_without_a_sum_are_named(tmp_path, signs, weight):
+    """Each is a number that can be written; their sum is not."""
+    messages = SAMPLE["messages"]
+    nodes = [{"message": each, "sampled": each["role"] == "assistant"} for each in messages]
+
+    def line(rewards):
+        trace = {"nodes": nodes, "ok": True, "rewards": rewards, "agent": {}}
+        return json.dumps({"traces": [trace], "env": {"id": "e"}, "task": {"data": {"id": "1"}}})
+
+    huge = {str(place): {"score": sign * 1.7e308, "weight": weight} for place, sign in enumerate(signs)}
+    (tmp_path / "traces.jsonl").write_text(f"{line(huge)}\n{line({'a': {'score': 1.0}})}\n")
+    found = import_run(tmp_path / "traces.jsonl", tmp_path / "run", format="verifiers")
+    cancels = signs == (1, -1) and weight == 1
+    assert list(found.run.episodes["total_reward"]) == ([0.0, 1.0] if cancels else [1.0])
+    chat = [{"messages": messages * 2, "rewards": [1.7e308, 1.7e308]}, {"messages": messages, "reward": 1}]
+    (tmp_path / "chat.jsonl").write_text("\n".join(map(json.dumps, chat)))
+    assert len(import_run(tmp_path / "chat.jsonl", tmp_path / "chats").bad) == 1
+
+
 def test_a_dump_that_was_written_to_take_long_is_read_at_once(tmp_path):
     """Each of these lines takes hours with a pattern that goes back over what it has seen."""
     starts = [
