@@ -163,6 +163,8 @@ def test_a_command_that_is_not_run_names_only_what_exists(command: str) -> None:
         assert (REPOSITORY / (words[2].replace(".", "/") + ".py")).is_file()
     elif words[0] == "python":
         assert (REPOSITORY / words[1]).is_file()
+    elif words[0] == "cp":
+        assert (REPOSITORY / words[-2]).exists()
     elif "agentbench" in words:
         assert_parses(words[words.index("agentbench") + 1 :])
     else:
