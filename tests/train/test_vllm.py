@@ -179,18 +179,13 @@ def test_training_from_a_running_server_goes_on_after_an_interruption(
     check_metrics(tmp_path)
 
 
-def test_training_starts_a_server_of_its_own_and_hands_it_adapters(folder: Path, tmp_path: Path) -> None:
-    train(config(folder, lora=4), tmp_path)
-    check_metrics(tmp_path)
-    assert (tmp_path / "sampler" / "adapters" / "adapter_model.safetensors").is_file()
-
-
 @pytest.mark.ray
-def test_training_on_a_cluster_starts_the_server_there(folder: Path, tmp_path: Path) -> None:
+def test_training_on_a_cluster_starts_a_server_there_and_hands_it_adapters(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install 'agentbench[ray]'")
     import ray_nodes
 
     with ray_nodes.gpu_cluster() as (address, _):
-        settings = {"executor": f"ray:{address}", "workers": 1, "engine_options": {"python": find_python(None)}}
-        train(config(folder, **settings), tmp_path)
+        place = {"executor": f"ray:{address}", "workers": 1, "engine_options": {"python": find_python(None)}}
+        train(config(folder, lora=4, **place), tmp_path)
     check_metrics(tmp_path)
+    assert (tmp_path / "sampler" / "adapters" / "adapter_model.safetensors").is_file()
