@@ -256,7 +256,7 @@ def test_vllm_itself_on_a_cluster_gives_the_same_tables_as_in_its_own_process(tm
         f"evaluate('alfworld', 'vllm:{tmp_path / 'tiny'}', out='{tmp_path / 'here'}', policy_options={options}, "
         f"**{SETTINGS})\n"
     )
-    subprocess.run([VLLM_PROGRAMS / "python", "-c", here], check=True, env={**os.environ, **variables})
+    local = subprocess.Popen([VLLM_PROGRAMS / "python", "-c", here], env={**os.environ, **variables})
     ray.shutdown()
     with ray_nodes.cluster(nodes=1) as (address, nodes):
         nodes.append(
@@ -268,4 +268,5 @@ def test_vllm_itself_on_a_cluster_gives_the_same_tables_as_in_its_own_process(tm
         policy, executor = f"vllm:{tmp_path / 'tiny'}", f"ray:{address}"
         evaluate("alfworld", policy, out=tmp_path / "ray", executor=executor, policy_options=options, **SETTINGS)
         ray.shutdown()
+    assert local.wait(600) == 0
     assert tables(tmp_path / "ray") == tables(tmp_path / "here")
