@@ -21,7 +21,7 @@ def evaluate(
     policy: Annotated[str, typer.Option(help="who acts; 'agentbench policies' lists them")] = "random",
     trials: Annotated[int, typer.Option(help="times each task is played")] = 1,
     workers: Annotated[int, typer.Option(help="episodes at the same time, each in a process of its own")] = 2,
-    executor: Annotated[str, typer.Option(help="where workers run: local, ray, or ray:HOST:PORT")] = "local",
+    executor: Annotated[str, typer.Option(help="where workers and vLLM run: local, ray, or ray:HOST:PORT")] = "local",
     inline: Annotated[bool, typer.Option(help="play in this process: less work, but no supervision")] = False,
     seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder of the run; default: results/<env>-<split>-<policy>")] = None,
