@@ -262,12 +262,9 @@ def _short(value: object) -> str:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or not isinstance(config.get("identity", {}), dict):
-            raise ValueError("it describes no run")
-        if not isinstance(schema := config.get("schema", 0), int):
-            raise ValueError("its schema is no number")
-        if schema > SCHEMA_VERSION:
+        config: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        _check_shape(config)
+        if config.get("schema", 0) > SCHEMA_VERSION:
             raise UserError(f"{folder / RUN_FILE} was written by a newer agentbench: upgrade to read it")
         check_seal(config)
     except (OSError, ValueError, RecursionError) as error:
@@ -276,6 +273,22 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"put back a copy of {RUN_FILE} if you have one"
         ) from error
     return config
+
+
+def _check_shape(config: Any) -> None:
+    """Refuse a record in which something that is read has another shape than what was written."""
+    if not isinstance(config, dict) or not isinstance(config.get("identity", {}), dict):
+        raise ValueError("it describes no run")
+    identity = config.get("identity", {})
+    for what, found, kind in (
+        ("schema", config.get("schema", 0), int),
+        ("notes", config.get("notes", []), list),
+        ("versions", config.get("versions", {}), dict),
+        ("number_of_tasks", identity.get("number_of_tasks", 0), int),
+        ("trials", identity.get("trials", 1), int),
+    ):
+        if not isinstance(found, kind):
+            raise ValueError(f"its {what} is {found!r:.40}, no {kind.__name__}")
 
 
 def _repair(path: Path) -> dict[Key, str]:

@@ -53,6 +53,18 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    "change", [{"schema": "2"}, {"notes": 5}, {"versions": []}, {"identity": []}, {"identity": {"trials": None}},
+               {"identity": {"number_of_tasks": 1e308}}],
+)  # fmt: skip
+def test_a_record_of_another_shape_is_one_clear_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = report_runs.write_run(tmp_path / "run", [report_runs.make_episode(0, 0, ["hall"], won=True)])
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | change))
+    with pytest.raises(UserError, match=r"cannot be read \(its .* is .*, no |it describes no run"):
+        open_run(folder)
+
+
 def test_half_a_character_in_a_text_harms_no_table_and_no_export(tmp_path: Path) -> None:
     """AppWorld prints whatever code prints; Parquet, UTF-8 and tokenizers take no lone surrogates."""
     half = "left \ud800 right \U0001f642"
