@@ -36,6 +36,8 @@ ATTEMPTS = 3
 START_SECONDS = 900.0
 """Time that an engine has to be placed and to load its model."""
 
+UNEQUAL = "the machines of the cluster differ in their versions of vLLM or agentbench: make them equal"
+
 GOES_ON = "what is finished is stored, and the same command goes on from there"
 
 
@@ -51,8 +53,9 @@ class EngineHost:
 
         try:
             self._policy = make_policy(policy, environment=environment, options=options)
-        except UserError as error:
-            return "failed", redacted(f"on machine {platform.node()} of the cluster ({sys.executable}): {error}")
+        except Exception as error:  # of vLLM, torch or CUDA, beside our own
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            return "failed", redacted(f"on machine {platform.node()} of the cluster ({sys.executable}): {why}")
         return "ok", self._policy.digest
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
@@ -89,6 +92,7 @@ class RayEngine:
         self._recipe = recipe
         self._failures = 0
         self._prompts: list[Prompt] = []
+        self._digest: str | None = None
         self._launch()
 
     def wait(self) -> str:
@@ -109,6 +113,9 @@ class RayEngine:
                 continue
             if status != "ok":
                 raise UserError(found)
+            if self._digest not in (None, found):
+                raise UserError(f"{UNEQUAL}; {GOES_ON}")
+            self._digest = found
             return str(found)
 
     def send(self, prompts: list[Prompt]) -> None:
@@ -195,9 +202,7 @@ class RayVllmPolicy:
         self._engines = [RayEngine(recipe) for _ in range(chosen.engines)]
         digests = {engine.wait() for engine in self._engines}
         if len(digests) > 1:
-            raise UserError(
-                "the machines of the cluster have different versions of vLLM or agentbench: make them equal"
-            )
+            raise UserError(UNEQUAL)
         self.digest = digests.pop()
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:

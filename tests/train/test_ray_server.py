@@ -18,9 +18,9 @@ import tiny_language as tiny
 import toy_environment  # noqa: F401  (registers the environment 'toy')
 
 from agentbench import UserError
+from agentbench.lines import read_lines
 from agentbench.train.config import TrainConfig
 from agentbench.train.run import train
-from agentbench.train.trainer import read_metrics
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -85,7 +85,7 @@ def test_the_server_is_where_the_gpus_are_until_its_machine_dies_and_training_go
     train(config(folder, address), tmp_path / "whole", on_metrics=look)
     assert places == [True] * 3
     assert not psutil.pid_exists(server_pid(tmp_path / "whole"))
-    assert all(row["probe/gap"] < 1e-5 for row in read_metrics(tmp_path / "whole" / "metrics.jsonl"))
+    assert all(row["probe/gap"] < 1e-5 for row in read_lines(tmp_path / "whole" / "metrics.jsonl"))
 
     def kill(metrics: dict[str, Any]) -> None:
         if metrics["step"] == 2:
