@@ -97,6 +97,12 @@ checkpoints that were gone afterwards. *Wrong*: ended with other numbers than th
 *Hung*: did not end within {limit:.0f} s, or a worker outlived its run. *Unclear*: a traceback, several lines, or no
 message.
 
+What the campaign found, and what was mended: lines of metrics, truths and measurements without a checksum, a table of
+true advantages that could be read with a flipped bit, recorded actions replayed with a changed letter (each a wrong
+number); an answer of a server whose text is no text, taken for an invalid action of the agent; a checkpoint whose seal
+was gone, JSON and TOML nested by the thousand, rubbish in a file of outcomes, a full disk under `clone`, `graph` and
+`report` (tracebacks).
+
 How each is made and checked stands in `tests/faults/`. What it does not show: a power cut (the page cache survives a
 SIGKILL), and damage that keeps every checksum.
 
