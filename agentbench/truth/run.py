@@ -181,11 +181,9 @@ def _all_truths(
 ) -> list[EpisodeTruth]:
     """Find what is missing, a line of ``truth.jsonl`` at a time."""
     path = run.folder / PARTS_FILE
-    found = _read_parts(path, settings)
+    found = _finished(read_lines(path) or _begin(path, settings), path, settings)
     episodes = [episode for episode in run.read_episodes() if episode.outcome != "error"]
     missing = [episode for episode in episodes if episode.key not in found]
-    if not path.exists():
-        add_lines(path, [{"settings": asdict(settings)}])
     for each in _computed(settings, _pieces(missing, settings), workers):
         found[each.task_id, each.trial] = each
         add_lines(path, [asdict(each)])
@@ -203,15 +201,21 @@ def _pieces(episodes: Sequence[Episode], settings: TruthSettings) -> list[list[E
     return list(pieces.values())
 
 
-def _read_parts(path: Path, settings: TruthSettings) -> dict[tuple[str, int], EpisodeTruth]:
-    """Read the finished lines.
+def _begin(path: Path, settings: TruthSettings) -> list[dict[str, Any]]:
+    """Write and return the first line: the file is new, or was killed before that line was whole."""
+    add_lines(path, [{"settings": asdict(settings)}])
+    return read_lines(path)
+
+
+def _finished(
+    lines: Sequence[dict[str, Any]], path: Path, settings: TruthSettings
+) -> dict[tuple[str, int], EpisodeTruth]:
+    """Return what the lines of ``path`` say is finished.
 
     Raises:
         UserError: they were made with other settings, or do not say with which.
     """
-    if not path.exists():
-        return {}
-    head, *parts = read_lines(path) or [{}]
+    head, *parts = lines
     there, wanted = head.get("settings"), json.loads(json.dumps(asdict(settings)))
     if not isinstance(there, dict):
         raise UserError(f"the first line of {path} is damaged, so nobody knows how it was made: remove that file")

@@ -100,6 +100,23 @@ def test_a_cut_truth_goes_on_and_equals_an_uninterrupted_one(tmp_path, monkeypat
         make_truth(tmp_path / "cut", group_size=2, **{**settings, "rollouts": 3})
 
 
+@pytest.mark.parametrize("left", [0, 30])
+def test_a_truth_that_was_killed_in_its_first_line_goes_on(tmp_path, left):
+    whole = make_truth(tmp_path, method="exact", group_size=2, **GAME)
+    parts = tmp_path / truth_run.PARTS_FILE
+    parts.write_bytes(parts.read_bytes()[:left])
+    pd.testing.assert_frame_equal(whole, make_truth(tmp_path, method="exact", group_size=2, **GAME))
+    pd.testing.assert_frame_equal(whole, make_truth(tmp_path, method="exact", group_size=2, **GAME))
+
+
+def test_a_truth_whose_first_line_was_changed_is_told(tmp_path):
+    make_truth(tmp_path, method="exact", group_size=2, **GAME)
+    parts = tmp_path / truth_run.PARTS_FILE
+    parts.write_bytes(parts.read_bytes().replace(b'"group_size":2', b'"group_size":3', 1))
+    with pytest.raises(UserError, match=r"the first line of .* is damaged"):
+        make_truth(tmp_path, method="exact", group_size=2, **GAME)
+
+
 def test_the_critic_is_apart_from_the_truth_and_unbiased(tmp_path):
     exact = make_truth(tmp_path / "exact", method="exact", group_size=6, **GAME)
     settings = {"method": "monte-carlo", "rollouts": 8, "group_size": 6, **GAME}
