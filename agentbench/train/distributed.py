@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import time
 import warnings
 from dataclasses import dataclass
 from itertools import pairwise
@@ -80,6 +81,17 @@ class Ranks:
 ALONE = Ranks()
 
 
+def _leave() -> None:
+    """Part from the other processes.
+
+    A thread of gloo that has finished its work still lets go of the work's tensors, for which it needs Python's lock.
+    Where Python is being torn down by then, the thread aborts the process, and a finished run counts as a failed one.
+    torch has no way to wait for these threads, so they get time in which nobody else holds the lock.
+    """
+    time.sleep(0.5)
+    dist.destroy_process_group()
+
+
 @functools.cache
 def join(device: str) -> Ranks:
     """Meet the other processes that ``torchrun`` started, until this one ends; alone where it did not start this one.
@@ -93,7 +105,7 @@ def join(device: str) -> Ranks:
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
-    atexit.register(dist.destroy_process_group)
+    atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
 
 

@@ -5,6 +5,7 @@ Each process writes ``OUT/rows-N.json``: what its rows of TRL's loss were. The f
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def main(model: str, out: str, rows: int) -> None:
         torch.save(weights, Path(out) / "weights.pt")
         (Path(out) / "log.json").write_text(json.dumps(trainer.state.log_history[0]))
     trainer.rollout.close()
+    time.sleep(0.5)  # for gloo's threads: see _leave in agentbench/train/distributed.py
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One of several processes that train together, for tests: ``python two_processes.py FOLDER``.
 
-It writes what it found to ``FOLDER/gradients.npz`` (number 0 alone), and trains runs in folders of ``FOLDER``.
+It writes what it found to ``FOLDER/gradients.npz`` (number 0 alone), and trains runs in folders of ``FOLDER``. Without
+a folder it only splits a module over the processes, puts it together, and ends.
 """
 
 from __future__ import annotations
@@ -113,5 +114,12 @@ def main() -> None:
         train(run_config(name), folder / f"{name}-resumed", resume=True)
 
 
+def meet_and_leave() -> None:
+    """End as soon as a module split over the processes is whole again."""
+    module = torch.nn.Linear(50, 50)
+    split_weights(module, "cpu", join("cpu"))
+    whole_weights(module)
+
+
 if __name__ == "__main__":
-    main()
+    main() if len(sys.argv) > 1 else meet_and_leave()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,32 +26,44 @@ from agentbench.train.distributed import Ranks  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes found and wrote (see two_processes.py)."""
-    folder = tmp_path_factory.mktemp("two")
+def run_two_processes(*arguments: str, **environment: str) -> None:
+    """Run two_processes.py as two processes that meet; both must end well."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, two_processes.__file__, str(folder)]
-    path = os.pathsep.join(sys.path)
+    shared |= {"PYTHONPATH": os.pathsep.join(sys.path), **environment}
     started = [
         subprocess.Popen(
-            command,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": path},
+            [sys.executable, two_processes.__file__, *arguments],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
     try:
-        told = [process.communicate(timeout=100)[1] for process in started]
+        told = [process.communicate(timeout=240)[1] for process in started]
     finally:
         for process in started:
             process.kill()
     assert [process.returncode for process in started] == [0, 0], "\n".join(told)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes found and wrote (see two_processes.py)."""
+    folder = tmp_path_factory.mktemp("two")
+    run_two_processes(str(folder))
     return folder
+
+
+@pytest.mark.skipif(not (sys.platform == "linux" and shutil.which("gcc")), reason="needs gcc and Linux's LD_PRELOAD")
+def test_processes_end_well_though_threads_of_gloo_are_late(tmp_path: Path) -> None:
+    source, library = Path(two_processes.__file__).with_name("late_gloo.c"), tmp_path / "late.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+    for _ in range(2):
+        run_two_processes(LD_PRELOAD=str(library))
 
 
 @pytest.mark.parametrize("way", ["all-reduce", "sharded"])
