@@ -75,8 +75,8 @@ def import_run(
         options: how logs are read.
 
     Raises:
-        UserError: no such source or format, no episode in it, logs of several models or formats, a folder that
-            holds another run.
+        UserError: no such source or format, no episode in it, logs of several models or formats, a link out of the
+            source's folder, an output folder that holds another run.
     """
     options = options or Options()
     name, files = _choose(Path(source), format)
@@ -150,6 +150,11 @@ def _choose(source: Path, format: str) -> tuple[str, list[Path]]:
     endings = {ending for kind in FORMATS.values() for ending in kind.endings}
     wanted = endings - {".json"} if format == "auto" else set(FORMATS[format].endings)
     files = sorted(path for path in source.rglob("*") if path.suffix in wanted and path.is_file())
+    for path in files:
+        if not path.resolve().is_relative_to(source.resolve()):
+            raise UserError(
+                f"{path} is a link out of the folder, to {path.resolve()}: remove it, or copy that file there"
+            )
     if not files:
         raise UserError(f"{source} holds no log: no file in it ends in {' or '.join(sorted(wanted))}")
     if format != "auto":

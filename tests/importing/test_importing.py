@@ -456,6 +456,18 @@ def test_mistakes_are_one_clear_line(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_link_leads_nowhere_out_of_a_folder_of_logs(tmp_path):
+    logs, secret = tmp_path / "logs", write_lines(tmp_path / "secret.jsonl", [CHAT])
+    logs.mkdir()
+    write_lines(logs / "a.jsonl", [CHAT])
+    (logs / "same.jsonl").symlink_to("a.jsonl")
+    assert len(import_run(logs, tmp_path / "within").run.episodes) == 2
+    (logs / "b.jsonl").symlink_to(secret)
+    with pytest.raises(UserError, match=r"b\.jsonl is a link out of the folder, to .*secret\.jsonl: remove it"):
+        import_run(logs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_schemes_read_an_imported_run(tmp_path):
     def said(action, reward):
         return {"messages": [user("one"), assistant("look"), tool("a room"), assistant(action)], "reward": reward}
