@@ -247,7 +247,7 @@ _SERVER = (
 
 _VLLM = (
     *("temperature", "top_p", "max_tokens", "max_context", "stop"),
-    *("history", "thinking", "show_actions", "template", "precision", "engine", "engines"),
+    *("history", "thinking", "show_actions", "template", "precision", "engine", "engines", "timeout"),
 )
 
 _OWN = {

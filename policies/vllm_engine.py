@@ -6,10 +6,13 @@ vLLM as a server is the policy ``openai:MODEL`` (:mod:`policies.openai_server`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +26,8 @@ from policies.prompts import fit_messages, make_settings
 from policies.vllm_weights import reload_in_process
 
 VERSION = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class VllmOptions:
         precision: of the weights, as vLLM calls it (``auto``, ``bfloat16``, ``float32``).
         engine: further arguments of ``vllm.LLM`` (``{"tensor_parallel_size": 2}``).
         engines: how many answer at the same time, on a cluster; how work is done, and no part of the digest.
+        timeout: seconds that the answers to one batch may take together; no part of the digest either. Not kept where
+            VLLM_ENABLE_V1_MULTIPROCESSING=0 puts the engine itself into this process.
     """
 
     temperature: float = 0.0
@@ -56,13 +63,18 @@ class VllmOptions:
     precision: str = "auto"
     engine: dict[str, Any] | None = None
     engines: int = 1
+    timeout: float = 1800.0
 
 
 OPTIONS = tuple(each.name for each in fields(VllmOptions))
 
 
+_HOW = ("template", "engines", "timeout")
+"""Options that do not decide the answers; a template's text does, and is a part of the prompts."""
+
+
 class EngineError(UserError):
-    """The engine has ended, or is in a state from which nobody knows what it would answer."""
+    """The engine has ended, does not answer, or is in a state from which nobody knows what it would answer."""
 
 
 class VllmPolicy:
@@ -108,7 +120,7 @@ class VllmPolicy:
         """Changes with the model's name, the version of vLLM and every option; not with weights changed in place."""
         import vllm
 
-        chosen = {name: value for name, value in asdict(self.options).items() if name not in ("template", "engines")}
+        chosen = {name: value for name, value in asdict(self.options).items() if name not in _HOW}
         return digest_of(
             "vllm", VERSION, model=self.model, vllm=vllm.__version__, prompts=self.prompts.as_dict(), **chosen
         )
@@ -122,10 +134,9 @@ class VllmPolicy:
         """
         written = [self._write(prompt) for prompt in prompts]
         ids_of_all = [{"prompt_token_ids": ids.ids.tolist()} for ids, _ in written]
+        sampling = [self._sampling(prompt.seed) for prompt in prompts]
         try:
-            answers = self._engine.generate(
-                ids_of_all, [self._sampling(prompt.seed) for prompt in prompts], use_tqdm=False
-            )
+            answers = _within(self.options.timeout, lambda: self._engine.generate(ids_of_all, sampling, use_tqdm=False))
         except Exception as error:  # of vLLM, torch or CUDA
             raise EngineError(
                 f"vLLM's engine has failed ({type(error).__name__}: {error}); what is finished is stored, and the same "
@@ -184,6 +195,34 @@ class VllmPolicy:
         return Response(parsed.action, text=answer.text, details=details, trace=trace)
 
 
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Call a function; stop waiting for it after a time.
+
+    It runs in a thread that does not keep the program from ending. Where vLLM computes in this very process it is
+    called plainly: a thread has a state of CUDA and OpenMP of its own, and who started the process can end it.
+
+    Raises:
+        TimeoutError: it has not ended; it goes on in its thread.
+    """
+    if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0":
+        return call()
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # for the caller, who raises it
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError:
+        if answer.done():  # the call's own
+            raise
+        raise TimeoutError(f"no answer within {seconds:g} s, see --timeout") from None
+
+
 def _sampled_ids(turn: Turn) -> Sequence[int] | None:
     return turn.trace.answer.tolist() if isinstance(turn.trace, Sampled) else None
 
@@ -208,5 +247,7 @@ def _check(options: VllmOptions) -> None:
         raise UserError(f"max_tokens must be at least 1, got {options.max_tokens}")
     if not 0 <= options.temperature < math.inf:
         raise UserError(f"temperature must be at least 0, got {options.temperature}")
+    if not 0 < options.timeout < math.inf:
+        raise UserError(f"timeout must be a number of seconds above 0, got {options.timeout}")
     if options.engines != 1:
         raise UserError(f"engines = {options.engines} needs a cluster (executor = ray): in this process there is one")

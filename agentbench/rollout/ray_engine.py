@@ -1,7 +1,7 @@
 """vLLM's engines as actors of a Ray cluster: the policy ``vllm:MODEL`` itself, on the machines that have the GPUs.
 
-This process sends prompts and gets responses; it needs neither a GPU nor vLLM. An engine that dies is started again, on
-whichever machine has room, and asked once more: a policy is pure, so its answers are those that were lost.
+This process sends prompts and gets responses; it needs neither a GPU nor vLLM. An engine that dies or hangs is started
+again, on whichever machine has room, and asked once more: a policy is pure, so its answers are those that were lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from policies.vllm_engine import EngineError, VllmOptions
 log = logging.getLogger("agentbench")
 
 ATTEMPTS = 3
-"""Deaths of an engine in a row, without an answer between them, after which the run stops."""
+"""Failures of an engine in a row, without an answer between them, after which the run stops."""
 
 START_SECONDS = 900.0
 """Time that an engine has to be placed and to load its model."""
@@ -124,17 +124,20 @@ class RayEngine:
         self._reply = self._actor.act.remote(prompts)
 
     def take(self) -> list[Response]:
-        """Return the answers, from another engine if this one dies.
+        """Return the answers, from another engine if this one dies or does not answer in time.
 
         Raises:
-            UserError: it died :data:`ATTEMPTS` times, or there is no machine for it any more.
+            UserError: it failed :data:`ATTEMPTS` times, or there is no machine for it any more.
             Exception: what the policy raised.
         """
         import ray
 
+        seconds = self._recipe.options["timeout"]
         while True:
             try:
-                answers: list[Response] = ray.get(self._reply)
+                answers: list[Response] = ray.get(self._reply, timeout=seconds)
+            except ray.exceptions.GetTimeoutError:
+                self._relaunch(EngineError(f"no answer within {seconds:g} s, see --timeout"))
             except ray.exceptions.RayTaskError as error:
                 if not isinstance(error.cause, EngineError):
                     raise error.cause from None
@@ -154,13 +157,13 @@ class RayEngine:
         self._deadline = time.monotonic() + START_SECONDS
 
     def _relaunch(self, error: Exception) -> None:
-        """Start it again after it died, unless that was once too often."""
+        """Start it again after it failed, unless that was once too often."""
         import ray
 
         why = str(error) if isinstance(error, EngineError) else f"the Ray actor died ({told(error)})"
         self._failures += not died_with_machine(error)
         if self._failures >= ATTEMPTS:
-            raise UserError(f"the engine of {self._recipe.policy} died {ATTEMPTS} times in a row; {GOES_ON}; {why}")
+            raise UserError(f"the engine of {self._recipe.policy} failed {ATTEMPTS} times in a row; {GOES_ON}; {why}")
         log.warning("an engine of %s is started again: %s", self._recipe.policy, why)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self._actor)
@@ -209,7 +212,7 @@ class RayVllmPolicy:
         """Answer each prompt, all engines at the same time.
 
         Raises:
-            UserError: an engine died too often, or no machine is left for it.
+            UserError: an engine failed too often, or no machine is left for it.
             ContextTooLong: a task and observation that do not fit into the context.
         """
         shares: dict[RayEngine, list[int]] = {}

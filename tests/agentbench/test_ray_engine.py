@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,16 +97,18 @@ def test_two_engines_on_a_cluster_give_the_same_tables_as_one_here(
 
 
 @marked
-@pytest.mark.parametrize("fault", ["die", "raise"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("die", "the Ray actor died"), ("raise", "the stand-in is broken"), ("hang", "no answer within 15 s")],
+)
 def test_an_engine_that_fails_is_started_again_and_asked_once_more(
-    model: Path, local: Path, cluster: Any, tmp_path: Path, fault: str, caplog: Any
+    model: Path, local: Path, cluster: Any, tmp_path: Path, fault: str, said: str, caplog: Any
 ) -> None:
     (model / fault).touch()
     with caplog.at_level(logging.WARNING, "agentbench"):
-        evaluate("alfworld", f"vllm:{model}", out=tmp_path, executor=f"ray:{cluster[0]}", policy_options=OPTIONS,
-                 **SETTINGS)  # fmt: skip
+        evaluate("alfworld", f"vllm:{model}", out=tmp_path, executor=f"ray:{cluster[0]}",
+                 policy_options={**OPTIONS, "timeout": 15.0}, **SETTINGS)  # fmt: skip
     assert tables(tmp_path) == tables(local)
-    said = "the Ray actor died" if fault == "die" else "the stand-in is broken"
     assert [record for record in caplog.records if "started again" in record.message and said in record.message]
 
 
@@ -180,25 +183,47 @@ def test_a_cluster_without_gpus_or_without_vllm_is_told(model: Path, tmp_path: P
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is here, not its stand-in")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("raise", "RuntimeError: the stand-in is broken"), ("hang", "TimeoutError: no answer within 3 s")],
+)
 def test_an_engine_that_fails_in_this_process_stops_the_run_which_goes_on_later(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, said: str
 ) -> None:
     monkeypatch.syspath_prepend(str(STAND_IN))
+    monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING", raising=False)
 
     def fail(progress: Any) -> None:
         if progress.finished == 2:
-            (model / "raise").touch()
+            (model / fault).touch()
 
-    def play(**more: Any) -> Any:
-        settings = {**SETTINGS, "workers": 1}
-        return evaluate("alfworld", f"vllm:{model}", out=tmp_path, policy_options=OPTIONS, **settings, **more)
+    def play(seconds: float, **more: Any) -> Any:
+        settings = {**SETTINGS, "workers": 1, "policy_options": {**OPTIONS, "timeout": seconds}}
+        return evaluate("alfworld", f"vllm:{model}", out=tmp_path, **settings, **more)
 
-    with pytest.raises(
-        UserError, match=r"engine has failed \(RuntimeError: the stand-in is broken\).*goes on from there"
-    ):
-        play(on_progress=fail)
+    with pytest.raises(UserError, match=rf"engine has failed \({said}.*goes on from there"):
+        play(3.0, on_progress=fail)
     assert [episode.outcome for episode in open_run(tmp_path).read_episodes()] == ["failure"] * 2
-    assert list(play().frame["outcome"]) == ["failure"] * 4
+    assert list(play(600.0).frame["outcome"]) == ["failure"] * 4
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is here, not its stand-in")
+def test_a_command_whose_engine_hangs_ends(model: Path, tmp_path: Path) -> None:
+    (model / "hang").touch()
+    flags = [
+        *("--env", "alfworld", "--split", SPLIT, "--policy", f"vllm:{model}", "--max-tokens", "8"),
+        "--timeout",
+        "1",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "agentbench", "eval", *flags, "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(STAND_IN)},
+    )
+    assert done.returncode == 2
+    assert "no answer within 1 s" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_truth_does_not_ask_engines_on_a_cluster(tmp_path: Path) -> None:

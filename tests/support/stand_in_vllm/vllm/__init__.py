@@ -1,12 +1,13 @@
 """Stands in for vLLM where that is not installed: the part of its face that ``policies/vllm_engine.py`` uses.
 
 A model of transformers is behind it. To have it fail, put a file into the model's folder: ``raise`` makes the next
-batch fail, ``die`` ends the process instead; each happens once.
+batch fail, ``die`` ends the process instead, ``hang`` keeps it waiting; each happens once.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,11 +39,13 @@ class LLM:
         return self._tokenizer
 
     def generate(self, prompts: list[dict[str, Any]], sampling: list[SamplingParams], use_tqdm: bool) -> list[Any]:
-        for fault in ("raise", "die"):
+        for fault in ("raise", "die", "hang"):
             if (self._folder / fault).exists():
                 (self._folder / fault).unlink()
                 if fault == "die":
                     os._exit(1)
+                if fault == "hang":
+                    time.sleep(600)
                 raise RuntimeError("the stand-in is broken")
         return [self._answer(prompt["prompt_token_ids"], each) for prompt, each in zip(prompts, sampling, strict=True)]
 
