@@ -63,12 +63,12 @@ def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, clus
         out = tmp_path / executor.partition(":")[0]
         options = {"faults": {"1": "kill", "2": "raise", "3": "sleep"}, "folder": str(out), "tasks": 4}
         result = evaluate(
-            "toy", UpPolicy(), out=out, workers=2, step_timeout=3.0, attempts=2, executor=executor, env_options=options
+            "toy", UpPolicy(), out=out, workers=2, step_timeout=6.0, attempts=2, executor=executor, env_options=options
         )
         frame = result.frame.set_index("task_name")
         assert list(frame["outcome"].sort_index()) == ["success", "error", "error", "error"]
         assert "the toy is broken" in frame.loc["toy:2", "error"]
-        assert "a step took more than 3 s" in frame.loc["toy:3", "error"]
+        assert "a step took more than 6 s" in frame.loc["toy:3", "error"]
         assert "died" in frame.loc["toy:1", "error"]
 
 

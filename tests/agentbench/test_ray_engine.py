@@ -185,7 +185,7 @@ def test_a_cluster_without_gpus_or_without_vllm_is_told(model: Path, tmp_path: P
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is here, not its stand-in")
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [("raise", "RuntimeError: the stand-in is broken"), ("hang", "TimeoutError: no answer within 3 s")],
+    [("raise", "RuntimeError: the stand-in is broken"), ("hang", "TimeoutError: no answer within 8 s")],
 )
 def test_an_engine_that_fails_in_this_process_stops_the_run_which_goes_on_later(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, said: str
@@ -202,7 +202,7 @@ def test_an_engine_that_fails_in_this_process_stops_the_run_which_goes_on_later(
         return evaluate("alfworld", f"vllm:{model}", out=tmp_path, **settings, **more)
 
     with pytest.raises(UserError, match=rf"engine has failed \({said}.*goes on from there"):
-        play(3.0, on_progress=fail)
+        play(8.0, on_progress=fail)
     assert [episode.outcome for episode in open_run(tmp_path).read_episodes()] == ["failure"] * 2
     assert list(play(600.0).frame["outcome"]) == ["failure"] * 4
 
