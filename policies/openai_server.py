@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from envs.errors import UserError
-from envs.safe_text import redacted
+from envs.safe_text import cut_out, whole
 from policies.background import Background
 from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
@@ -217,7 +217,9 @@ class OpenAIPolicy:
 
     def _response(self, answer: dict[str, Any], fitted: Fitted, prompt: Prompt) -> Response:
         choice = answer["choices"][0]
-        text = redacted(text_of(choice["message"]))  # a server that repeats its key must not have it stored
+        # A server that repeats its key must not have it stored. All else is the agent's: an address with a password,
+        # or a word that is somebody's secret here, may be part of what it does.
+        text = cut_out(whole(text_of(choice["message"])), self._client.settings.key or "")
         parsed = parse_answer(text, prompt.info.get("admissible_actions"))
         details: dict[str, Any] = self._count(answer)
         if parsed.reason:

@@ -274,6 +274,21 @@ def test_an_invalid_answer_is_recorded_with_its_reason(tmp_path: Path) -> None:
     assert step.action == "" and step.details["invalid"] == "the thinking was not closed" and step.details["cut_answer"]
 
 
+def test_what_looks_like_a_secret_in_an_action_is_played_as_it_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "password")
+    said = 'curl -H "Authorization: Bearer $TOKEN" http://me:pass@host/ --data password=4711'
+    with serving(lambda body, number: chat(f"<action>{said}</action>")) as server:
+        (response,) = policy(server.url).act([prompt()])
+    assert response.action == said and said in (response.text or "")
+
+
+def test_half_a_character_in_an_answer_is_no_failure_of_the_server(tmp_path: Path) -> None:
+    """It comes back in the next prompt, whose length is counted where there is a limit."""
+    with serving(lambda body, number: chat("<action>\ud800</action>")) as server:
+        result = run(server.url, tmp_path / "run", env_options={"tasks": 1}, policy_options={"max_context": 5000})
+    assert list(result.frame["outcome"]) == ["failure"]
+
+
 def test_an_answer_in_any_shape_becomes_one_text() -> None:
     assert text_of({"content": "a"}) == "a" and text_of({"content": None}) == "" and text_of({}) == ""
     assert text_of({"reasoning_content": "why", "content": "b"}) == "<think>why</think>b"
