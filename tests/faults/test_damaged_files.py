@@ -10,8 +10,11 @@ import pytest
 import toy_environment  # registers the environment 'toy'
 
 from agentbench import UserError, evaluate, open_run
+from agentbench import tables as tables_module
 from agentbench.episodes import from_line
 from agentbench.lines import add_lines, read_lines
+from agentbench.tables import write_tables
+from policies.digest import sha256_of
 from policies.replay import ReplayPolicy
 
 
@@ -44,6 +47,34 @@ def test_a_clock_that_jumps_back_leaves_no_old_table(tmp_path: Path) -> None:
     assert len(open_run(tmp_path).episodes) == 5
     (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines))
     os.utime(tmp_path / "episodes.jsonl", (1, 1))
+    assert len(open_run(tmp_path).episodes) == 6
+
+
+def test_tables_that_another_process_puts_in_place_do_not_pass_for_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader of a run under way is slow, and replaces the tables of the finished run by its own, older ones."""
+    play(tmp_path)
+    lines = (tmp_path / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines[:-1]))
+    write_tables(tmp_path)
+    old = {name: (tmp_path / name).read_bytes() for name in tables_module.TABLES}
+    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines))
+
+    def interrupted(path: Path, text: str) -> None:
+        for name, content in old.items():
+            (tmp_path / name).write_bytes(content)
+        path.write_text(text)
+
+    def too_late(path: Path) -> str:
+        if path.name in old:
+            (tmp_path / path.name).write_bytes(old[path.name])
+        return sha256_of(path)
+
+    monkeypatch.setattr(tables_module, "write_text", interrupted)
+    monkeypatch.setattr(tables_module, "sha256_of", too_late)
+    write_tables(tmp_path)
+    monkeypatch.undo()
     assert len(open_run(tmp_path).episodes) == 6
 
 
