@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import toy_environment  # registers the environment 'toy'
 
-from agentbench import UserError, evaluate, open_run
+from agentbench import Response, UserError, evaluate, open_run
 from agentbench import tables as tables_module
 from agentbench.episodes import from_line
 from agentbench.lines import add_lines, read_lines
 from agentbench.tables import write_tables
-from policies.digest import sha256_of
+from policies.digest import read_line, sealed_line, sha256_of
 from policies.replay import ReplayPolicy
 
 
@@ -76,6 +78,62 @@ def test_tables_that_another_process_puts_in_place_do_not_pass_for_new_ones(
     write_tables(tmp_path)
     monkeypatch.undo()
     assert len(open_run(tmp_path).episodes) == 6
+
+
+def test_an_episode_of_a_newer_version_is_neither_cut_out_nor_passed_over(tmp_path: Path) -> None:
+    play(tmp_path)
+    record, _ = read_line((tmp_path / "episodes.jsonl").read_bytes().splitlines()[0])
+    with (tmp_path / "episodes.jsonl").open("a") as file:
+        file.write(sealed_line(record | {"schema": 3, "of_tomorrow": 1}))
+    before = (tmp_path / "episodes.jsonl").read_bytes()
+    for use in (lambda: play(tmp_path), lambda: open_run(tmp_path).episodes, lambda: open_run(tmp_path).step_table):
+        with pytest.raises(UserError, match="written by a newer agentbench: upgrade"):
+            use()
+    assert (tmp_path / "episodes.jsonl").read_bytes() == before
+
+
+ODD: tuple[Any, ...] = (True, -1, 10**30, 10**400, float("nan"), 1e999, "x", "\ud800", [], {}, [1], {"a": 1}, None)
+
+
+def test_a_value_of_another_kind_with_a_right_checksum_is_read_or_named(tmp_path: Path) -> None:
+    """A line that a stranger wrote: its episode counts, or is passed over; the tables are made either way."""
+    play(tmp_path)
+    first, *rest = (tmp_path / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    record, _ = read_line(first)
+    changed = [record | {name: value} for name in record for value in ODD if name != "schema"]
+    step, *steps = record["steps"]
+    changed += [record | {"steps": [step | {name: value}, *steps]} for name in step for value in ODD]
+    for each in changed:
+        (tmp_path / "episodes.jsonl").write_bytes(b"".join([sealed_line(each).encode(), *rest]))
+        assert len(open_run(tmp_path).episodes) in (5, 6)
+
+
+@pytest.mark.parametrize("odd", [np.bool_, int])
+def test_an_end_that_is_no_bool_of_python_is_stored_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    act = toy_environment.ToyEnv._act
+
+    def oddly(self: Any, action: str) -> Any:
+        observation, reward, terminated, info = act(self, action)
+        return observation, reward, odd(terminated), info
+
+    monkeypatch.setattr(toy_environment.ToyEnv, "_act", oddly)
+    play(tmp_path)
+    assert open_run(tmp_path).episodes["terminated"].sum() == 5
+
+
+class Odd(toy_environment.UpPolicy):
+    """Records what is no JSON, on the last task."""
+
+    def act(self, prompts: Any) -> list[Any]:
+        return [Response("up", details={"x": np.float32(1)} if each.task.index == 5 else {}) for each in prompts]
+
+
+def test_what_cannot_be_stored_is_told_in_one_line_and_costs_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task toy:5 cannot be stored .*float32.*; 5 finished episodes are safe"):
+        evaluate("toy", Odd(), out=tmp_path, inline=True)
+    assert len(open_run(tmp_path).episodes) == 5
 
 
 @pytest.mark.parametrize("value", ['"x"', "null", "[]", "{}", "1e999", "-1"])
