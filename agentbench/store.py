@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,7 +99,7 @@ def open_run(folder: str | Path) -> Run:
 
     Raises:
         UserError: there is no run in that folder, its ``run.json`` is damaged, or one of its files is a link that
-            leads out of it.
+            leads out of it, or a pipe.
     """
     path = Path(folder)
     if not (path / RUN_FILE).is_file():
@@ -108,11 +109,17 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _refuse_links(folder: Path) -> None:
-    """Refuse a run from a stranger whose files are links to other files here: a report of it would hold them."""
+    """Refuse a run from a stranger whose files are links to other files here, or pipes that nobody writes to."""
     inside = folder.resolve()
     for path in folder.iterdir():
-        if path.is_symlink() and path.is_file() and not path.resolve().is_relative_to(inside):
+        try:
+            mode = path.stat().st_mode
+        except OSError:  # a temporary file that is gone already, or a link to nothing yet
+            mode = stat.S_IFREG
+        if path.is_symlink() and not stat.S_ISDIR(mode) and not path.resolve().is_relative_to(inside):
             raise UserError(f"{path} is a link to a file outside of the run: put the file itself there")
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise UserError(f"{path} is a pipe or a device and no file: remove it")
 
 
 load = open_run
@@ -141,12 +148,13 @@ def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> fil
         record: further facts for ``run.json`` (versions, number of workers): not compared.
 
     Raises:
-        UserError: the folder holds another run, or one that is being written now, or cannot be written; or what would
-            be recorded holds a key.
+        UserError: the folder holds another run, or one that is being written now, or cannot be written; or one of its
+            files is a link that leads out of it; or what would be recorded holds a key.
     """
     refuse_secrets({**record, **identity}, "the setting")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_links(folder)
         lock = filelock.FileLock(folder / LOCK_FILE)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:

@@ -231,3 +231,34 @@ def test_the_tables_join_and_agree(tmp_path: Path) -> None:
     assert list(one["reward"]) == [0, 0, 0, 1]
     assert list(one["terminated"]) == [False, False, False, True]
     assert list(one["admissible_actions"].iloc[0]) == ["stay", "up"]
+
+
+@pytest.mark.parametrize("content", [None, "", "precious\n"])
+def test_a_run_is_not_gone_on_with_through_a_link_out_of_its_folder(tmp_path: Path, content: str | None) -> None:
+    out, outside = tmp_path / "run", tmp_path / "outside"
+    evaluate("toy", UpPolicy(), out=out, inline=True)
+    if content is not None:
+        outside.write_text(content)
+    (out / "episodes.jsonl").unlink()
+    (out / "episodes.jsonl").symlink_to(outside)
+    with pytest.raises(UserError, match="is a link to a file outside of the run"):
+        evaluate("toy", UpPolicy(), out=out, inline=True)
+    assert (outside.read_text() if outside.exists() else None) == content
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["episodes.jsonl", "metrics.jsonl", "quality.csv"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    evaluate("toy", UpPolicy(), out=tmp_path, inline=True)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    for use in (lambda: open_run(tmp_path), lambda: evaluate("toy", UpPolicy(), out=tmp_path, inline=True)):
+        with pytest.raises(UserError, match="is a pipe or a device and no file"):
+            use()
+
+
+def test_a_link_to_a_device_is_refused(tmp_path: Path) -> None:
+    evaluate("toy", UpPolicy(), out=tmp_path, inline=True)
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="is a link to a file outside of the run"):
+        open_run(tmp_path)
