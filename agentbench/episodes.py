@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from envs.errors import UserError
 from envs.safe_text import whole
 from policies.digest import read_line, sealed_line
 
@@ -98,7 +99,12 @@ _EPISODE_FIELDS = [each.name for each in fields(Episode)]
 
 
 def to_line(episode: Episode) -> str:
-    """Write an episode as one line of JSON with a checksum: see :func:`policies.digest.sealed_line`."""
+    """Write an episode as one line of JSON with a checksum: see :func:`policies.digest.sealed_line`.
+
+    Raises:
+        TypeError, ValueError: it holds a value that could not be read again.
+    """
+    _check_types(episode)
     steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
     return sealed_line(
         {name: getattr(episode, name) for name in _EPISODE_FIELDS} | {"schema": SCHEMA_VERSION, "steps": steps}
@@ -109,17 +115,18 @@ def from_line(line: str | bytes) -> Episode:
     """Read what :func:`to_line` wrote; lines of schema 1 had no checksum.
 
     Raises:
-        ValueError: the line is not an episode, not what was written, or of a newer schema than this version knows.
+        ValueError: the line is not an episode, or not what was written.
+        UserError: it is of a newer schema than this version knows.
     """
     record, has_checksum = read_line(line)
     if ("\\ud" if isinstance(line, str) else b"\\ud") in line:  # type: ignore[operator]
         record = _whole(record)  # half a character, or a whole one beyond the first 65,536
     try:
         schema = record.pop("schema")
-        if schema > SCHEMA_VERSION:
-            raise ValueError("written by a newer agentbench: upgrade to read it")
         if schema > 1 and not has_checksum:
             raise ValueError("its checksum is missing")
+        if schema > SCHEMA_VERSION:  # no damage, which would be cut out: the episode is finished, and whole
+            raise UserError("an episode of this run was written by a newer agentbench: upgrade to go on")
         episode = Episode(**{**record, "steps": [Step(**step) for step in record["steps"]]})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an episode: {error}") from error
@@ -138,16 +145,29 @@ def _whole(value: Any) -> Any:
 
 def _check_types(episode: Episode) -> None:
     """Refuse values that no table could hold."""
+    steps = episode.steps
     texts = [episode.task_id, episode.task_name, episode.task_type, episode.instruction, episode.outcome]
-    texts += [text for step in episode.steps for text in (step.observation, step.anchor, step.action)]
-    numbers = [episode.score, *(number for step in episode.steps for number in (step.reward, step.score))]
+    texts += [text for step in steps for text in (step.observation, step.anchor, step.action)]
+    maybe = [episode.final_observation, episode.final_anchor, episode.error, *(step.text for step in steps)]
+    truths = [flag for step in steps for flag in (step.is_valid, step.terminated, step.truncated)]
+    numbers = [episode.score, *(number for step in steps for number in (step.reward, step.score))]
+    offered = [step.admissible_actions for step in steps if step.admissible_actions is not None]
     if not (
         all(isinstance(text, str) for text in texts)
-        and all(isinstance(number, int | float) for number in numbers)
-        and isinstance(episode.trial, int)
+        and all(text is None or isinstance(text, str) for text in maybe)
+        and all(flag is True or flag is False for flag in (episode.won, *truths))
+        and all(isinstance(number, float) or _is_whole(number) for number in numbers)
+        and all(isinstance(actions, list) and all(isinstance(each, str) for each in actions) for actions in offered)
+        and _is_whole(episode.trial)
+        and not isinstance(episode.trial, bool)
         and episode.outcome in ("success", "failure", "error")
     ):
         raise ValueError("not an episode: a value is of another kind")
+
+
+def _is_whole(number: Any) -> bool:
+    """Tell whether a value is a whole number that every column of numbers can hold."""
+    return isinstance(number, int) and abs(number) < 2**53
 
 
 def make_step(
@@ -172,8 +192,8 @@ def make_step(
         action=clean_text(action),
         reward=reward,
         is_valid=bool(after["is_valid"]),
-        terminated=terminated,
-        truncated=truncated,
+        terminated=bool(terminated),
+        truncated=bool(truncated),
         score=float(after["score"]),
         text=None if text is None else clean_text(text),
         details=details or {},

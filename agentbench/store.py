@@ -194,6 +194,9 @@ class RunWriter:
         except OSError as error:
             self._lock.release()
             raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+        except UserError:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> RunWriter:
         return self
@@ -206,9 +209,10 @@ class RunWriter:
         """Store finished episodes; on return they are on disk. Waiting for the disk once for all of them saves time.
 
         Raises:
-            UserError: they could not be written (a full disk); everything stored before is kept whole.
+            UserError: they could not be written (a full disk, a value that is none of those allowed); everything
+                stored before is kept whole.
         """
-        lines = "".join(map(to_line, episodes)).encode()
+        lines = "".join(map(self._line, episodes)).encode()
         start = self._file.seek(0, os.SEEK_END)
         try:
             written = 0
@@ -222,6 +226,15 @@ class RunWriter:
                 f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
             ) from error
         self.finished |= {episode.key: episode.outcome for episode in episodes}
+
+    def _line(self, episode: Episode) -> str:
+        try:
+            return to_line(episode)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"an episode of task {episode.task_name} cannot be stored ({error}): its environment or policy breaks "
+                f"the contract, which agentbench check looks into; {len(self.finished)} finished episodes are safe"
+            ) from error
 
     def close_tables(self) -> None:
         """Write the two Parquet tables from the finished episodes."""

@@ -77,13 +77,16 @@ def write_tables(folder: Path) -> None:
     with (
         replaced(folder / "episodes.parquet") as episodes_path,
         replaced(folder / "steps.parquet") as steps_path,
-        pq.ParquetWriter(episodes_path, EPISODE_COLUMNS, compression="zstd") as episodes,
-        pq.ParquetWriter(steps_path, STEP_COLUMNS, compression="zstd") as steps,
     ):
-        while batch := list(islice(numbered, _BATCH)):
-            episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
-            steps.write_table(_table([row for item in batch for row in _step_rows(*item)], STEP_COLUMNS))
-    digests = {EPISODES_FILE: source, **{name: sha256_of(folder / name) for name in TABLES}}
+        with (
+            pq.ParquetWriter(episodes_path, EPISODE_COLUMNS, compression="zstd") as episodes,
+            pq.ParquetWriter(steps_path, STEP_COLUMNS, compression="zstd") as steps,
+        ):
+            while batch := list(islice(numbered, _BATCH)):
+                episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
+                steps.write_table(_table([row for item in batch for row in _step_rows(*item)], STEP_COLUMNS))
+        # Of what was written here, not of what lies there later: another process may put older tables in their place.
+        digests = {EPISODES_FILE: source, **dict(zip(TABLES, map(sha256_of, (episodes_path, steps_path)), strict=True))}
     write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
 
 
