@@ -84,7 +84,7 @@ def with_records(step: Callable[..., Any]) -> Callable[..., Any]:
         found = transfer_queue.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
         )
-        lines = [fields.get(FIELD) for fields in found["extra_fields"].tolist()]
+        lines = [fields.get(FIELD) for fields in found["extra_fields"]]
         if None in lines:
             return step(trainer, batch, metrics)
         with recorded([from_line(line) for line in lines]):

@@ -223,17 +223,18 @@ def test_trainers_of_generation_v1_find_the_record_in_their_queue(
     import transfer_queue as queue
     from verl.trainer.ppo.v1.trainer_base import PPOTrainer
     from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+    from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
     assert hasattr(PPOTrainer._compute_advantage, "__wrapped__")
     outputs = play(tiny_model, Server(AutoModelForCausalLM.from_pretrained(tiny_model), 5), range(4))
     data = batch_of(outputs, ["a"] * 4)
-    records = np.array([each.extra_fields for each in outputs], dtype=object)
+    records = list_of_dict_to_tensordict([{"extra_fields": each.extra_fields} for each in outputs])  # as it keeps them
     del data.non_tensor_batch[ours.FIELD]
     batch = SimpleNamespace(keys=[f"a_{row}_0" for row in range(4)], partition_id="train")
 
-    def get(keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, Any]:
+    def get(keys: list[str], partition_id: str, select_fields: list[str]) -> Any:
         assert (keys, partition_id, select_fields) == (batch.keys, "train", ["extra_fields"])
-        return {"extra_fields": records}
+        return records
 
     def step(trainer: Any, batch: Any, metrics: Any) -> Any:  # the heart of verl's own
         return compute_advantage_for_multi_trajectories(
