@@ -51,6 +51,9 @@ PREFIX = "agentbench_"
 FIELD = "agentbench_episode"
 """The extra field of an agent loop's output that holds the episode as a line of :mod:`agentbench.episodes`."""
 
+FIRST, LAST = "min_global_steps", "max_global_steps"
+"""Extra fields from which verl's trainers of generation v1 tell by how old weights an episode was sampled."""
+
 _recorded: ContextVar[Sequence[Episode] | None] = ContextVar("recorded", default=None)
 _verls_own = ray_trainer.compute_advantage
 
@@ -241,7 +244,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         try:
             return await self._play(environment, about, sampling_params)
         except _EnvironmentFailure as failure:
-            return _failed(str(about["task"]), str(failure), self.tokenizer.eos_token_id)
+            return _failed(str(about["task"]), str(failure), self.tokenizer.eos_token_id, kwargs.get("global_steps"))
         finally:
             environment.close()
 
@@ -253,6 +256,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         history: list[Turn] = []
         answers: list[list[int]] = []
         start, ids, mask, log_probs = 0, list[int](), list[int](), list[float]()
+        first = last = None
         while not episode.steps or not (episode.steps[-1].terminated or episode.steps[-1].truncated):
             prompt = Prompt(task, observation, info, tuple(history), 0)
             written = self.writer.write(build_messages(prompt, self.prompts), answers).ids.tolist()
@@ -269,6 +273,8 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
                 prompt_ids=written,
                 sampling_params={**params, "max_tokens": self.max_new_tokens},
             )
+            first = answer.extra_fields.get(FIRST) if first is None else first
+            last = answer.extra_fields.get(LAST)
             ids = (written + list(answer.token_ids))[start:]
             mask += [1] * len(answer.token_ids)
             log_probs += list(answer.log_probs or [0.0] * len(answer.token_ids))
@@ -289,7 +295,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             reward_score=sum(step.reward for step in episode.steps),
             num_turns=2 * len(episode.steps),
             metrics=AgentLoopMetrics(),
-            extra_fields={FIELD: to_line(episode)},
+            extra_fields={FIELD: to_line(episode), FIRST: first, LAST: last},
         )
 
     def _is_full(self, written: Sequence[int], start: int) -> bool:
@@ -311,7 +317,7 @@ async def _in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
         raise _EnvironmentFailure(f"the environment failed: {type(error).__name__}: {error}") from error
 
 
-def _failed(task: str, error: str, token: int) -> AgentLoopOutput:
+def _failed(task: str, error: str, token: int, version: Any) -> AgentLoopOutput:
     """Return an episode that could not be played: one token, which is in no loss, and a record that says why."""
     episode = Episode(task, task, "", "", 0, "error", won=False, score=0.0, steps=[], error=error)
     return AgentLoopOutput(
@@ -320,8 +326,9 @@ def _failed(task: str, error: str, token: int) -> AgentLoopOutput:
         response_mask=[0],
         response_logprobs=[0.0],
         reward_score=0.0,
+        num_turns=0,
         metrics=AgentLoopMetrics(),
-        extra_fields={FIELD: to_line(episode)},
+        extra_fields={FIELD: to_line(episode), FIRST: version, LAST: version},
     )
 
 

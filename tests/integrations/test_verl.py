@@ -59,7 +59,9 @@ class Server:
             token = int(torch.multinomial(found.exp(), 1, generator=self.generator))
             log_probs.append(float(found[token]))
             ids.append(token)
-        return TokenOutput(token_ids=ids[len(prompt_ids) :], log_probs=log_probs)
+        version = len(self.asked)  # the weights change with every answer
+        versions = {"min_global_steps": version, "max_global_steps": version}
+        return TokenOutput(token_ids=ids[len(prompt_ids) :], log_probs=log_probs, extra_fields=versions)
 
 
 def loop(model: Path, server: Any, response_length: int = 4096, **more: Any) -> Any:
@@ -155,6 +157,21 @@ def test_the_agent_loop_keeps_every_token(tiny_model: Path) -> None:
     gaps = [abs(a - b) for a, b, bit in zip(judged, output.response_logprobs, output.response_mask, strict=True) if bit]
     assert max(gaps) < 1e-4
     assert output.reward_score == sum(step.reward for step in episode.steps)
+
+
+@pytest.mark.parametrize("options", [{}, {"broken": 0}])
+def test_the_agent_loop_says_what_trainers_of_generation_v1_count(tiny_model: Path, options: dict[str, Any]) -> None:
+    server = Server(AutoModelForCausalLM.from_pretrained(tiny_model), 1)
+    row = {"split": "all", "task": "dice:0"}
+    output = asyncio.run(
+        loop(tiny_model, server, env_options=options).run(
+            {"logprobs": True}, extra_info=row, raw_prompt=[], global_steps=3
+        )
+    )
+    fields = output.as_dict()  # what verl puts into its queue: a field that nobody set is missing there
+    versions = [fields["extra_fields"][name] for name in ("min_global_steps", "max_global_steps")]
+    assert versions == ([3, 3] if options else [1, len(server.asked)])
+    assert fields["num_turns"] == 2 * len(server.asked)
 
 
 def test_an_episode_that_does_not_fit_is_cut_between_two_steps(tiny_model: Path) -> None:
