@@ -163,9 +163,12 @@ def _of_records(
     """Return each row's advantages, one a step, from the recorded episodes."""
     rows: dict[Any, list[int]] = defaultdict(list)
     for row, (episode, turn) in enumerate(zip(episodes, turns, strict=True)):
-        if episode.outcome != "error" and turn.max(initial=-1) + 1 != len(episode.steps):
+        count = int(turn.max(initial=-1)) + 1
+        if count == 0:  # an error, or a row with which verl fills a batch up: it has the record of another row
+            continue
+        if episode.outcome != "error" and count != len(episode.steps):
             raise UserError(
-                f"row {row} of the batch has {turn.max(initial=-1) + 1} turns and its record {len(episode.steps)}: "
+                f"row {row} of the batch has {count} turns and its record {len(episode.steps)}: "
                 "the response was cut, or was not made by the agent loop 'agentbench'"
             )
         rows[index[row]].append(row)
@@ -173,7 +176,7 @@ def _of_records(
     order = [row for group in rows.values() for row in group]
     values = [each for group in found for each in group]
     by_row = dict(zip(order, values, strict=True))
-    return [by_row[row] if len(by_row[row]) else np.zeros(1) for row in range(len(turns))]
+    return [by_row.get(row, np.zeros(1)) for row in range(len(turns))]
 
 
 def _of_masks(

@@ -279,6 +279,16 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert len(capsys.readouterr().out.splitlines()) == 8
 
 
+def test_rows_that_fill_a_batch_up_change_nothing(tiny_model: Path) -> None:
+    outputs = play(tiny_model, Server(AutoModelForCausalLM.from_pretrained(tiny_model), 3), range(4))
+    filler = outputs[0].model_copy(update={"response_ids": [0], "response_mask": [0], "reward_score": 0.0})
+    data = batch_of([*outputs, filler], ["a"] * 4 + ["pad"])  # verl's own have the record of the first row
+    given = ray_trainer.compute_advantage(data, adv_estimator="agentbench_gigpo", config=OmegaConf.create({})).batch
+    for row, values in enumerate(expected(outputs, [[0, 1, 2, 3]], "gigpo")):
+        assert given["advantages"][row, : len(values)].tolist() == values
+    assert not given["advantages"][4].any()
+
+
 def test_a_record_of_another_batch_is_refused(tiny_model: Path) -> None:
     outputs = play(tiny_model, Server(AutoModelForCausalLM.from_pretrained(tiny_model), 3), range(4))
     data = batch_of(outputs, ["a"] * 4)
