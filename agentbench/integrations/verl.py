@@ -247,7 +247,9 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         try:
             return await self._play(environment, about, sampling_params)
         except _EnvironmentFailure as failure:
-            return _failed(str(about["task"]), str(failure), self.tokenizer.eos_token_id, kwargs.get("global_steps"))
+            log_probs = [0.0] if sampling_params.get("logprobs") else None
+            version = kwargs.get("global_steps")
+            return _failed(str(about["task"]), str(failure), self.tokenizer.eos_token_id, log_probs, version)
         finally:
             environment.close()
 
@@ -280,7 +282,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             last = answer.extra_fields.get(LAST)
             ids = (written + list(answer.token_ids))[start:]
             mask += [1] * len(answer.token_ids)
-            log_probs += list(answer.log_probs or [0.0] * len(answer.token_ids))
+            log_probs += answer.log_probs if params.get("logprobs") else [0.0] * len(answer.token_ids)
             answers.append(list(answer.token_ids))
             text = self.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
             action = parse_answer(text, info.get("admissible_actions")).action
@@ -294,7 +296,8 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             prompt_ids=written[:start],
             response_ids=ids,
             response_mask=mask[: len(ids)],
-            response_logprobs=log_probs[: len(ids)],
+            # None where verl did not ask for them: zeros would pass for probabilities of 1.
+            response_logprobs=log_probs[: len(ids)] if params.get("logprobs") else None,
             reward_score=sum(step.reward for step in episode.steps),
             num_turns=2 * len(episode.steps),
             metrics=AgentLoopMetrics(),
@@ -320,14 +323,14 @@ async def _in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
         raise _EnvironmentFailure(f"the environment failed: {type(error).__name__}: {error}") from error
 
 
-def _failed(task: str, error: str, token: int, version: Any) -> AgentLoopOutput:
+def _failed(task: str, error: str, token: int, log_probs: list[float] | None, version: Any) -> AgentLoopOutput:
     """Return an episode that could not be played: one token, which is in no loss, and a record that says why."""
     episode = Episode(task, task, "", "", 0, "error", won=False, score=0.0, steps=[], error=error)
     return AgentLoopOutput(
         prompt_ids=[token],
         response_ids=[token],
         response_mask=[0],
-        response_logprobs=[0.0],
+        response_logprobs=log_probs,
         reward_score=0.0,
         num_turns=0,
         metrics=AgentLoopMetrics(),

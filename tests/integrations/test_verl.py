@@ -61,7 +61,8 @@ class Server:
             ids.append(token)
         version = len(self.asked)  # the weights change with every answer
         versions = {"min_global_steps": version, "max_global_steps": version}
-        return TokenOutput(token_ids=ids[len(prompt_ids) :], log_probs=log_probs, extra_fields=versions)
+        found = log_probs if sampling_params.get("logprobs") else None
+        return TokenOutput(token_ids=ids[len(prompt_ids) :], log_probs=found, extra_fields=versions)
 
 
 def loop(model: Path, server: Any, response_length: int = 4096, **more: Any) -> Any:
@@ -172,6 +173,15 @@ def test_the_agent_loop_says_what_trainers_of_generation_v1_count(tiny_model: Pa
     versions = [fields["extra_fields"][name] for name in ("min_global_steps", "max_global_steps")]
     assert versions == ([3, 3] if options else [1, len(server.asked)])
     assert fields["num_turns"] == 2 * len(server.asked)
+
+
+@pytest.mark.parametrize("options", [{}, {"broken": 0}])
+def test_log_probabilities_that_nobody_asked_for_are_none(tiny_model: Path, options: dict[str, Any]) -> None:
+    player = loop(tiny_model, Server(AutoModelForCausalLM.from_pretrained(tiny_model), 1), env_options=options)
+    row = {"split": "all", "task": "dice:0"}
+    for asked in (True, False):
+        output = asyncio.run(player.run({"logprobs": asked}, extra_info=row, raw_prompt=[]))
+        assert (output.response_logprobs is not None) == asked  # else verl would take them for those of the sampler
 
 
 def test_an_episode_that_does_not_fit_is_cut_between_two_steps(tiny_model: Path) -> None:
