@@ -131,11 +131,19 @@ def estimate(
         advantages and returns (the same numbers), float32, shape (episodes, tokens), 0 where nothing was sampled.
 
     Raises:
-        UserError: no groups, a scheme that needs what verl does not hand over, or a record that does not fit.
+        UserError: no groups, a scheme that needs what verl does not hand over, a record that does not fit, or tokens
+            that were rejected before.
     """
     if index is None:
         raise UserError(f"{PREFIX}{scheme} needs to know which episodes are a group: verl's batch has no 'uid'")
-    settings = (config.get("agentbench", None) if config is not None else None) or {}
+    config = {} if config is None else config
+    settings = config.get("agentbench", None) or {}
+    correction = config.get("rollout_correction", None) or {}
+    if correction.get("rollout_rs", None) and not correction.get("bypass_mode", False):
+        raise UserError(
+            "algorithm.rollout_correction.rollout_rs takes tokens out of the mask that tells turns apart: set it "
+            "to null, or bypass_mode to true (verl then rejects in the loss)"
+        )
     turns = [turns_of_mask(row) for row in response_mask.cpu().numpy()]
     options = dict(settings.get("options", None) or {})
     episodes = _recorded.get()

@@ -240,6 +240,14 @@ def test_without_a_record_the_turns_come_from_the_mask() -> None:
         get_adv_estimator_fn("agentbench_gigpo")(
             token_level_rewards=rewards, response_mask=mask, config=config, index=np.array(list("aabb"))
         )
+    rejecting = {"rollout_correction": {"rollout_rs": "token_k1"}}
+    with pytest.raises(UserError, match="rollout_rs"):  # a rejected token in an answer would make two turns of it
+        get_adv_estimator_fn("agentbench_grpo")(
+            token_level_rewards=rewards,
+            response_mask=mask,
+            config=OmegaConf.create(rejecting),
+            index=np.array(list("aabb")),
+        )
     with pytest.raises(UserError, match="uid"):
         get_adv_estimator_fn("agentbench_grpo")(token_level_rewards=rewards, response_mask=mask)
 
