@@ -269,7 +269,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         history: list[Turn] = []
         answers: list[list[int]] = []
         start, ids, mask, log_probs = 0, list[int](), list[int](), list[float]()
-        first = last = None
+        request, first, last = uuid4().hex, None, None
         while not episode.steps or not (episode.steps[-1].terminated or episode.steps[-1].truncated):
             prompt = Prompt(task, observation, info, tuple(history), 0)
             written = self.writer.write(build_messages(prompt, self.prompts), answers).ids.tolist()
@@ -282,7 +282,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             mask += [0] * (len(written) - start - len(mask))
             log_probs += [0.0] * (len(mask) - len(log_probs))
             answer = await self.server_manager.generate(
-                request_id=uuid4().hex,
+                request_id=request,  # by it verl's router sends all turns to one server, whose cache has the beginning
                 prompt_ids=written,
                 sampling_params={**params, "max_tokens": self.max_new_tokens},
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,9 +50,11 @@ class Server:
     def __init__(self, model: Any, seed: int) -> None:
         self.model, self.generator = model, torch.Generator().manual_seed(seed)
         self.asked: list[list[int]] = []
+        self.requests: list[str] = []
 
     async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]) -> Any:
         self.asked.append(list(prompt_ids))
+        self.requests.append(request_id)
         ids, log_probs = list(prompt_ids), []
         for _ in range(sampling_params["max_tokens"]):
             with torch.no_grad():
@@ -173,6 +176,16 @@ def test_the_agent_loop_says_what_trainers_of_generation_v1_count(tiny_model: Pa
     versions = [fields["extra_fields"][name] for name in ("min_global_steps", "max_global_steps")]
     assert versions == ([3, 3] if options else [1, len(server.asked)])
     assert fields["num_turns"] == 2 * len(server.asked)
+
+
+def test_all_turns_of_an_episode_are_one_request_to_verls_router(tiny_model: Path) -> None:
+    server = Server(AutoModelForCausalLM.from_pretrained(tiny_model), 1)
+    turns = [len(from_line(each.extra_fields[ours.FIELD]).steps) for each in play(tiny_model, server, range(4))]
+    starts = np.cumsum([0, *turns])
+    per_episode = [set(server.requests[start:end]) for start, end in pairwise(starts)]
+    assert max(turns) > 1
+    assert [len(each) for each in per_episode] == [1] * 4
+    assert len(set.union(*per_episode)) == 4
 
 
 @pytest.mark.parametrize("options", [{}, {"broken": 0}])
