@@ -14,23 +14,33 @@ from envs.errors import UserError
 
 # Everything that can move the cursor, recolour, ring or retitle: C0 without tab and line feed, DEL, C1, and the
 # marks that turn the direction of writing; and halves of characters (lone surrogates), which no terminal can be sent.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 CUT = "<redacted>"
 SHORTEST_SECRET = 8
 """Characters below which a value is no secret (``EMPTY``, ``none``): cutting it out would harm other text."""
 
 _SECRET_VARIABLE = re.compile(
-    r"(?:.*_)?(?:(?:API|ACCESS|PRIVATE)?KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|COOKIE|PAT|AUTH)(?:_ID)?",
+    r"(?:.*_)?(?:(?:API|ACCESS|PRIVATE)?KEYS?|TOKEN|SECRET|PASS|PASSWD|PASSPHRASE|CREDENTIALS?|COOKIE|PAT|AUTH)"
+    r"(?:_ID)?_?\d*"
+    r"|.*PASSWORDS?_?\d*|.+_PWD",
     re.IGNORECASE,
 )
 _SECRET_OPTION = re.compile(
-    r"(?:.*[_-])?(?:api[_-]?key|private[_-]?key|secret|secret[_-]?key|password|passwd|credentials?|authorization|cookie)"
+    r"(?:.*[_-])?(?:(?:api|access|subscription)[_-]?keys?(?:[_-]id)?|private[_-]?key|secret|secret[_-]?key|credentials?"
+    r"|authorization|cookie)|.*(?:password|passwd|passphrase)"
     r"|(?:(?:.*[_-])?(?:access|auth|bearer|api|hf|hub|session|refresh)[_-])?token",
     re.IGNORECASE,
 )
+_NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s.]+")
 _IN_URL = re.compile(r"(?<=://)[^\s/\"'<>\\]+(?=@)")
-_IN_HEADER = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:bearer\s+|basic\s+)?)[^\s\"',;<]+", re.IGNORECASE)
+# As a line, as an entry of a dictionary (also within a text of JSON), and as a pair; after an unknown scheme
+# (``Token``, ``ApiKey``) the secret is the second word.
+_HEADER = r"authorization(?:\\?[\"']\s*,|\\?[\"']?\s*[:=])\s*(?:b?\\?[\"'])?"
+_WORD = r"(?:[^\s\"',;<\\]|\\(?![\"']))+"
+_IN_HEADER = re.compile(rf"({_HEADER}(?:bearer|basic)\s+){_WORD}|({_HEADER}){_WORD}(?:[ \t]+{_WORD})?", re.IGNORECASE)
 
 _remembered: set[str] = set()
 
@@ -56,7 +66,9 @@ def redacted(text: str) -> str:
         text = cut_out(text, secret)
     if "://" in text:
         text = _IN_URL.sub(CUT, text)
-    return _IN_HEADER.sub(rf"\1{CUT}", text) if "authorization" in text.lower() else text
+    if "authorization" in text.lower():
+        text = _IN_HEADER.sub(lambda found: (found[1] or found[2]) + CUT, text)
+    return text
 
 
 def cut_out(text: str, secret: str) -> str:
@@ -100,12 +112,17 @@ def holds_secret(value: Any) -> bool:
         return any(map(holds_secret, value))
     if not isinstance(value, str):
         return False
-    flag = value.partition("=")[0]
-    return redacted(value) != value or (flag.startswith("--") and bool(_SECRET_OPTION.fullmatch(flag[2:])))
+    return redacted(value) != value or any(map(_gives_secret, value.split()))
+
+
+def _gives_secret(word: str) -> bool:
+    """Tell whether a word of a command is an argument or a variable for a secret: ``--api-key``, ``HF_TOKEN=…``."""
+    name, is_given, _ = word.partition("=")
+    return bool((is_given or word.startswith("--")) and _SECRET_OPTION.fullmatch(name.lstrip("-")))
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    return value not in (None, "", False) and bool(_SECRET_OPTION.fullmatch(name))
+    return value not in (None, "", False) and bool(_SECRET_OPTION.fullmatch(_NEW_WORD.sub("_", name.strip())))
 
 
 def _secrets() -> list[str]:

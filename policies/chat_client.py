@@ -239,8 +239,10 @@ def key_from_environment(variable: str) -> str | None:
     """Return the key that the environment variable holds, without spaces at its ends; None if there is none.
 
     Raises:
-        UserError: it cannot be sent.
+        UserError: it cannot be sent, or what should be the variable's name cannot be one (it may be the key itself).
     """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        raise UserError("key_variable is no name of an environment variable: give the name, never the key itself")
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise UserError(f"the key in {variable} cannot be sent: it holds characters that no key has")

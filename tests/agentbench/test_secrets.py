@@ -46,7 +46,10 @@ def test_a_secret_is_cut_out_of_any_text_however_it_is_written(before: str, afte
 
 @pytest.mark.parametrize(
     "name",
-    ["OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "db_password", "GITHUB_PAT"],
+    [
+        *("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "db_password", "GITHUB_PAT"),
+        *("OPENAI_API_KEY_2", "OPENAI_KEY1", "MY_API_KEYS", "PGPASSWORD", "SMTP_PASS", "MYSQL_PWD"),
+    ],
 )
 def test_variables_whose_names_say_so_are_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, KEY)
@@ -57,7 +60,9 @@ def test_other_variables_and_short_values_are_left_alone(monkeypatch: pytest.Mon
     monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")  # what local servers are given
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "falsehood")
     monkeypatch.setenv("MONKEY", "chimpanzee")
-    assert redacted("EMPTY falsehood chimpanzee") == "EMPTY falsehood chimpanzee"
+    monkeypatch.setenv("PWD", "/home/somebody")
+    text = "EMPTY falsehood chimpanzee /home/somebody"
+    assert redacted(text) == text
 
 
 def test_passwords_in_addresses_and_headers_are_cut_out_without_being_known() -> None:
@@ -69,6 +74,20 @@ def test_passwords_in_addresses_and_headers_are_cut_out_without_being_known() ->
         redacted("{'Authorization': 'Bearer abcdef123456', 'x': 1}") == f"{{'Authorization': 'Bearer {CUT}', 'x': 1}}"
     )
     assert redacted("authorization: abcdef123456\nnext") == f"authorization: {CUT}\nnext"
+    assert redacted("authorization=bcdef1234") == f"authorization={CUT}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Token SECRET", "Proxy-Authorization: ApiKey SECRET", "[('Authorization', 'Bearer SECRET')]",
+        "(b'authorization', b'Bearer SECRET')", r'{\"Authorization\": \"Bearer SECRET\"}',
+        "authorization:\tBasic SECRET",
+    ],
+)  # fmt: skip
+def test_a_header_is_known_however_a_package_writes_it(text: str) -> None:
+    found = redacted(text.replace("SECRET", "abcdef123456") + " next, please")
+    assert CUT in found and "abcdef" not in found and "please" in found
 
 
 # -- options: they are recorded, so none may hold a key --------------------------------------------------------
@@ -80,6 +99,9 @@ def test_passwords_in_addresses_and_headers_are_cut_out_without_being_known() ->
         {"api_key": "x"}, {"extra": {"headers": [{"X-Api-Key": "x"}]}}, {"engine": {"hf_token": "x"}},
         {"arguments": ["--api-key", "x"]}, {"arguments": ["--api-key=x"]}, {"base_url": "http://me:x@host"},
         {"note": f"see {KEY}"}, {"nested": [[{"deep": KEY}]]}, {"token": "x"}, {"password": 7},
+        {"clientSecret": "x"}, {"accessToken": "x"}, {"PGPASSWORD": "x"}, {"aws_access_key_id": "x"},
+        {"Ocp-Apim-Subscription-Key": "x"}, {"API Key ": "x"}, {"api_keys": ["x"]}, {"passphrase": "x"},
+        {"command": "HF_TOKEN=x serve --port 1"}, {"command": "serve --api-key x"}, {"variables": ["OPENAI_API_KEY=x"]},
     ],
 )  # fmt: skip
 def test_an_option_with_a_key_is_refused_everywhere(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +126,22 @@ def test_nothing_with_a_key_gets_into_run_json_by_another_way(tmp_path: Path, mo
     assert not (tmp_path / "run").exists()
 
 
+def test_a_key_in_the_place_of_its_variables_name_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give the name, never the key itself") as refused:
+        evaluate("alfworld", "openai:stub", out=tmp_path / "run", policy_options={"key_variable": KEY})
+    assert not leaks(str(refused.value)) and not (tmp_path / "run").exists()
+
+
 def test_options_that_only_sound_like_it_are_taken() -> None:
-    options = {"max_tokens": 5, "stop_token_ids": [1], "key_variable": "MY_KEY", "eos_token": "</s>", "api_key": None}
+    options = {
+        "maxTokens": 5,
+        "command": "serve --max-tokens=5 a=b",
+        "max_tokens": 5,
+        "stop_token_ids": [1],
+        "key_variable": "MY_KEY",
+        "eos_token": "</s>",
+        "api_key": None,
+    }
     assert not holds_secret({**options, "arguments": ["--max-num-batched-tokens", "5"], "return_token_ids": True})
 
 

@@ -37,7 +37,7 @@ def no_control(text: str) -> bool:
 
 def test_tabs_and_lines_stay_and_all_other_control_is_shown() -> None:
     assert printable("a\tb\nc – ü") == "a\tb\nc – ü"
-    assert printable("\x1b[31m\r\x7f\u202e") == r"\x1b[31m\r\x7f\u202e"
+    assert printable("\x1b[31m\r\x7f\u202e\u061c") == r"\x1b[31m\r\x7f\u202e\u061c"
 
 
 def hostile_run(folder: Path) -> Path:
