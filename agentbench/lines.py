@@ -41,3 +41,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             if line:
                 log.warning("%s: line %d is damaged (%s) and passed over", path, number, error)
     return records
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of metrics of a training run: each has a whole number ``step``, and numbers by name.
+
+    A row without the number of its step is passed over with a warning; a value that is no number is left out.
+    """
+    rows = []
+    for row in read_lines(path):
+        if isinstance(row.get("step"), int) and _is_number(row["step"]):
+            rows.append({name: value for name, value in row.items() if value is None or _is_number(value)})
+        else:
+            log.warning("%s: a row does not say of which training step it is, and is passed over", path)
+    return rows
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53)

@@ -310,6 +310,8 @@ def _check_shape(config: Any) -> None:
     ):
         if not isinstance(found, kind):
             raise ValueError(f"its {what} is {found!r:.40}, no {kind.__name__}")
+        if isinstance(found, int) and abs(found) >= 2**31:
+            raise ValueError(f"its {what} is out of all bounds")
 
 
 def _repair(path: Path) -> dict[Key, str]:

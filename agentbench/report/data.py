@@ -80,12 +80,9 @@ def _described(run: ReportRun, book: StepBook | None) -> dict[str, Any]:
     identity = run.identity
     facts: dict[str, Any] = {
         "name": run.name,
-        "kind": run.run.config.get("kind", "run"),
-        "env": identity.get("env"),
-        "split": identity.get("split"),
-        "policy": identity.get("policy"),
-        "scheme": identity.get("scheme"),
-        "started": run.run.config.get("started"),
+        "kind": _plain(run.run.config.get("kind", "run")),
+        **{name: _plain(identity.get(name)) for name in ("env", "split", "policy", "scheme")},
+        "started": _plain(run.run.config.get("started")),
         "settings": sorted([key, _setting(value)] for key, value in identity.items()),
         "versions": sorted([key, _setting(value)] for key, value in run.run.config.get("versions", {}).items()),
         "expected": identity.get("number_of_tasks", 0) * identity.get("trials", 1),

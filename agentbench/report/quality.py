@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 PARTS = ("run", "sample", "setting", "value", "group_size")
@@ -21,6 +22,7 @@ def quality_plots(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     """
     if table is None or "scheme" not in table.columns:
         return []
+    table = table.replace([np.inf, -np.inf], np.nan)
     measures = [name for name in table.columns if {f"{name}_low", f"{name}_high"} <= set(table.columns)]
     telling = [name for name in PARTS if name in table.columns and table[name].nunique() > 1]
     names = table[telling].astype(object).where(table[telling].notna(), "")

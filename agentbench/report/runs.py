@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.lines import read_lines
+from agentbench.lines import read_metrics
 from agentbench.store import EPISODES_FILE, Run, names_of, open_run
 from envs.errors import UserError
 
@@ -74,7 +74,7 @@ def _read(name: str, folder: Path) -> ReportRun:
             name=name,
             run=run,
             episodes=episodes if episodes is not None and len(episodes) else None,
-            metrics=read_lines(folder / METRICS_FILE),
+            metrics=read_metrics(folder / METRICS_FILE),
             quality=pd.read_csv(quality) if quality.is_file() else None,
             truth=pd.read_parquet(truth) if truth.is_file() else None,
         )

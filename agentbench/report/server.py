@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from agentbench.report.data import SCHEMES, Report, make_report
 from agentbench.report.page import chunk_script, content_policy, render
 from agentbench.report.runs import READ_FILES
+from agentbench.terminal import show_traceback
 from envs.errors import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -79,9 +81,19 @@ def make_server(folders: Sequence[Path], port: int = 0, schemes: Sequence[str] =
         report = live
 
     try:
-        return ThreadingHTTPServer((LOOPBACK, port), Handler)
+        return _Server((LOOPBACK, port), Handler)
     except OSError as error:
         raise UserError(f"port {port} cannot be used ({error.strerror or error}): choose another --port") from error
+
+
+class _Server(ThreadingHTTPServer):
+    """Shows an unforeseen error as every command does: without control characters and secrets."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Print the error's traceback; a browser that has gone away is none."""
+        kind, error, trace = sys.exc_info()
+        if kind is not None and not isinstance(error, ConnectionError):
+            show_traceback(kind, error, trace)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -101,7 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", str(error))
 
     def _content(self) -> tuple[HTTPStatus, str, str]:
-        address = urlsplit(self.path)
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            return HTTPStatus.NOT_FOUND, "text/plain", "there is nothing here"
         version, report = self.report.current()
         if address.path == "/":
             source = {"kind": "live", "prefix": "steps/", "version": version}

@@ -158,8 +158,11 @@ def _truth(table: pd.DataFrame, truth: pd.DataFrame) -> FloatArray:
     key = ["task_id", "trial", "step"]
     if missing := [name for name in (*key, "true_advantage") if name not in truth.columns]:
         raise UserError(f"the table of true advantages has no column {missing[0]!r}")
-    joined = table[key].merge(truth.drop_duplicates(key)[[*key, "true_advantage"]], on=key, how="left")
-    return joined["true_advantage"].to_numpy(dtype=np.float64)
+    try:
+        joined = table[key].merge(truth.drop_duplicates(key)[[*key, "true_advantage"]], on=key, how="left")
+        return joined["true_advantage"].to_numpy(dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the table of true advantages has a column of another kind ({error})") from error
 
 
 def _chunks(episodes: pd.DataFrame) -> IntArray:

@@ -37,6 +37,7 @@ def result_tables(runs: Sequence[ReportRun]) -> tuple[dict[str, pd.DataFrame], l
 
 def _stacked(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """One table from one a run, with the run's name as first column."""
+    parts = {name: part.drop(columns="run", errors="ignore") for name, part in parts.items()}
     named = [pd.concat([pd.Series(name, part.index, name="run"), part], axis=1) for name, part in parts.items()]
     named = [part for part in named if len(part)]
     return pd.concat(named, ignore_index=True) if named else pd.DataFrame()

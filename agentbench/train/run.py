@@ -12,7 +12,7 @@ import numpy as np
 
 from agentbench.episodes import Episode, Step
 from agentbench.files import write_text
-from agentbench.lines import add_lines, read_lines
+from agentbench.lines import add_lines, read_metrics
 from agentbench.provenance import describe
 from agentbench.store import claim
 from agentbench.train.batch import discount, needs_values, step_table
@@ -87,7 +87,7 @@ def _train_and_record(
                 add_lines(out / METRICS_FILE, [metrics])
                 send(metrics)
                 if "eval/success" in metrics or metrics["step"] == config.steps:
-                    draw_curve({config.scheme: [read_lines(out / METRICS_FILE)]}, out / CURVE_FILE)
+                    draw_curve({config.scheme: [read_metrics(out / METRICS_FILE)]}, out / CURVE_FILE)
                 on_metrics(metrics)
 
             trainer.run(report)
@@ -172,7 +172,7 @@ def _language_options(config: TrainConfig) -> dict[str, Any]:
 
 def _cut_metrics(out: Path, step: int) -> None:
     """Forget the metrics of training steps after the one that a run goes on from: they are made again."""
-    rows = read_lines(out / METRICS_FILE)
+    rows = read_metrics(out / METRICS_FILE)
     kept = [row for row in rows if row["step"] <= step] if step else []
     if rows != kept:
         write_text(out / METRICS_FILE, "".join(map(sealed_line, kept)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentbench.lines import read_lines
+from agentbench.lines import read_metrics
 from agentbench.store import RUN_FILE
 from agentbench.train.config import TrainConfig, read_config
 from agentbench.train.run import METRICS_FILE, check_scheme
@@ -34,7 +34,7 @@ class SweepRun:
     @property
     def metrics(self) -> list[Metrics]:
         """The metrics so far, one dictionary a training step."""
-        return read_lines(self.folder / METRICS_FILE)
+        return read_metrics(self.folder / METRICS_FILE)
 
     @property
     def is_finished(self) -> bool:

@@ -154,3 +154,50 @@ def test_a_thousand_long_episodes_stay_under_five_megabytes(tmp_path: Path) -> N
     written = write_page(make_report([write_run(tmp_path / "long", episodes)]), tmp_path / "page.html")
     assert sum(path.stat().st_size for path in written) < 5_000_000
     assert len(written) == 1
+
+
+ODD_NUMBERS = ("NaN", "1e999", '"x"', "[1]", "{}", "null", "true", "9" * 400)
+
+
+def test_a_page_is_made_whatever_stands_in_the_metrics(weak: Path, tmp_path: Path) -> None:
+    lines = ["{}", '{"success":1}', *(f'{{"step":{odd},"success":0.5}}' for odd in ODD_NUMBERS)]
+    lines += [f'{{"step":{place + 2},"success":{odd}}}' for place, odd in enumerate(ODD_NUMBERS)]
+    (weak / "metrics.jsonl").write_text("\n".join([*lines, '{"step":99,"success":0.5}']) + "\n")
+    report = make_report([weak])
+    write_page(report, tmp_path / "page.html")
+    assert report.index["runs"][0]["training_steps"] == 99
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"env": {"a": float("inf")}}, {"policy": [float("nan")]}, {"scheme": float("nan")}, {"split": {}}, {"x": 1e999}],
+)
+def test_a_page_is_made_whatever_the_settings_are(weak: Path, tmp_path: Path, change: dict) -> None:
+    record = json.loads((weak / "run.json").read_text())
+    record["identity"] |= change
+    (weak / "run.json").write_text(json.dumps(record | {"started": float("nan"), "kind": float("inf")}))
+    write_page(make_report([weak]), tmp_path / "page.html")
+
+
+def test_a_number_of_tasks_that_nobody_can_write_is_told(weak: Path) -> None:
+    record = json.loads((weak / "run.json").read_text())
+    record["identity"] |= {"number_of_tasks": int("9" * 4000), "trials": int("9" * 4000)}
+    (weak / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="its number_of_tasks is out of all bounds"):
+        make_report([weak])
+
+
+@pytest.mark.parametrize("row", ["run,scheme,cosine,cosine_low,cosine_high\na,grpo,1,1,1\n",
+                                 "scheme,cosine,cosine_low,cosine_high\ngrpo,inf,-inf,nan\n"])  # fmt: skip
+def test_an_odd_quality_table_is_shown(weak: Path, tmp_path: Path, row: str) -> None:
+    (weak / "quality.csv").write_text(row)
+    write_page(make_report([weak]), tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("odd", [{"trial": "x"}, {"true_advantage": "x"}, {"task_id": 1}, {"step": None}])
+def test_a_table_of_truths_of_another_kind_is_told_in_one_line(weak: Path, odd: dict) -> None:
+    row = {"task_id": "task-0", "trial": 0, "step": 0, "true_advantage": 1.0} | odd
+    pd.DataFrame([row]).to_parquet(weak / "truth.parquet")
+    with pytest.raises(UserError, match="true advantages has a column of another kind") as told:
+        make_report([weak])
+    assert "\n" not in str(told.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -91,6 +92,30 @@ def test_another_name_that_leads_here_is_refused(weak: Path) -> None:
         assert get(base, Host="evil.example")[0] == 403
         assert get(base, Host="127.0.0.1.evil.example")[0] == 403
         assert get(base, Host="localhost:1")[0] == 200
+
+
+@pytest.mark.parametrize("address", ["http://[", "http://[\x1b[2J]", "http://[::1"])
+def test_an_address_that_is_none_is_answered(weak: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(weak) as base, socket.create_connection(("127.0.0.1", int(base.rpartition(":")[2])), 20) as browser:
+        browser.sendall(f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert b" 404 " in browser.recv(100)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_unforeseen_error_is_shown_as_text(
+    weak: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "abcdef123456")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("\x1b[2J abcdef123456")
+
+    with served(weak) as base:
+        monkeypatch.setattr(module, "render", fail)
+        with pytest.raises(OSError):
+            urllib.request.urlopen(base, timeout=20)
+    printed = capsys.readouterr().err
+    assert r"RuntimeError: \x1b[2J <redacted>" in printed and "\x1b" not in printed
 
 
 def test_it_is_fresh_after_a_new_episode_and_quiet_while_nothing_changes(
