@@ -126,8 +126,7 @@ def connect(address: str) -> Launch:
     where = f"the Ray cluster at {address}" if address else "the Ray cluster"
     if ray.is_initialized():
         joined = ray.get_runtime_context().gcs_address
-        # Ray writes another address of the same machine for 127.0.0.1.
-        if address and address != joined and address != f"127.0.0.1:{joined.rpartition(':')[2]}":
+        if address and not _is_same(address, joined):
             raise UserError(f"this process has joined the Ray cluster at {joined} already and cannot join {address}")
     else:
         if address:
@@ -141,6 +140,16 @@ def connect(address: str) -> Launch:
     if ray.cluster_resources().get("CPU", 0) < 1:
         raise UserError(f"{where} has no CPU for a worker: start its machines with --num-cpus of at least 1")
     return RayWorker
+
+
+def _is_same(address: str, joined: str) -> bool:
+    """Tell whether an address is that of the cluster's head; Ray writes an IP address for a name and for 127.0.0.1."""
+    (host, _, port), (ip, _, joined_port) = address.rpartition(":"), joined.rpartition(":")
+    try:
+        named = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return port == joined_port and any(each in (ip, "::1") or each.startswith("127.") for each in named)
 
 
 def _check_answers(address: str) -> None:

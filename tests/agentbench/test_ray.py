@@ -58,6 +58,23 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
+def test_the_head_may_be_called_by_its_name_again_and_again(cluster: Any) -> None:
+    import socket
+
+    from agentbench.rollout.ray_cluster import connect
+
+    port = cluster[0].rpartition(":")[2]
+    for host in ("127.0.0.1", "localhost", socket.gethostname()):
+        connect(cluster[0])
+        connect(f"{host}:{port}")
+    for other in (f"localhost:{int(port) - 1}", f"192.0.2.254:{port}", f"no-such-name.invalid:{port}"):
+        with pytest.raises(UserError, match="has joined"):
+            connect(other)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
 def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, cluster: Any) -> None:
     for executor in ("local", f"ray:{cluster[0]}"):
         out = tmp_path / executor.partition(":")[0]
