@@ -23,6 +23,9 @@ from policies.vllm_server import VllmServerOptions, find_python
 
 CLOSE_SECONDS = 60.0
 
+ANSWER_SECONDS = 60.0
+"""Time that the actor has to say whether its server is there; one that says nothing counts as gone."""
+
 
 class ServerHost:
     """The actor that a server belongs to."""
@@ -101,11 +104,11 @@ class RayServer(ServerProcess):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone, alone or with its machine."""
+        """Whether it is gone, alone or with its machine, or its actor hangs."""
         import ray
 
         try:
-            return bool(ray.get(self._actor.has_ended.remote()))
+            return bool(ray.get(self._actor.has_ended.remote(), timeout=ANSWER_SECONDS))
         except ray.exceptions.RayError:
             return True
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,3 +114,24 @@ def test_a_server_that_cannot_be_started_is_told(
 ) -> None:
     with pytest.raises(UserError, match=problem):
         train(config(folder, cluster[0], **options), tmp_path)
+
+
+def test_a_server_whose_actor_hangs_counts_as_gone(
+    folder: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentbench.train import ray_server
+
+    monkeypatch.setattr(ray_server, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(ray_server, "CLOSE_SECONDS", 3.0)
+    hung: list[psutil.Process] = []
+
+    def hang(metrics: dict[str, Any]) -> None:
+        if metrics["step"] == 2:
+            hung.append(psutil.Process(server_pid(tmp_path)).parent())
+            os.kill(hung[0].pid, signal.SIGSTOP)
+
+    try:
+        with pytest.raises(UserError, match="vLLM's server has ended"):
+            train(config(folder, cluster[0]), tmp_path, on_metrics=hang)
+    finally:
+        hung[0].kill()
