@@ -24,7 +24,7 @@ class BrokenAnswer(Exception):  # noqa: N818  (what came is no whole HTTP answer
 
 
 class ClosedBefore(BrokenAnswer):
-    """The connection was closed before the first byte of an answer."""
+    """The connection was closed, or is of no more use, before the first byte of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,10 @@ class Connection:
             BrokenAnswer: no whole answer came.
             OSError: the connection broke.
         """
+        # What came without being asked for (a second answer, a time-out of the idle connection) must not be taken for
+        # the answer to this request, and every answer for that to the request before it.
+        if self._reader._buffer:  # type: ignore[attr-defined]
+            raise ClosedBefore("the connection holds what nobody asked for")
         self._writer.write(request)
         try:
             status, headers = await self._head()

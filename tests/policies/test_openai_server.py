@@ -517,6 +517,24 @@ def test_what_is_no_http_is_a_failure_of_this_request_alone(answer: bytes) -> No
         policy(url, attempts=2, timeout=20.0).act([prompt()])
 
 
+def test_a_second_answer_to_a_request_is_not_taken_for_that_to_the_next() -> None:
+    late = json.dumps(chat("<action>stay</action>")).encode()
+    second = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(late), late)
+
+    def work() -> None:
+        with suppress(OSError):
+            while True:
+                with listening.accept()[0] as connection:
+                    while connection.recv(65536):
+                        connection.sendall(SHAPES["with its length"] + second)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=work, daemon=True).start()
+        asked = policy(f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
+        assert [asked.act([prompt()])[0].action for _ in range(3)] == ["up"] * 3
+    assert asked.usage.retries == 0
+
+
 @pytest.mark.parametrize("through_proxy", [False, True])
 def test_a_server_behind_tls_is_asked_directly_or_through_a_proxy(
     tmp_path: Path, monkeypatch: Any, through_proxy: bool
