@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from envs.errors import UserError
 
@@ -36,9 +36,15 @@ def check_version(version: str) -> None:
     """Refuse a vLLM whose weights cannot be updated as this module does it.
 
     Raises:
-        UserError: it is too old.
+        UserError: it is too old, or does not know its version (``dev``, where it was built without one).
     """
-    if Version(version) < Version(OLDEST):
+    try:
+        is_old = Version(version) < Version(OLDEST)
+    except InvalidVersion as error:
+        raise UserError(
+            f"vLLM says {version!r} in place of a version: install it as a package, {OLDEST} or newer"
+        ) from error
+    if is_old:
         raise UserError(f"vLLM {version} cannot be given new weights: {OLDEST} or newer is needed")
 
 

@@ -181,6 +181,9 @@ def test_an_old_server_and_none_at_all_are_refused(tmp_path: Path, model: Path, 
         server.version = "0.11.2"
         with pytest.raises(UserError, match=r"vLLM 0\.11\.2 cannot be given new weights"):
             train(config(model, server.url), tmp_path / "old")
+        server.version = "dev"  # vLLM's own word where it was built without a version
+        with pytest.raises(UserError, match="vLLM says 'dev' in place of a version"):
+            train(config(model, server.url), tmp_path / "dev")
     with pytest.raises(UserError, match=r"does not answer /version"):
         train(config(model, server.url), tmp_path / "gone")
 
