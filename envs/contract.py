@@ -19,6 +19,7 @@ it is) and ``example_actions`` (where actions cannot be listed: a few that are p
 
 from __future__ import annotations
 
+import math
 import string
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -172,12 +173,17 @@ class TextEnv(gymnasium.Env[str, str]):
 
         Any string is a legal argument; one that the engine does not understand changes nothing but the
         step count and gives ``info["is_valid"] == False``.
+
+        Raises:
+            ValueError: the environment gave a reward or score that is not finite: no mean could be taken of it.
         """
         if self._task is None:
             raise UserError("step() before reset(): call reset() first")
         if not isinstance(action, str):
             raise UserError(f"an action is a string, got {type(action).__name__}")
         self._observation, reward, terminated, info = self._act(action)
+        if not (math.isfinite(reward) and math.isfinite(info["score"])):
+            raise ValueError(f"the reward {reward} or the score {info['score']} is not finite")
         self._steps += 1
         truncated = not terminated and self._steps >= self.max_steps
         return self._observation, float(reward), terminated, truncated, self._with_task(info)

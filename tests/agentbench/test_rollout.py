@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from toy_environment import UpPolicy
+from toy_environment import ToyEnv, UpPolicy
 
 from agentbench import Response, UserError, evaluate
 
@@ -51,6 +51,23 @@ def test_a_lasting_fault_is_an_error_and_never_a_failure(tmp_path: Path, fault: 
     row = run.episodes.set_index("task_name").loc["toy:1"]
     assert reason in row["error"] and not row["won"] and row["score"] == 0.0
     assert [episode.timing["attempts"] for episode in run.read_episodes() if episode.error] == [3]
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_an_error_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: float
+) -> None:
+    act = ToyEnv._act
+
+    def without_number(env: ToyEnv, action: str) -> Any:
+        observation, reward, ended, info = act(env, action)
+        return observation, odd if env._count == 2 else reward, ended, info
+
+    monkeypatch.setattr(ToyEnv, "_act", without_number)
+    result = evaluate("toy", UpPolicy(), out=tmp_path / "run", inline=True, env_options={"tasks": 2})
+    frame = result.frame.set_index("task_name")
+    assert list(frame["outcome"].sort_index()) == ["success", "error"]
+    assert f"the reward {odd} or the score 1.0 is not finite" in frame.loc["toy:1", "error"]
 
 
 def test_a_worker_that_grows_past_its_bound_is_replaced(tmp_path: Path) -> None:
