@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +16,7 @@ import numpy as np
 
 from envs.errors import UserError
 from policies.contract import Prompt, Response, Turn
+from policies.deadline import within
 from policies.digest import digest_of
 from policies.language.conversation import Writer, Written
 from policies.language.sequences import Sampled
@@ -136,7 +135,7 @@ class VllmPolicy:
         ids_of_all = [{"prompt_token_ids": ids.ids.tolist()} for ids, _ in written]
         sampling = [self._sampling(prompt.seed) for prompt in prompts]
         try:
-            answers = _within(self.options.timeout, lambda: self._engine.generate(ids_of_all, sampling, use_tqdm=False))
+            answers = self._within_timeout(lambda: self._engine.generate(ids_of_all, sampling, use_tqdm=False))
         except Exception as error:  # of vLLM, torch or CUDA
             raise EngineError(
                 f"vLLM's engine has failed ({type(error).__name__}: {error}); what is finished is stored, and the same "
@@ -146,6 +145,13 @@ class VllmPolicy:
             self._response(prompt, ids, left_out, answer.outputs[0])
             for prompt, (ids, left_out), answer in zip(prompts, written, answers, strict=True)
         ]
+
+    def _within_timeout(self, call: Callable[[], T]) -> T:
+        # Where vLLM computes in this very process it is called plainly: a thread has a state of CUDA and OpenMP of its
+        # own, and who started the process can end it.
+        if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0":
+            return call()
+        return within(self.options.timeout, call, "see --timeout")
 
     def update_weights(self, folder: Path) -> None:
         """Take all weights from a folder that :func:`policies.vllm_weights.write_model` wrote.
@@ -193,34 +199,6 @@ class VllmPolicy:
             details["left_out"] = left_out
         trace = Sampled(written.ids, ids, np.array(chances, np.float32), written.ends)
         return Response(parsed.action, text=answer.text, details=details, trace=trace)
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """Call a function; stop waiting for it after a time.
-
-    It runs in a thread that does not keep the program from ending. Where vLLM computes in this very process it is
-    called plainly: a thread has a state of CUDA and OpenMP of its own, and who started the process can end it.
-
-    Raises:
-        TimeoutError: it has not ended; it goes on in its thread.
-    """
-    if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0":
-        return call()
-    answer: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            answer.set_result(call())
-        except BaseException as error:  # for the caller, who raises it
-            answer.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        return answer.result(seconds)
-    except TimeoutError:
-        if answer.done():  # the call's own
-            raise
-        raise TimeoutError(f"no answer within {seconds:g} s, see --timeout") from None
 
 
 def _sampled_ids(turn: Turn) -> Sequence[int] | None:

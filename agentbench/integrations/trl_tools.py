@@ -8,10 +8,11 @@ samples, also vLLM; :class:`agentbench.integrations.trl.AgentGRPOTrainer` suits 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,12 +24,15 @@ from agentbench.provenance import stable_seed
 from envs.contract import Info, TextEnv
 from envs.errors import UserError
 from envs.registry import make
+from policies.deadline import within
 from policies.prompts import make_settings
 from policies.prompts.template import ANSWER, render
 
 # After the version was checked (in trl_advantages):
 from datasets import Dataset  # isort: skip
 from trl import GRPOConfig  # isort: skip
+
+T = TypeVar("T")
 
 RULE = """\
 Call the tool `act` with one action at a time, and wait for what it answers, until it says that the episode is over."""
@@ -40,9 +44,10 @@ class ToolEnvironment:
     """An environment as TRL wants it: ``reset`` begins an episode, ``act`` is its only tool, ``get_reward`` scores it.
 
     Args:
-        environment: of ours.
+        make_environment: makes one of ours; called again for the next episode where one did not answer in time.
         seed: of this copy; each episode draws its own from it.
         show_actions: list the admissible actions, where the environment knows them.
+        step_timeout: seconds that one ``reset`` or ``step`` of the environment may take.
 
     Attributes:
         steps: of the present episode.
@@ -50,8 +55,11 @@ class ToolEnvironment:
         error: why the environment failed, if it did: the episode is then no failure of the model.
     """
 
-    def __init__(self, environment: TextEnv, seed: int, show_actions: bool = True) -> None:
-        self._environment, self._seed, self._show_actions = environment, seed, show_actions
+    def __init__(
+        self, make_environment: Callable[[], TextEnv], seed: int, show_actions: bool = True, step_timeout: float = 60.0
+    ) -> None:
+        self._make, self._seed, self._show_actions, self._seconds = make_environment, seed, show_actions, step_timeout
+        self._environment: TextEnv | None = make_environment()
         self._episodes = count()
         self.steps: list[Step] = []
         self.before: tuple[str, Info] = ("", {})
@@ -62,7 +70,8 @@ class ToolEnvironment:
         self.steps, self.error, self.before = [], None, ("", {"task_id": task})
         seed = stable_seed(self._seed, task, next(self._episodes)) % 2**31
         try:
-            self.before = self._environment.reset(seed=seed, options={"task": task})
+            environment = self._environment = self._environment or self._make()
+            self.before = self._in_time(lambda: environment.reset(seed=seed, options={"task": task}))
         except UserError:
             raise
         except Exception as error:  # an engine's own: the episode is left out, the training goes on
@@ -82,8 +91,10 @@ class ToolEnvironment:
         if self.is_over:
             return OVER
         action, (observation, info) = str(action), self.before
+        environment = self._environment
+        assert environment is not None, "an episode whose environment was given up is over"
         try:
-            seen, reward, terminated, truncated, after = self._environment.step(action)
+            seen, reward, terminated, truncated, after = self._in_time(lambda: environment.step(action))
         except Exception as error:  # as above
             return self._fail(error)
         self.steps.append(make_step(observation, info, action, reward, terminated, truncated, after))
@@ -99,6 +110,13 @@ class ToolEnvironment:
         """Whether the episode ended."""
         return self.error is not None or bool(self.steps and (self.steps[-1].terminated or self.steps[-1].truncated))
 
+    def _in_time(self, call: Callable[[], T]) -> T:
+        try:
+            return within(self._seconds, call, "see step_timeout")
+        except TimeoutError:
+            self._environment = None  # it may be at work still
+            raise
+
     def _fail(self, error: Exception) -> str:
         self.error = f"the environment failed: {type(error).__name__}: {error}"
         return FAILED
@@ -111,7 +129,13 @@ class ToolEnvironment:
 
 
 def environment_factory(
-    env: str, split: str, env_options: Mapping[str, Any] | None = None, *, seed: int = 0, show_actions: bool = True
+    env: str,
+    split: str,
+    env_options: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    show_actions: bool = True,
+    step_timeout: float = 60.0,
 ) -> Callable[[], ToolEnvironment]:
     """Return what makes copies of an environment, for ``GRPOTrainer(environment_factory=...)``.
 
@@ -121,13 +145,14 @@ def environment_factory(
         env_options: of the environment.
         seed: of what the environments draw; other in each copy and process.
         show_actions: list the admissible actions, where the environment knows them.
+        step_timeout: seconds that one ``reset`` or ``step`` may take; an episode over it teaches nothing.
     """
     options = {**(env_options or {}), "split": split}
     number = count()
 
     def factory() -> ToolEnvironment:
         own = stable_seed(seed, "trl tools", int(os.environ.get("RANK", "0")), next(number))
-        return ToolEnvironment(make(env, **options), own, show_actions)
+        return ToolEnvironment(functools.partial(make, env, **options), own, show_actions, step_timeout)
 
     return factory
 
@@ -153,7 +178,7 @@ class ToolGRPOTrainer(StepAdvantages):
 
     Args:
         model: as TRL takes it: a folder, a name on the model hub, or a model. Its chat template must know tools.
-        env, split, env_options, show_actions: see :func:`environment_factory`.
+        env, split, env_options, show_actions, step_timeout: see :func:`environment_factory`.
         scheme: of :data:`credit.SCHEMES`; one that needs no critic.
         scheme_options: of the scheme.
         invalid_penalty: taken off the reward of an invalid action.
@@ -175,6 +200,7 @@ class ToolGRPOTrainer(StepAdvantages):
         scheme_options: Mapping[str, Any] | None = None,
         invalid_penalty: float = 0.0,
         show_actions: bool = True,
+        step_timeout: float = 60.0,
         args: GRPOConfig | None = None,
         **more: Any,
     ) -> None:
@@ -188,7 +214,9 @@ class ToolGRPOTrainer(StepAdvantages):
             model=model,
             args=args,
             train_dataset=prompts(env, split, env_options),
-            environment_factory=environment_factory(env, split, env_options, seed=args.seed, show_actions=show_actions),
+            environment_factory=environment_factory(
+                env, split, env_options, seed=args.seed, show_actions=show_actions, step_timeout=step_timeout
+            ),
             **more,
         )
 

@@ -12,7 +12,7 @@ import asyncio
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
@@ -29,6 +29,7 @@ from envs.contract import Info, TextEnv
 from envs.errors import UserError
 from envs.registry import make
 from policies.contract import Prompt, Turn
+from policies.deadline import within
 from policies.language.conversation import Writer
 from policies.parsing import parse_answer
 from policies.prompts import build_messages, make_settings
@@ -231,6 +232,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         env_options: of the environment.
         max_new_tokens: longest answer.
         thinking, show_actions: see :func:`policies.prompts.make_settings`.
+        step_timeout: seconds that one ``reset`` or ``step`` of the environment may take.
     """
 
     def __init__(
@@ -241,9 +243,11 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         max_new_tokens: int = 256,
         thinking: bool = False,
         show_actions: bool = True,
+        step_timeout: float = 60.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.step_timeout = step_timeout
         self.env, self.env_options, self.max_new_tokens = env, dict(env_options or {}), max_new_tokens
         self.writer = Writer(self.tokenizer, thinking)
         self.prompts = make_settings(env, history="all", thinking=thinking, show_actions=show_actions, template=None)
@@ -259,12 +263,13 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             version = kwargs.get("global_steps")
             return _failed(str(about["task"]), str(failure), self.tokenizer.eos_token_id, log_probs, version)
         finally:
-            environment.close()
+            with suppress(_EnvironmentFailure):  # the episode is over: that its end fails, or hangs, costs nothing
+                await self._in_time(environment.close)
 
     async def _play(self, environment: TextEnv, about: Mapping[str, Any], params: dict[str, Any]) -> AgentLoopOutput:
         task = environment.find_task(str(about["task"]))
         seed = stable_seed("verl", task.id, about.get("seed", 0)) % 2**31
-        observation, info = await _in_thread(environment.reset, seed=seed, options={"task": task.id})
+        observation, info = await self._in_time(environment.reset, seed=seed, options={"task": task.id})
         episode = Episode(task.id, task.name, task.type, info["instruction"], 0, "failure", False, 0.0, [])
         history: list[Turn] = []
         answers: list[list[int]] = []
@@ -297,7 +302,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             offered = info.get("admissible_actions")
             history.append(Turn(observation, action, text, None if offered is None else tuple(offered)))
             seen = (observation, info)
-            observation, reward, terminated, truncated, info = await _in_thread(environment.step, action)
+            observation, reward, terminated, truncated, info = await self._in_time(environment.step, action)
             episode.steps.append(make_step(*seen, action, float(reward), terminated, truncated, info, text=text))
         _finish(episode, observation, info)
         return AgentLoopOutput(
@@ -312,6 +317,15 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             extra_fields={FIELD: to_line(episode), FIRST: first, LAST: last},
         )
 
+    async def _in_time(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            ready = functools.partial(call, *args, **kwargs)
+            return await asyncio.to_thread(within, self.step_timeout, ready, "see step_timeout of the agent loop")
+        except UserError:
+            raise
+        except Exception as error:
+            raise _EnvironmentFailure(f"the environment failed: {type(error).__name__}: {error}") from error
+
     def _is_full(self, written: Sequence[int], start: int) -> bool:
         limits = self.rollout_config
         room = int(limits.response_length) - (len(written) - start)
@@ -319,16 +333,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
 
 
 class _EnvironmentFailure(Exception):  # noqa: N818  (a failure of the infrastructure, not of the agent)
-    """The environment raised; the text says what."""
-
-
-async def _in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return await asyncio.to_thread(call, *args, **kwargs)
-    except UserError:
-        raise
-    except Exception as error:
-        raise _EnvironmentFailure(f"the environment failed: {type(error).__name__}: {error}") from error
+    """The environment raised, or did not answer in time; the text says what."""
 
 
 def _failed(task: str, error: str, token: int, log_probs: list[float] | None, version: Any) -> AgentLoopOutput:

@@ -19,11 +19,19 @@ torch = pytest.importorskip("torch", reason="TRL needs torch")
 pytest.importorskip("trl", reason="TRL is not installed: pip install 'agentbench[trl]'")
 
 import dice_environment  # noqa: E402
+from dice_environment import DiceEnv  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 from trl.chat_template_utils import qwen3_chat_template  # noqa: E402
 
-from agentbench.integrations.trl_tools import ToolGRPOTrainer, environment_factory, prompts  # noqa: E402
+from agentbench.integrations.trl_tools import (  # noqa: E402
+    FAILED,
+    OVER,
+    ToolEnvironment,
+    ToolGRPOTrainer,
+    environment_factory,
+    prompts,
+)
 from agentbench.train.batch import step_table  # noqa: E402
 from credit import advantages  # noqa: E402
 from envs.errors import UserError  # noqa: E402
@@ -186,6 +194,22 @@ def test_an_environment_that_fails_is_no_failure_of_the_model(tiny_model: Path, 
     assert {each.outcome for each in made.episodes} == {"error"}
     assert "this task cannot be begun" in made.episodes[0].error
     assert not made.given["advantages"].any()
+
+
+def test_an_environment_that_hangs_is_given_up_and_made_anew() -> None:
+    made: list[DiceEnv] = []
+
+    def make_one() -> DiceEnv:
+        made.append(DiceEnv(stuck=None if made else 0))
+        return made[-1]
+
+    environment = ToolEnvironment(make_one, seed=0, step_timeout=0.5)
+    assert environment.reset("dice:0") == FAILED
+    assert environment.error == "the environment failed: TimeoutError: no answer within 0.5 s, see step_timeout"
+    assert environment.act("throw") == OVER
+    assert environment.get_reward() is None
+    assert environment.reset("dice:0").startswith("Task: throw 0")
+    assert environment.error is None and len(made) == 2
 
 
 @pytest.mark.parametrize(

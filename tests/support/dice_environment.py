@@ -5,6 +5,7 @@ So episodes of a task differ however bad the agent is, and every scheme has some
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +13,24 @@ from envs import ENVIRONMENTS, Environment, Task, TextEnv
 
 
 class DiceEnv(TextEnv):
-    """Situations 0 to 2; a step earns -1, 0 or 1; three episodes in ten end after each step."""
+    """Situations 0 to 2; a step earns -1, 0 or 1; three episodes in ten end after each step.
+
+    Args:
+        broken, stuck: number of a task that cannot be begun, or whose beginning never ends.
+    """
 
     name = "dice"
 
-    def __init__(self, split: str = "all", tasks: int = 4, max_steps: int = 4, broken: int | None = None) -> None:
+    def __init__(
+        self,
+        split: str = "all",
+        tasks: int = 4,
+        max_steps: int = 4,
+        broken: int | None = None,
+        stuck: int | None = None,
+    ) -> None:
         super().__init__(max_steps)
-        self.split, self.broken = split, broken
+        self.split, self.broken, self.stuck = split, broken, stuck
         self._tasks = [Task(f"dice-{split}-{number}", f"dice:{number}", "Dice", number) for number in range(tasks)]
         self._place = 0
 
@@ -33,6 +45,8 @@ class DiceEnv(TextEnv):
     def _start(self, task: Task) -> tuple[str, dict[str, Any]]:
         if task.index == self.broken:
             raise RuntimeError("this task cannot be begun")
+        if task.index == self.stuck:
+            time.sleep(600)
         self._about = {"instruction": f"throw {task.index}"}
         return self._throw(False)
 
