@@ -182,8 +182,9 @@ class TextEnv(gymnasium.Env[str, str]):
         if not isinstance(action, str):
             raise UserError(f"an action is a string, got {type(action).__name__}")
         self._observation, reward, terminated, info = self._act(action)
-        if not (math.isfinite(reward) and math.isfinite(info["score"])):
-            raise ValueError(f"the reward {reward} or the score {info['score']} is not finite")
+        score = info.get("score", 0.0)
+        if not (math.isfinite(reward) and math.isfinite(score)):
+            raise ValueError(f"the reward {reward} or the score {score} is not finite")
         self._steps += 1
         truncated = not terminated and self._steps >= self.max_steps
         return self._observation, float(reward), terminated, truncated, self._with_task(info)
