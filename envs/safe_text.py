@@ -127,8 +127,7 @@ def _is_secret(name: str, value: Any) -> bool:
 
 def _secrets() -> list[str]:
     """Return every secret of this process, the longest first: one may be a part of another."""
-    # Values are looked up for these names alone: every answer of a server comes by here.
-    values = {os.environ.get(name, "").strip() for name in os.environ if _names_secret(name)}
+    values = {value.strip() for name, value in os.environ.items() if _names_secret(name)}
     return sorted(_remembered | {value for value in values if len(value) >= SHORTEST_SECRET}, key=len, reverse=True)
 
 
