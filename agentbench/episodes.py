@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from agentbench.lines import is_number
 from envs.errors import UserError
 from envs.safe_text import whole
 from policies.digest import read_line, sealed_line
@@ -156,18 +157,13 @@ def _check_types(episode: Episode) -> None:
         all(isinstance(text, str) for text in texts)
         and all(text is None or isinstance(text, str) for text in maybe)
         and all(flag is True or flag is False for flag in (episode.won, *truths))
-        and all(isinstance(number, float) or _is_whole(number) for number in numbers)
+        and all(map(is_number, (*numbers, episode.trial)))
         and all(isinstance(actions, list) and all(isinstance(each, str) for each in actions) for actions in offered)
-        and _is_whole(episode.trial)
+        and isinstance(episode.trial, int)
         and not isinstance(episode.trial, bool)
         and episode.outcome in ("success", "failure", "error")
     ):
         raise ValueError("not an episode: a value is of another kind")
-
-
-def _is_whole(number: Any) -> bool:
-    """Tell whether a value is a whole number that every column of numbers can hold."""
-    return isinstance(number, int) and abs(number) < 2**53
 
 
 def make_step(

@@ -50,12 +50,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     rows = []
     for row in read_lines(path):
-        if isinstance(row.get("step"), int) and _is_number(row["step"]):
-            rows.append({name: value for name, value in row.items() if value is None or _is_number(value)})
+        if isinstance(row.get("step"), int) and is_number(row["step"]):
+            rows.append({name: value for name, value in row.items() if value is None or is_number(value)})
         else:
             log.warning("%s: a row does not say of which training step it is, and is passed over", path)
     return rows
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Tell whether a value read from JSON is a number that every column of numbers can hold."""
     return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53)
