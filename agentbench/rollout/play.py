@@ -18,7 +18,7 @@ from typing import Any
 from agentbench.episodes import Episode, Step, make_step
 from agentbench.provenance import stable_seed
 from agentbench.rollout.calls import Calls
-from agentbench.rollout.pool import MachineFailure, Worker, WorkerFailure, Workers, ready
+from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailure, Workers, ready
 from envs.contract import Info, Task
 from envs.errors import UserError
 from envs.safe_text import redacted, whole
@@ -81,7 +81,7 @@ class _Rollout:
         self.workers, self.policy, self.options = workers, policy, options
         self.waiting = deque(jobs)
         self.failures: dict[Job, int] = {}
-        self.failed_starts = 0
+        self.failed_starts = self.lost_starts = 0
         self.finished: list[Episode] = []
         self.checked_memory = time.monotonic()
         self.seats: list[_Seat] = []
@@ -144,10 +144,10 @@ class _Rollout:
 
     def _take_reply(self, seat: _Seat) -> bool:
         reply = seat.worker.receive()
-        seat.seconds += time.monotonic() - seat.asked
+        seat.seconds += seat.worker.seconds
         if seat.starting:
             seat.starting = False
-            self.failed_starts = 0
+            self.failed_starts = self.lost_starts = 0
             self._next_job(seat)
             return False
         observation, reward, terminated, truncated, info = reply
@@ -256,8 +256,10 @@ class _Rollout:
         check_memory = now - self.checked_memory > 1.0
         if check_memory:
             self.checked_memory = now
+        late = [seat.worker for seat in self.seats if now > seat.worker.deadline]
+        answered = ready(late, 0.0) if late else []  # while the policy took its time, and not taken in yet
         for seat in list(self.seats):
-            if now > seat.worker.deadline:
+            if now > seat.worker.deadline and seat.worker not in answered:
                 self._replace(seat, self._overdue(seat))
             elif check_memory and seat.job and (used := seat.worker.memory()) > self.options.memory_limit:
                 self._replace(seat, f"the worker grew to {used:.0f} MB (limit {self.options.memory_limit:.0f} MB)")
@@ -274,8 +276,9 @@ class _Rollout:
         job = seat.job
         if seat.starting:
             # Until a cluster notices that a machine is gone, workers are placed there too: no fault of the environment.
+            self.lost_starts += with_machine
             self.failed_starts += not with_machine
-            if self.failed_starts >= self.options.attempts:
+            if self.failed_starts >= self.options.attempts or self.lost_starts >= LOSSES * len(self.seats):
                 raise UserError(f"workers cannot start the environment {self.workers.recipe.environment.name!r}: {why}")
         elif job is not None:
             self.failures[job] = self.failures.get(job, 0) + 1

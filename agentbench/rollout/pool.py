@@ -26,6 +26,9 @@ from envs.registry import Environment
 
 MEGABYTE = 1024 * 1024
 
+LOSSES = 10
+"""So often in a row what is started (each worker, an engine, a server) may be lost with its machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -45,7 +48,7 @@ class WorkerFailure(Exception):  # noqa: N818  (a failure of the infrastructure,
 
 
 class MachineFailure(WorkerFailure):
-    """A worker died together with the machine that it was on."""
+    """A worker was lost with the machine that it was on, or is out of reach and nobody knows why."""
 
 
 class Worker(Protocol):
@@ -56,10 +59,12 @@ class Worker(Protocol):
 
     Attributes:
         deadline: ``time.monotonic()`` by which the reply must be there.
+        seconds: that the environment took for the latest reply; how long the reply then lay here is not in it.
         connection: has a ``fileno()`` that is readable when the reply is there; None: it is always there.
     """
 
     deadline: float
+    seconds: float
     connection: Any
 
     def request(self, command: str, arguments: Any, timeout: float) -> None:
@@ -86,6 +91,7 @@ class LocalWorker:
 
     def __init__(self, recipe: Recipe) -> None:
         self.deadline = float("inf")
+        self.seconds = 0.0
         self._environment = recipe.environment.load()(**recipe.options)
         self._asked: tuple[str, Any] = ("", None)
 
@@ -95,10 +101,13 @@ class LocalWorker:
 
     def receive(self) -> Any:
         """Carry the last request out: only now, so that whoever is first need not wait for the work of all others."""
+        begun = time.monotonic()
         try:
             return play_command(self._environment, *self._asked)
         except Exception as error:
             raise WorkerFailure(f"the environment failed: {type(error).__name__}: {error}") from error
+        finally:
+            self.seconds = time.monotonic() - begun
 
     def memory(self) -> float:
         """Return 0: it has no memory of its own."""
@@ -126,6 +135,7 @@ class ProcessWorker:
             )
         self.connection = Connection(ours.detach())
         self.deadline = float("inf")
+        self.seconds = 0.0
         environment = recipe.environment
         self.request("make", (sys.path, environment.entry_point, recipe.options), start_timeout)
 
@@ -140,7 +150,7 @@ class ProcessWorker:
         """Take the reply, or say why there is none."""
         self.deadline = float("inf")
         try:
-            status, reply = self.connection.recv()
+            status, reply, self.seconds = self.connection.recv()
         except (EOFError, OSError) as error:
             raise WorkerFailure(f"the worker process died ({self._cause()})") from error
         if status != "ok":

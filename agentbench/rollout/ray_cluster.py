@@ -30,14 +30,13 @@ TOKEN = "set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN or ~/.ray/auth_token t
 class RemoteHost(Host):
     """The environment of one actor; its replies say how much memory its process uses."""
 
-    def reply(self, command: str, arguments: Any) -> tuple[str, Any, float]:
-        """Carry a command out: status, reply or text of the error (:meth:`Host.answer`), and MB of memory."""
+    def reply(self, command: str, arguments: Any) -> tuple[str, Any, float, float]:
+        """Carry a command out: what :meth:`Host.answer` returns, and MB of memory."""
         if command == "make":
             path, entry_point, options = arguments
             # The other machine has import paths of its own: ours come behind them.
             arguments = [*sys.path, *(each for each in path if each not in sys.path)], entry_point, options
-        status, found = self.answer(command, arguments)
-        return status, found, psutil.Process().memory_info().rss / MEGABYTE
+        return *self.answer(command, arguments), psutil.Process().memory_info().rss / MEGABYTE
 
 
 class RayWorker:
@@ -51,9 +50,10 @@ class RayWorker:
         placed = ray.remote(RemoteHost).options(scheduling_strategy="SPREAD", max_restarts=0)
         self._actor = placed.remote()
         self.connection, self._waker = socket.socketpair()
-        self._reply: Future[tuple[str, Any, float]] = Future()
+        self._reply: Future[tuple[str, Any, float, float]] = Future()
         self._memory = 0.0
         self.deadline = float("inf")
+        self.seconds = 0.0
         environment = recipe.environment
         self.request("make", (sys.path, environment.entry_point, recipe.options), start_timeout)
 
@@ -70,9 +70,9 @@ class RayWorker:
         self.deadline = float("inf")
         self.connection.recv(1)
         try:
-            status, reply, self._memory = self._reply.result()
+            status, reply, self.seconds, self._memory = self._reply.result()
         except ray.exceptions.RayError as error:
-            kind = MachineFailure if died_with_machine(error) else WorkerFailure
+            kind = MachineFailure if is_of_machine(error) else WorkerFailure
             raise kind(f"the Ray actor died ({told(error)})") from error
         if status != "ok":
             raise WorkerFailure(f"the environment failed: {reply}")
@@ -95,10 +95,17 @@ class RayWorker:
             self._waker.send(b"\0")
 
 
-def died_with_machine(error: Exception) -> bool:
-    """Tell whether an actor died with its node; Ray names the node in the text alone."""
+def is_of_machine(error: Exception) -> bool:
+    """Tell whether an actor was lost with its node, as far as is known; Ray names the node in the text alone.
+
+    It takes Ray some fifteen seconds to declare a node dead. Until then an actor that was on it is out of reach, and
+    one that is new is placed on it still: neither says anything about what runs in the actor. An actor whose process
+    alone died may be called out of reach too, where the news of its death come late.
+    """
     import ray
 
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return True
     return any(not node["Alive"] and node["NodeID"] in str(error) for node in ray.nodes())
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from agentbench.provenance import stable_seed
-from agentbench.rollout.ray_cluster import died_with_machine, told
+from agentbench.rollout.pool import LOSSES
+from agentbench.rollout.ray_cluster import is_of_machine, told
 from agentbench.rollout.ray_gpus import check_places, free_gpus, gpus_of, placed
 from envs.errors import UserError
 from envs.safe_text import redacted
@@ -90,7 +91,7 @@ class RayEngine:
 
     def __init__(self, recipe: EngineRecipe) -> None:
         self._recipe = recipe
-        self._failures = 0
+        self._failures = self._losses = 0
         self._prompts: list[Prompt] = []
         self._digest: str | None = None
         self._launch()
@@ -127,7 +128,8 @@ class RayEngine:
         """Return the answers, from another engine if this one dies or does not answer in time.
 
         Raises:
-            UserError: it failed :data:`ATTEMPTS` times, or there is no machine for it any more.
+            UserError: it failed :data:`ATTEMPTS` times or was lost :data:`LOSSES` times in a row, or there is no
+                machine for it any more.
             Exception: what the policy raised.
         """
         import ray
@@ -145,7 +147,7 @@ class RayEngine:
             except ray.exceptions.RayError as error:
                 self._relaunch(error)
             else:
-                self._failures = 0
+                self._failures = self._losses = 0
                 return answers
             self.wait()
             self.send(self._prompts)
@@ -161,9 +163,12 @@ class RayEngine:
         import ray
 
         why = str(error) if isinstance(error, EngineError) else f"the Ray actor died ({told(error)})"
-        self._failures += not died_with_machine(error)
-        if self._failures >= ATTEMPTS:
-            raise UserError(f"the engine of {self._recipe.policy} failed {ATTEMPTS} times in a row; {GOES_ON}; {why}")
+        is_lost = is_of_machine(error)
+        self._losses += is_lost
+        self._failures += not is_lost
+        if self._failures >= ATTEMPTS or self._losses >= LOSSES:
+            times = self._failures + self._losses
+            raise UserError(f"the engine of {self._recipe.policy} failed {times} times in a row; {GOES_ON}; {why}")
         log.warning("an engine of %s is started again: %s", self._recipe.policy, why)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self._actor)

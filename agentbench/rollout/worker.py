@@ -1,8 +1,8 @@
 """The worker process: one environment, driven over a pipe, reused from task to task.
 
 Started as ``python -m agentbench.rollout.worker FD PARENT`` with one end of a socket pair. It reads
-``(command, arguments)`` and answers ``("ok", reply)`` or ``("failed", text)``. It is a process of its own and
-not a fork, so that it starts small, and no ``__main__`` guard is needed in the user's script.
+``(command, arguments)`` and answers ``("ok", reply, seconds)`` or ``("failed", text, seconds)``. It is a process of its
+own and not a fork, so that it starts small, and no ``__main__`` guard is needed in the user's script.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ class Host:
     def __init__(self) -> None:
         self._environment: TextEnv | None = None
 
-    def answer(self, command: str, arguments: Any) -> tuple[str, Any]:
+    def answer(self, command: str, arguments: Any) -> tuple[str, Any, float]:
         """Carry out ``make`` (arguments: import path, entry point, options), ``reset`` or ``step``.
 
         Returns:
-            ``("ok", reply)``, or ``("failed", text)`` whatever the environment raised.
+            ``("ok", reply, seconds)``, or ``("failed", text, seconds)`` whatever the environment raised.
         """
+        begun = time.monotonic()
+        status, found = self._carry_out(command, arguments)
+        return status, found, time.monotonic() - begun
+
+    def _carry_out(self, command: str, arguments: Any) -> tuple[str, Any]:
         try:
             if command == "make":
                 path, entry_point, options = arguments

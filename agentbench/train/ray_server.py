@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agentbench.rollout.ray_cluster import died_with_machine, told
+from agentbench.rollout.pool import LOSSES
+from agentbench.rollout.ray_cluster import is_of_machine, told
 from agentbench.rollout.ray_gpus import WIDTHS, check_places, free_gpus, gpus_of, placed
 from envs.errors import UserError
 from envs.safe_text import redacted
@@ -72,19 +73,28 @@ class RayServer(ServerProcess):
     def __init__(
         self, options: VllmServerOptions, folder: Path, name: str, arguments: Sequence[str], threads: int, log: Path
     ) -> None:
+        import ray
+
         self.log = log
         python = None if options.python is None else str(Path(options.python).absolute())
         request = (sys.path, python, str(folder.resolve()), name, list(arguments), threads, str(log.resolve()))
-        gpus, started = gpus_of(_widths(arguments)), None
-        while started is None:
-            started = self._start(gpus, request, options.start_timeout)
-        status, found = started
+        gpus = gpus_of(_widths(arguments))
+        for attempt in range(LOSSES):
+            try:
+                status, found = self._start(gpus, request, options.start_timeout)
+                break
+            except ray.exceptions.RayError as error:
+                # A machine that had died, which the cluster only notices now, is no reason to give up.
+                if attempt + 1 == LOSSES or not is_of_machine(error):
+                    raise UserError(f"vLLM's server was not started: the Ray actor died ({told(error)})") from error
+                with suppress(ray.exceptions.RayError):
+                    ray.kill(self._actor)
         if status != "ok":
             raise UserError(found)
         self.url = found
 
-    def _start(self, gpus: int, request: tuple[Any, ...], seconds: float) -> tuple[str, str] | None:
-        """Start an actor and the server; None: on a machine that had died, which the cluster only noticed now."""
+    def _start(self, gpus: int, request: tuple[Any, ...], seconds: float) -> tuple[str, str]:
+        """Start an actor and the server."""
         import ray
 
         check_places(gpus, 1, "vLLM's server")
@@ -96,10 +106,6 @@ class RayServer(ServerProcess):
                 f"vLLM's server found no place within {seconds:g} s: it needs {gpus} GPUs on one machine, and "
                 f"{free_gpus()}"
             ) from None
-        except ray.exceptions.RayError as error:
-            if died_with_machine(error):
-                return None
-            raise UserError(f"vLLM's server was not started: the Ray actor died ({told(error)})") from error
         return started
 
     @property

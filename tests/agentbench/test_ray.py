@@ -6,6 +6,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,14 @@ needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install 'agen
 
 def tables(folder: Path) -> list[bytes]:
     return [(folder / f"{name}.parquet").read_bytes() for name in ("episodes", "steps")]
+
+
+def playing(present: Path) -> set[int]:
+    return {int(each.name) for each in present.iterdir() if each.name.isdecimal()}
+
+
+def starting(present: Path) -> set[int]:
+    return {int(each.name.removesuffix("-starting")) for each in present.glob("*-starting")}
 
 
 @needs_ray
@@ -102,7 +112,7 @@ def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any)
     kept: list[bytes] = []
 
     def kill(progress: Any) -> None:
-        if progress.finished >= 10 and not kept and nodes[1].pids() & {int(each.name) for each in present.iterdir()}:
+        if progress.finished >= 10 and not kept and nodes[1].pids() & playing(present):
             kept.append((tmp_path / "ray" / "episodes.jsonl").read_bytes())
             nodes[1].kill()
 
@@ -111,6 +121,40 @@ def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any)
     assert tables(tmp_path / "ray") == tables(tmp_path / "local")
     again = [episode.timing["attempts"] for episode in open_run(tmp_path / "ray").read_episodes()]
     assert max(again) == 2, "no worker was on the node that died"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_node_that_dies_while_workers_start_on_it_is_no_fault_of_the_environment(
+    tmp_path: Path, cluster: Any
+) -> None:
+    import ray_nodes
+
+    address, nodes = cluster
+    nodes.append(ray_nodes.Node("--address", address, "--num-cpus", "2"))
+    ray_nodes.wait_for_nodes(address, 2)
+    present = tmp_path / "present"
+    present.mkdir()
+    options = {"present": str(present), "start_delay": 4.0}
+
+    def kill() -> None:
+        end = time.monotonic() + 120
+        while not nodes[-1].pids() & starting(present) and time.monotonic() < end:
+            time.sleep(0.05)
+        killed.extend(nodes[-1].pids() & starting(present))
+        nodes[-1].kill()
+
+    killed: list[int] = []
+    killer = threading.Thread(target=kill)
+    killer.start()
+    # With one attempt, any failed start that is laid at the environment's door ends the run.
+    result = evaluate(
+        "toy", UpPolicy(), out=tmp_path / "run", executor=f"ray:{address}", workers=6, attempts=1, env_options=options
+    )
+    killer.join()
+    assert killed, "no worker started on the node"
+    assert list(result.frame["outcome"]) == ["success"] * 6
 
 
 @pytest.mark.slow

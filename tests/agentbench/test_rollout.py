@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from toy_environment import ToyEnv, UpPolicy
 
 from agentbench import Response, UserError, evaluate
+from agentbench.rollout.pool import MachineFailure, ProcessWorker, Recipe
 
 
 def outcomes(tmp_path: Path, **settings: Any) -> list[str]:
@@ -132,6 +135,63 @@ def test_an_environment_that_cannot_start_in_the_workers_ends_the_run(tmp_path: 
     monkeypatch.setattr("agentbench.rollout.pool.sys.executable", "/bin/false")
     with pytest.raises(UserError, match="workers cannot start the environment 'toy'"):
         outcomes(tmp_path)
+
+
+class LostWorker:
+    """A worker whose machine is gone."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = socket.socketpair()
+        theirs.close()
+        self.deadline, self.seconds = float("inf"), 0.0
+
+    def receive(self) -> Any:
+        raise MachineFailure("its machine is gone")
+
+    def memory(self) -> float:
+        return 0.0
+
+    def kill(self) -> None:
+        self.connection.close()
+
+
+@pytest.mark.parametrize(("lost", "ends"), [(19, False), (20, True)])
+def test_machines_lost_at_a_start_are_not_held_against_the_environment_but_have_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int, ends: bool
+) -> None:
+    """One attempt, two workers: neither may be lost more than ten times in a row."""
+    workers = iter([LostWorker() for _ in range(lost)])
+
+    def launch(recipe: Recipe, start_timeout: float) -> Any:
+        return next(workers, None) or ProcessWorker(recipe, start_timeout)
+
+    monkeypatch.setattr("agentbench.evaluation.launcher", lambda executor: launch)
+    if ends:
+        with pytest.raises(UserError, match="cannot start the environment 'toy': its machine is gone"):
+            outcomes(tmp_path, workers=2, attempts=1)
+    else:
+        assert outcomes(tmp_path, workers=2, attempts=1) == ["success"] * 6
+
+
+class Slow(UpPolicy):
+    """Takes more time than the environment has."""
+
+    name = "slow"
+
+    def act(self, prompts: Any) -> Any:
+        time.sleep(1.5)
+        return super().act(prompts)
+
+
+def test_the_time_of_a_policy_is_not_counted_as_the_environments(tmp_path: Path) -> None:
+    """Workers answer while the policy thinks about others: neither late, nor slow, by what it took."""
+    options = {"delay": 0.2, "tasks": 3}
+    limits = {"step_timeout": 1.0, "episode_timeout": 1.2, "attempts": 1}
+    assert outcomes(tmp_path, policy=Slow(), env_options=options, workers=3, **limits) == ["success"] * 3
+    from agentbench import open_run
+
+    for episode in open_run(tmp_path / "run").read_episodes():
+        assert 0.2 <= episode.timing["environment_seconds"] / len(episode.steps) < 0.4
 
 
 def test_no_worker_outlives_the_evaluation(tmp_path: Path) -> None:

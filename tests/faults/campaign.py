@@ -106,8 +106,10 @@ was gone, JSON and TOML nested by the thousand, rubbish in a file of outcomes, a
 How each is made and checked stands in `tests/faults/`. What it does not show: a power cut (the page cache survives a
 SIGKILL), damage that keeps every checksum, and processes that get in each other's way. Attacks by hand on these found,
 after the runs above, tables of a slower process that passed for new ones, and a server's second answer taken for that
-to the next request (each a wrong number); episodes of a newer version cut out as if damaged (lost); a pipe in a run's
-folder that was waited for (a hang); values of a wrong kind in whole lines (tracebacks). All are mended, and tested for.
+to the next request (each a wrong number); episodes given up as if their environment had been late, where only the
+policy had taken long (errors that were none); episodes of a newer version cut out as if damaged (lost); a pipe in a
+run's folder that was waited for (a hang); values of a wrong kind in whole lines (tracebacks). All are mended, and
+tested for.
 
 {where}
 """

@@ -21,7 +21,9 @@ class ToyEnv(TextEnv):
         faults: ``{task index: fault}``; a fault is ``kill``, ``sleep``, ``raise`` or ``grow``.
         times: how often each fault happens (counted in ``folder``); None for every time.
         delay: seconds that each step takes.
-        present: folder in which each process leaves a file, named by its id, when it begins an episode.
+        present: folder in which each process leaves a file, named by its id, when it begins an episode, and one more,
+            ``ID-starting``, when it makes the environment.
+        start_delay: seconds that making the environment takes.
     """
 
     name = "toy"
@@ -36,6 +38,7 @@ class ToyEnv(TextEnv):
         delay: float = 0.0,
         max_steps: int = 10,
         present: str | None = None,
+        start_delay: float = 0.0,
     ) -> None:
         super().__init__(max_steps)
         self.split = split
@@ -47,6 +50,9 @@ class ToyEnv(TextEnv):
             self._tasks = self._tasks[-1:]
         self._faults = {int(k): fault for k, fault in (faults or {}).items()}
         self._times, self._folder, self._delay, self._present = times, folder, delay, present
+        if self._present:
+            (Path(self._present) / f"{os.getpid()}-starting").touch()
+        time.sleep(start_delay)
         self._count = 0
         self._hoard: list[bytes] = []
 
