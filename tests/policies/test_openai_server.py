@@ -334,7 +334,7 @@ def test_tokens_come_along_where_the_server_gives_them_and_are_demanded_for_trai
 
 def test_requests_overlap_up_to_the_limit(tmp_path: Path) -> None:
     def slow(body: dict[str, Any], number: int) -> Any:
-        time.sleep(0.05)
+        time.sleep(1.0 if number < 6 else 0.02)
         return up(body, number)
 
     for limit, most in ((64, 6), (2, 2)):
