@@ -8,7 +8,7 @@ from typing import Any
 
 from envs.errors import UserError
 
-WIDTHS = ("tensor_parallel_size", "pipeline_parallel_size")
+WIDTHS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 """Arguments of vLLM whose product is the number of GPUs of an engine."""
 
 

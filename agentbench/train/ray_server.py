@@ -131,7 +131,7 @@ class RayServer(ServerProcess):
 def _widths(arguments: Sequence[str]) -> dict[str, int | None]:
     """Return how wide the server's own arguments make it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name, short in zip(WIDTHS, ("-tp", "-pp"), strict=True):
+    for name, short in zip(WIDTHS, ("-tp", "-pp", "-dp"), strict=True):
         parser.add_argument("--" + name.replace("_", "-"), short, type=int)
     try:
         return vars(parser.parse_known_args(list(arguments))[0])

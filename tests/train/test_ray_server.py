@@ -105,6 +105,7 @@ def test_the_server_is_where_the_gpus_are_until_its_machine_dies_and_training_go
     ("options", "problem"),
     [
         ({"arguments": ["--tensor-parallel-size", "4"]}, r"1 x 4 GPUs for vLLM's server .* has: 0 \+ 2"),
+        ({"arguments": ["-tp", "2", "--data-parallel-size=3"]}, r"1 x 6 GPUs for vLLM's server .* has: 0 \+ 2"),
         ({"arguments": ["-tp=wide"]}, "invalid int value"),
         ({"python": "/nowhere/python"}, r"on machine .* there is no interpreter /nowhere/python"),
     ],
