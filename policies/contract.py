@@ -58,7 +58,22 @@ class Response:
     Attributes:
         action: the string that goes to the environment, whatever it is.
         text: the whole answer of a language model, where there is more than the action.
-        details: whatever the policy wants recorded with the step (must be JSON).
+        details: whatever the policy wants recorded with the step (must be JSON). Language models, whether behind
+            ``hf``, ``openai`` or ``vllm``, all record the same keys (:func:`policies.answers.answer_details`):
+
+            - ``invalid`` (str or None): why the answer broke the rules of :func:`policies.parsing.parse_answer`;
+            - ``cut_answer`` (bool): whether it ran into the longest length (``max_tokens``);
+            - ``finish`` (str or None): why it ended: ``length``, ``stop`` (a stop string, or with a server also the
+              end), ``end`` (the model ended it), or another word of the server (``content_filter``);
+            - ``prompt_tokens``, ``answer_tokens`` (int, or None where a server does not count);
+            - ``cached_tokens`` (int): how many of the prompt's tokens the server took from its cache and may bill
+              apart; 0 where it does not say, and for engines in this process;
+            - ``left_out`` (int): number of oldest steps that did not fit into the context;
+            - ``model`` (str or None): the model that answered, as the server calls it;
+            - only where there is one: ``log_prob`` (float: of all sampled tokens together), ``cost`` (float: by the
+              prices that were given), ``messages`` (with ``keep_messages``: the chat as it was sent).
+
+            Runs of earlier versions lack some of them (then ``hf`` has ``tokens`` for ``answer_tokens``).
         trace: what a trainable policy needs to judge this answer again; kept in memory only, never stored.
     """
 

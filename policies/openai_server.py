@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from envs.errors import UserError
-from envs.safe_text import cut_out, whole
+from envs.safe_text import cut_out, redacted, whole
+from policies.answers import answer_details
 from policies.background import Background
 from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
@@ -221,19 +222,20 @@ class OpenAIPolicy:
         # or a word that is somebody's secret here, may be part of what it does.
         text = cut_out(whole(text_of(choice["message"])), self._client.settings.key or "")
         parsed = parse_answer(text, prompt.info.get("admissible_actions"))
-        details: dict[str, Any] = self._count(answer)
-        if parsed.reason:
-            details["invalid"] = parsed.reason
-        if choice.get("finish_reason") == "length":
-            details["cut_answer"] = True
-        if fitted.left_out:
-            details["left_out"] = fitted.left_out
         trace = sampled_tokens(answer)
         if trace is None and self.options.require_tokens:
             raise UserError(
                 f"{self.options.base_url} returns no token ids and log-probabilities: it can be evaluated, but nothing "
                 "can be trained from it; vLLM's server returns them (return_token_ids)"
             )
+        details = answer_details(
+            invalid=parsed.reason,
+            finish=_word(choice.get("finish_reason")),
+            model=_word(answer.get("model")),
+            left_out=fitted.left_out,
+            log_prob=None if trace is None else sum(trace.log_probs),
+            **self._count(answer),
+        )
         return Response(parsed.action, text=text, details=details, trace=trace)
 
     def _count(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -245,8 +247,8 @@ class OpenAIPolicy:
         self._usage.prompt_tokens += asked
         self._usage.answer_tokens += said
         self._usage.cost += cost
-        details: dict[str, Any] = {"prompt_tokens": asked, "answer_tokens": said} if usage else {}
-        return {**details, "cost": cost} if cost else details
+        tokens = (asked, said) if usage else (None, None)
+        return {"prompt_tokens": tokens[0], "answer_tokens": tokens[1], "cost": cost or None}
 
 
 def text_of(message: dict[str, Any]) -> str:
@@ -280,6 +282,11 @@ def sampled_tokens(answer: dict[str, Any]) -> SampledTokens | None:
 def estimated_tokens(messages: Sequence[Message]) -> int:
     """Estimate the length of messages in tokens: see :data:`BYTES_A_TOKEN`."""
     return sum(TOKENS_A_MESSAGE - -len(each["content"].encode()) // BYTES_A_TOKEN for each in messages)
+
+
+def _word(value: Any) -> str | None:
+    """Return a name that a server gave, short and without what must not be stored; None where it gave none."""
+    return redacted(whole(value))[:200] if isinstance(value, str) and value else None
 
 
 def _number(value: Any) -> int:

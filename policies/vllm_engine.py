@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from envs.errors import UserError
+from policies.answers import answer_details
 from policies.contract import Prompt, Response, Turn
 from policies.deadline import within
 from policies.digest import digest_of
@@ -190,15 +191,23 @@ class VllmPolicy:
         ids = np.array(answer.token_ids, np.int32)
         chances = [step[token].logprob for step, token in zip(answer.logprobs, answer.token_ids, strict=True)]
         parsed = parse_answer(answer.text, prompt.info.get("admissible_actions"))
-        details: dict[str, Any] = {"prompt_tokens": len(written.ids), "answer_tokens": len(ids)}
-        if parsed.reason:
-            details["invalid"] = parsed.reason
-        if answer.finish_reason == "length":
-            details["cut_answer"] = True
-        if left_out:
-            details["left_out"] = left_out
+        details = answer_details(
+            invalid=parsed.reason,
+            finish=_finish(answer),
+            prompt_tokens=len(written.ids),
+            answer_tokens=len(ids),
+            model=self.model,
+            left_out=left_out,
+            log_prob=float(sum(chances)),
+        )
         trace = Sampled(written.ids, ids, np.array(chances, np.float32), written.ends)
         return Response(parsed.action, text=answer.text, details=details, trace=trace)
+
+
+def _finish(answer: Any) -> str | None:
+    """Return why an answer ended, in the words of :attr:`policies.contract.Response.details`."""
+    by_itself = answer.finish_reason == "stop" and not isinstance(getattr(answer, "stop_reason", None), str)
+    return "end" if by_itself else answer.finish_reason
 
 
 def _sampled_ids(turn: Turn) -> Sequence[int] | None:

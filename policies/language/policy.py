@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.errors import UserError
+from policies.answers import answer_details
 from policies.contract import Prompt, Response, Turn
 from policies.language import loading, sequences
 from policies.language.cache import PrefixCache, Work, weights_version
@@ -270,18 +271,22 @@ class LanguagePolicy:
         offered: dict[tuple[int, ...], str] | None,
     ) -> Response:
         text = self.tokenizer.decode(answer.tokens, skip_special_tokens=False)
-        details: dict[str, Any] = {"finish": answer.finish, "tokens": len(answer.tokens)}
-        details["log_prob"] = float(sum(answer.log_probs))
-        if left_out:
-            details["left_out"] = left_out
+        reason = None
         if offered is not None:
             action = offered[tuple(answer.tokens)]
         else:
             shown = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
             parsed = parse_answer(shown, prompt.info.get("admissible_actions"))
-            action = parsed.action
-            if parsed.reason is not None:
-                details["invalid"] = parsed.reason
+            action, reason = parsed.action, parsed.reason
+        details = answer_details(
+            invalid=reason,
+            finish=answer.finish,
+            prompt_tokens=len(request.ids),
+            answer_tokens=len(answer.tokens),
+            model=Path(self.options.model).name,
+            left_out=left_out,
+            log_prob=float(sum(answer.log_probs)),
+        )
         trace = Sampled(
             request.ids,
             np.array(answer.tokens, np.int32),

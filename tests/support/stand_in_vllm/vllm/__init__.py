@@ -67,6 +67,8 @@ class LLM:
         ]
         finish = "length" if answer.finish == "length" else "stop"
         text = self._tokenizer.decode(tokens)
-        return SimpleNamespace(
-            outputs=[SimpleNamespace(token_ids=tokens, logprobs=chances, text=text, finish_reason=finish)]
+        matched = next((stop for stop in sampling.stop if stop in text), None) if answer.finish == "stop" else None
+        found = SimpleNamespace(
+            token_ids=tokens, logprobs=chances, text=text, finish_reason=finish, stop_reason=matched
         )
+        return SimpleNamespace(outputs=[found])
