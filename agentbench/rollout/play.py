@@ -27,6 +27,9 @@ from policies.contract import Policy, Prompt, Response, Turn
 SHARE = 0.002
 """Seconds that environments in this process may work before answers that have come are looked at again."""
 
+MEMORY_SECONDS = 1.0
+"""Seconds between two looks at the memory of workers that are at work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -45,7 +48,7 @@ class PlayOptions:
         seed: every random draw of an episode derives from it, the task's id and the trial.
         step_timeout: seconds that one ``reset`` or ``step`` may take.
         episode_timeout: seconds that all of an episode's ``reset`` and ``step`` calls may take together.
-        memory_limit: MB of resident memory at which a worker is replaced.
+        memory_limit: MB of resident memory at which a worker is replaced; one that has played nothing must be below.
         attempts: how often an episode is tried before its outcome is ``error``.
     """
 
@@ -59,10 +62,15 @@ class PlayOptions:
 
 @dataclass(slots=True, eq=False)
 class _Seat:
-    """One worker and the episode it is playing, if any; ``thinking`` while an answer of the policy is to come."""
+    """One worker and the episode it is playing, if any.
+
+    ``starting`` until it has made its environment, ``fresh`` until it has been given an episode; ``thinking`` while an
+    answer of the policy is to come.
+    """
 
     worker: Worker
     starting: bool = True
+    fresh: bool = True
     job: Job | None = None
     steps: list[Step] = field(default_factory=list)
     history: list[Turn] = field(default_factory=list)
@@ -139,7 +147,8 @@ class _Rollout:
         try:
             return self._take_reply(seat)
         except WorkerFailure as failure:
-            self._replace(seat, str(failure), with_machine=isinstance(failure, MachineFailure))
+            lost = isinstance(failure, MachineFailure)
+            self._replace(seat, str(failure), failed_start=seat.fresh, with_machine=lost)
             return False
 
     def _take_reply(self, seat: _Seat) -> bool:
@@ -147,7 +156,6 @@ class _Rollout:
         seat.seconds += seat.worker.seconds
         if seat.starting:
             seat.starting = False
-            self.failed_starts = self.lost_starts = 0
             self._next_job(seat)
             return False
         observation, reward, terminated, truncated, info = reply
@@ -217,14 +225,19 @@ class _Rollout:
     def _next_job(self, seat: _Seat) -> None:
         seat.job, seat.response, seat.seconds = None, None, 0.0
         seat.steps, seat.history = [], []
-        if seat.worker.memory() > self.options.memory_limit:
-            self._replace(seat, "")
-        elif self.waiting:
-            seat.job = self.waiting.popleft()
+        used = seat.worker.memory()
+        is_large = used > self.options.memory_limit
+        if not self.waiting:
+            (self._remove if is_large else self._leave)(seat)
+        elif is_large:
+            # One that has played may have grown, and makes room for another. A fresh one will be no smaller next time.
+            self._replace(seat, f"a worker needs {used:.0f} MB to start, {self._limit_told()}", failed_start=seat.fresh)
+        else:
+            if seat.fresh:
+                self.failed_starts = self.lost_starts = 0
+            seat.job, seat.fresh = self.waiting.popleft(), False
             task, trial = seat.job.task, seat.job.trial
             self._ask(seat, "reset", (task.name, stable_seed(self.options.seed, task.id, trial)))
-        else:
-            self._leave(seat)
 
     def _finish(self, seat: _Seat, outcome: str, error: str | None = None) -> None:
         assert seat.job is not None
@@ -253,16 +266,16 @@ class _Rollout:
 
     def _supervise(self) -> None:
         now = time.monotonic()
-        check_memory = now - self.checked_memory > 1.0
+        check_memory = now - self.checked_memory > MEMORY_SECONDS
         if check_memory:
             self.checked_memory = now
         late = [seat.worker for seat in self.seats if now > seat.worker.deadline]
         answered = ready(late, 0.0) if late else []  # while the policy took its time, and not taken in yet
         for seat in list(self.seats):
             if now > seat.worker.deadline and seat.worker not in answered:
-                self._replace(seat, self._overdue(seat))
-            elif check_memory and seat.job and (used := seat.worker.memory()) > self.options.memory_limit:
-                self._replace(seat, f"the worker grew to {used:.0f} MB (limit {self.options.memory_limit:.0f} MB)")
+                self._replace(seat, self._overdue(seat), failed_start=seat.fresh)
+            elif check_memory and (used := seat.worker.memory()) > self.options.memory_limit:
+                self._replace(seat, f"the worker grew to {used:.0f} MB, {self._limit_told()}", failed_start=seat.fresh)
 
     def _overdue(self, seat: _Seat) -> str:
         if seat.starting:
@@ -271,10 +284,16 @@ class _Rollout:
             return f"the episode took more than {self.options.episode_timeout:g} s"
         return f"a step took more than {self.options.step_timeout:g} s"
 
-    def _replace(self, seat: _Seat, why: str, with_machine: bool = False) -> None:
-        """Throw the worker away; play its episode again, or give it up after the last attempt."""
+    def _limit_told(self) -> str:
+        return f"and the limit is {self.options.memory_limit:g} MB (memory_limit): raise it"
+
+    def _replace(self, seat: _Seat, why: str, *, failed_start: bool, with_machine: bool = False) -> None:
+        """Throw the worker away; play its episode again, or give it up after the last attempt.
+
+        Every way through here counts towards an end, or follows an episode that has ended: there is no other loop.
+        """
         job = seat.job
-        if seat.starting:
+        if failed_start:
             # Until a cluster notices that a machine is gone, workers are placed there too: no fault of the environment.
             self.lost_starts += with_machine
             self.failed_starts += not with_machine
@@ -293,7 +312,7 @@ class _Rollout:
 
     def _take_seat(self) -> None:
         worker, starting = self.workers.take()
-        seat = _Seat(worker, starting, asked=time.monotonic())
+        seat = _Seat(worker, starting, fresh=starting, asked=time.monotonic())
         self.seats.append(seat)
         if not starting:
             self._next_job(seat)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,65 @@ def test_a_worker_that_grows_past_its_bound_is_replaced(tmp_path: Path) -> None:
     env_options = {"faults": {"0": "grow"}, "times": 1, "tasks": 2}
     assert outcomes(tmp_path, env_options=env_options, memory_limit=300) == ["success", "success"]
     assert (tmp_path / "fault-0-0").exists()
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_memory_limit_below_what_a_worker_needs_is_one_line(tmp_path: Path, attempts: int) -> None:
+    needs = r"cannot start the environment 'toy': .*\d+ MB.* and the limit is 2 MB \(memory_limit\): raise it"
+    with pytest.raises(UserError, match=needs):
+        outcomes(tmp_path, memory_limit=2, attempts=attempts, workers=2)
+
+
+class HeavyWorker(ProcessWorker):
+    """Has the memory of its list; the first number is what it starts with, the last stays."""
+
+    def __init__(self, recipe: Recipe, start_timeout: float, sizes: list[float]) -> None:
+        super().__init__(recipe, start_timeout)
+        self.sizes = list(sizes)
+
+    def memory(self) -> float:
+        return self.sizes.pop(0) if len(self.sizes) > 1 else self.sizes[0]
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, sizes: list[float]) -> list[HeavyWorker]:
+    """Have evaluations start workers of these sizes; return the list of those that were."""
+    workers: list[HeavyWorker] = []
+
+    def launch(recipe: Recipe, start_timeout: float) -> HeavyWorker:
+        workers.append(HeavyWorker(recipe, start_timeout, sizes))
+        return workers[-1]
+
+    monkeypatch.setattr("agentbench.evaluation.launcher", lambda executor: launch)
+    return workers
+
+
+def test_a_fresh_worker_above_the_limit_is_a_failed_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = launched(monkeypatch, [500])
+    with pytest.raises(UserError, match=r"(needs|grew to) 500 MB"):
+        outcomes(tmp_path, memory_limit=400, attempts=3)
+    assert len(workers) == 3
+
+
+def test_a_worker_that_has_grown_by_its_episode_is_replaced_at_no_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the limit at its start, above it ever after: a new worker for each episode, and no attempt lost."""
+    workers = launched(monkeypatch, [100, 500])
+    monkeypatch.setattr(sys.modules["agentbench.rollout.play"], "MEMORY_SECONDS", 3600.0)
+    assert outcomes(tmp_path, memory_limit=400, attempts=1, env_options={"tasks": 3}) == ["success"] * 3
+    assert len(workers) == 3
+
+
+@pytest.mark.parametrize("limits", [{"step_timeout": 0.001}, {"episode_timeout": 0.001}])
+def test_limits_that_no_episode_can_meet_cost_the_episodes_and_end(tmp_path: Path, limits: dict[str, float]) -> None:
+    """A reset or a step takes longer than it may: every try counts."""
+    found = outcomes(tmp_path, attempts=2, env_options={"tasks": 2, "delay": 3}, **limits)
+    assert found == ["error", "error"]
+
+
+def test_a_start_that_takes_longer_than_it_may_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the worker did not start within 0\.01 s"):
+        outcomes(tmp_path, start_timeout=0.01, attempts=2)
 
 
 def test_an_episode_has_a_deadline_of_its_own(tmp_path: Path) -> None:
