@@ -58,17 +58,24 @@ def health_sheet(run: RunCredit) -> Sheet:
 
 
 def no_credit_note(run: RunCredit) -> str:
-    """Say why no scheme gives any credit; empty where one does."""
-    if not run.values or any(values.any() for values in run.values.values()):
-        return ""
+    """Say which schemes give no credit at all and why, and how many tasks have nothing to compare; else empty."""
+    silent = [name for name, values in run.values.items() if not values.any()]
     earned = run.table.assign(reward=run.steps.reward).groupby(["group", "episode"])["reward"].sum().groupby("group")
-    if earned.size().max() == 1:
+    alone, tasks = int((earned.size() == 1).sum()), earned.ngroups
+    if silent:
+        who = "No scheme gives" if len(silent) == len(run.values) else f"{', '.join(silent)}: gives no step"
+        if alone == tasks:
+            return (
+                f"{who} any credit: schemes compare the episodes of one task, and every task has one episode. "
+                "Play several (eval --trials 8), or import logs with several."
+            )
+        if earned.nunique().max() == 1:
+            return f"{who} any credit: the episodes of a task all earned the same."
+    if alone and run.values:
         return (
-            "No scheme gives any credit: schemes compare the episodes of one task, and every task has one episode. "
-            "Play several (eval --trials 8), or import logs with several."
+            f"{alone} of {tasks} tasks have one episode: schemes that compare the episodes of one task have nothing to "
+            "compare there. Play several (eval --trials 8), or import logs with several."
         )
-    if earned.nunique().max() == 1:
-        return "No scheme gives any credit: the episodes of a task all earned the same."
     return ""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentbench.config import EvaluateConfig, check_config
 from agentbench.episodes import Episode
+from agentbench.held_out import overlap_notes, say_notes
 from agentbench.provenance import describe, digest
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
@@ -99,10 +100,13 @@ def evaluate(
     tasks = choose_tasks(environment, config)
     folder = Path(out) if out is not None else default_folder(config, environment)
     identity = run_identity(config, environment, actor, tasks)
+    learned = overlap_notes(name, config.env, [task.id for task in tasks]) if isinstance(policy, str) else []
+    say_notes(learned)
+    notes = [*environment.notes, *learned]
     record = {
         "kind": "evaluate",
         "config": config.model_dump(),
-        "notes": list(environment.notes),
+        "notes": notes,
         "protected": environment.protected,
         **describe(),
     }
@@ -110,7 +114,7 @@ def evaluate(
     with RunWriter(folder, identity, record, retry_errors=retry_errors) as writer:
         _play_missing(writer, jobs, actor, config, launch, on_progress)
         writer.close_tables()
-    return Result(open_run(folder), tuple(environment.notes))
+    return Result(open_run(folder), tuple(notes))
 
 
 def _make_actor(policy: str | Policy, config: EvaluateConfig) -> Policy:

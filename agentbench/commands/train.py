@@ -32,6 +32,7 @@ def train(
     stopped.
     """
     from agentbench.commands.options import parse_extra
+    from agentbench.held_out import say_notes, training_notes
     from agentbench.train.config import read_config
     from agentbench.train.run import estimate
     from agentbench.train.run import train as run
@@ -40,6 +41,7 @@ def train(
     if dry_run:
         for name, value in settings.model_dump().items():
             say(f"{name} = {value!r}")
+        say_notes(training_notes(settings))
         measured = estimate(settings)
         say(
             f"about {measured['seconds'] / 60:.1f} minutes for {measured['environment_steps']} environment steps, "
@@ -66,6 +68,7 @@ def clone(
     seed: Annotated[int, typer.Option(min=0, help="of the weights and the order")] = 0,
 ) -> None:
     """Clone the behaviour of a stored run, as a warm start for training."""
+    from agentbench.held_out import clone_notes, say_notes, write_clone_record
     from agentbench.store import open_run
     from agentbench.train.clone import clone as run
     from agentbench.train.config import TrainConfig
@@ -75,10 +78,12 @@ def clone(
     stored = open_run(source)
     chosen = [each for each in stored.read_episodes() if each.won or (failures and each.outcome == "failure")]
     env = stored.config.get("identity", {}).get("env", "alfworld")
+    say_notes(clone_notes(stored.config.get("identity", {}).get("split")))
     learner = make_learner(TrainConfig(env=env, policy=policy, policy_options=_json(policy_options), seed=seed))
     settings = {"passes": passes, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     losses = run(learner, chosen[:episodes], **settings)  # type: ignore[arg-type]
     save_policy(learner, out)
+    write_clone_record(out, source, env, policy, chosen[:episodes])
     say(f"cloned {len(chosen[:episodes])} episodes: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
     say(f"policy: {out}")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from agentbench.episodes import Episode, Step
 from agentbench.files import write_text
+from agentbench.held_out import say_notes, training_notes
 from agentbench.lines import add_lines, read_metrics
 from agentbench.provenance import describe
 from agentbench.store import claim
@@ -76,7 +77,9 @@ def _train_and_record(
     settings = config.model_dump()
     identity = {"kind": "train", **{name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}}
     how = {name: settings[name] for name in HOW_NOT_WHAT}
-    lock = claim(out, identity, {"kind": "train", **how, "processes": ranks.count, **describe()})
+    notes = training_notes(config)
+    say_notes(notes)
+    lock = claim(out, identity, {"kind": "train", **how, "processes": ranks.count, "notes": notes, **describe()})
     try:
         trainer = Trainer(config, policy, out, ranks)
         trainer.resume()

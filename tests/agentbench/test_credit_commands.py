@@ -165,7 +165,7 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
     [
         ((("one", 1), ("two", 0)), "schemes compare the episodes of one task, and every task has one episode"),
         ((("one", 1), ("one", 1), ("two", 0)), "the episodes of a task all earned the same"),
-        ((("one", 1), ("one", 0), ("two", 0)), None),
+        ((("one", 1), ("one", 0), ("two", 1), ("two", 0)), None),
     ],
 )
 def test_where_no_scheme_gives_credit_it_is_said_why(
@@ -180,3 +180,21 @@ def test_where_no_scheme_gives_credit_it_is_said_why(
         assert code == 0
         assert ("No scheme gives any credit" in out) == (note is not None)
         assert note is None or note in out
+
+
+def test_tasks_with_one_episode_and_schemes_that_say_nothing_are_counted(call: Any, tmp_path: Path) -> None:
+    said = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
+
+    def imported(name: str, *rewards: tuple[str, float]) -> Path:
+        lines = [json.dumps({**said, "task_id": task, "reward": reward}) for task, reward in rewards]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+        assert call("import", tmp_path / f"{name}.jsonl", "--out", tmp_path / name)[0] == 0
+        return tmp_path / name
+
+    some = imported("some", ("one", 1), ("one", 0), ("two", 0))
+    assert "1 of 2 tasks have one episode" in call("credit", some, "--scheme", "grpo")[1]
+    alone = imported("alone", ("one", 1), ("two", 0))
+    scored = tmp_path / "values.csv"
+    scored.write_text("task_id,trial,step,value\none,0,0,0.5\ntwo,0,0,0.5\n")
+    out = call("compare", alone, "--schemes", "grpo,gae", "--columns", scored)[1]
+    assert "grpo: gives no step any credit" in out and "every task has one episode" in out

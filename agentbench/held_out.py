@@ -1,0 +1,189 @@
+"""What spoils a number before it is measured: training on what is evaluated, comparing schemes with nothing to compare.
+
+Nothing here is refused: all of it can be meant. It is said at the start, and stays in ``run.json`` as a note.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentbench.episodes import Episode
+from agentbench.files import write_text
+from credit import CreditError, Steps, advantages
+from envs.errors import UserError
+from envs.registry import make
+from policies.digest import check_seal, sealed
+
+if TYPE_CHECKING:
+    from agentbench.train.config import TrainConfig
+
+log = logging.getLogger("agentbench")
+
+CLONE_FILE = "clone.json"
+_HELD_OUT = re.compile(r"(valid(?!_train)|val($|[_:])|eval|test|dev($|[_:])|held)", re.IGNORECASE)
+_ANCESTORS = 5
+
+
+def is_held_out(split: str | None) -> bool:
+    """Tell whether a split is one for evaluation by its name: ``valid_unseen``, ``test_normal``, ``dev``, ``eval``."""
+    return bool(split and _HELD_OUT.match(split))
+
+
+def training_notes(config: TrainConfig) -> list[str]:
+    """Say what spoils the numbers of a training run.
+
+    Named are: evaluated tasks that are trained on, now or by the policy that the run begins with, whatever the splits
+    are called; a split that is held out by its name; and a scheme that has nothing to compare.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        one sentence each; none for a sound run.
+    """
+    notes = []
+    if config.eval_split is not None:
+        evaluated = task_ids(config.env, config.eval_split, config.env_options)[: config.eval_tasks]
+        trained = set(task_ids(config.env, config.split, config.env_options))
+        if shared := trained.intersection(evaluated):
+            notes.append(
+                f"{len(shared)} of the {len(evaluated)} evaluated tasks (of {config.eval_split}) are trained on "
+                f"(in {config.split}): eval/success says nothing of tasks that were never seen"
+            )
+        notes += overlap_notes(config.policy, config.env, evaluated)
+    notes += clone_notes(config.split)
+    if config.group_size == 1 and compares_episodes(config.scheme, config.scheme_options):
+        notes.append(
+            f"group_size = 1 leaves scheme {config.scheme} nothing to compare: every advantage is 0 and nothing is "
+            "learned, unless an episode comes back to a state; set group_size to 2 or more (8, say), or choose a "
+            "scheme with a critic (gae)"
+        )
+    return notes
+
+
+def clone_notes(split: str | None) -> list[str]:
+    """Say that a policy learns from a split that is held out by its name."""
+    if not is_held_out(split):
+        return []
+    return [f"learning from {split}, a split held out for evaluation: do not evaluate this policy on it"]
+
+
+def overlap_notes(policy: str, env: str, evaluated: Iterable[str]) -> list[str]:
+    """Say which of the evaluated tasks a saved policy was trained on, as far as its folder tells.
+
+    Args:
+        policy: as it is named for an evaluation; one that is no folder has nothing to tell.
+        env: name of the environment.
+        evaluated: ids of the tasks.
+    """
+    evaluated = set(evaluated)
+    return [
+        f"{len(shared)} of the {len(evaluated)} evaluated tasks were trained on before ({how}): "
+        "success on them says nothing of tasks that were never seen"
+        for how, tasks in learned_tasks(policy, env)
+        if (shared := tasks & evaluated)
+    ]
+
+
+def compares_episodes(scheme: str, options: dict[str, Any]) -> bool:
+    """Tell whether a scheme gives 0 to every step of groups of one episode: found out by computing it on two of them.
+
+    A scheme that needs a further column (values, entropies) does not live on the comparison alone.
+    """
+    try:
+        return not advantages(scheme, Steps.from_frame(_groups_of_one()), **options).any()
+    except CreditError:
+        return False
+
+
+def learned_tasks(policy: str, env: str) -> Iterator[tuple[str, set[str]]]:
+    """Yield how a saved policy, and those that it was made from, learned, and the ids of the tasks that they saw."""
+    for _ in range(_ANCESTORS):
+        found = _record(Path(policy))
+        if found is None:
+            return
+        path, record = found
+        identity = record.get("identity", record)
+        if identity.get("env") == env:
+            if path.name == CLONE_FILE:
+                yield f"cloned in {path.parent}", set(record["tasks"])
+            else:
+                tasks = _if_there(env, str(identity.get("split")), identity.get("env_options") or {})
+                yield f"trained in {path.parent} on {identity.get('split')}", set(tasks)
+        policy = str(identity.get("policy", ""))
+
+
+def write_clone_record(folder: Path, source: Path, env: str, policy: str, episodes: Iterable[Episode]) -> None:
+    """Write beside a cloned policy which tasks it saw, so that an evaluation on them can say so."""
+    tasks = sorted({episode.task_id for episode in episodes})
+    record = sealed({"source": str(source), "env": env, "policy": policy, "tasks": tasks})
+    write_text(folder / CLONE_FILE, json.dumps(record, indent=2) + "\n")
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Warn of each note."""
+    for note in notes:
+        log.warning("%s", note)
+
+
+def task_ids(env: str, split: str, options: dict[str, Any]) -> list[str]:
+    """Return the ids of the tasks of a split, in order.
+
+    Raises:
+        UserError: there is no such split, or its data is missing.
+    """
+    return list(_task_ids(env, split, json.dumps(options, sort_keys=True, default=str)))
+
+
+@functools.lru_cache(maxsize=16)
+def _task_ids(env: str, split: str, options: str) -> tuple[str, ...]:
+    environment = make(env, **{**json.loads(options), "split": split})
+    found = tuple(task.id for task in environment.tasks)
+    environment.close()
+    return found
+
+
+def _if_there(env: str, split: str, options: dict[str, Any]) -> list[str]:
+    try:
+        return task_ids(env, split, options)
+    except (UserError, TypeError):  # of another machine, or of data that is gone
+        return []
+
+
+def _record(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Find how a policy's folder was made: by a clone, or by the training run that it lies in."""
+    for path in (folder / CLONE_FILE, folder / "run.json", folder.parent / "run.json"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            check_seal(record)
+            if path.name == CLONE_FILE or record["kind"] == "train":
+                return path, record
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return None
+
+
+def _groups_of_one() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "group": list("aaabb"),
+            "episode": [0, 0, 0, 1, 1],
+            "step": [0, 1, 2, 0, 1],
+            "state": list("stuvw"),
+            "next_state": list("tuxwy"),
+            "action": list("defgh"),
+            "reward": [0.0, 0.0, 1.0, 0.0, 0.0],
+            "score": [0.0, 0.0, 1.0, 0.0, 0.0],
+            "is_valid": True,
+            "terminated": [False, False, True, False, False],
+            "truncated": [False, False, False, False, True],
+        }
+    )

@@ -1,0 +1,94 @@
+"""Training on what is evaluated, and schemes with nothing to compare: said at the start and kept in the record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+
+import toy_environment  # noqa: F401  (registers the environment)
+
+from agentbench import evaluate
+from agentbench.cli import main
+from agentbench.held_out import compares_episodes, is_held_out, training_notes
+from agentbench.train.config import read_config
+
+SMALL = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "tasks_per_step": 1, "steps": 1}
+
+
+def notes(**settings: Any) -> list[str]:
+    return training_notes(read_config(None, {**SMALL, **settings}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"eval_split": "all"}, "4 of the 4 evaluated tasks"),
+        ({"eval_split": "last"}, "1 of the 1 evaluated tasks"),  # another name for a part of the same tasks
+        ({"eval_split": "all", "eval_tasks": 2, "split": "last"}, None),  # the shared one is not evaluated
+        ({}, None),
+        ({"group_size": 1, "scheme": "grpo"}, "group_size = 1 leaves scheme grpo nothing to compare"),
+        ({"group_size": 1, "scheme": "gigpo"}, "group_size = 1"),
+        ({"group_size": 1, "scheme": "gae", "value_coefficient": 0.5}, None),
+        ({"split": "valid_unseen"}, "learning from valid_unseen"),
+        ({"split": "test_normal"}, "learning from test_normal"),
+    ],
+)
+def test_what_spoils_a_training_run_is_named(settings: dict[str, Any], said: str | None) -> None:
+    found = notes(**settings)
+    assert (said is None and not found) or (said and len(found) == 1 and said in found[0]), found
+
+
+def test_series_of_generated_games_that_overlap_are_known_by_their_tasks() -> None:
+    series = {"env": "alfworld", "env_options": {}, "split": "generated:0:4:small"}
+    assert "2 of the 2 evaluated tasks" in notes(**series, eval_split="generated:0:2:small")[0]
+    assert not notes(**series, eval_split="generated:1:2:small")
+
+
+def test_splits_are_held_out_by_their_names() -> None:
+    assert all(map(is_held_out, ("valid_seen", "valid_unseen", "test_challenge", "dev", "eval", "test")))
+    assert not any(map(is_held_out, (None, "train", "valid_train", "generated:0:8", "development")))
+
+
+def test_schemes_that_compare_are_found_by_what_they_give() -> None:
+    assert all(compares_episodes(name, {}) for name in ("grpo", "gigpo", "rloo", "salt"))
+    assert not compares_episodes("gae", {})
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    def call(*arguments: Any) -> str:
+        monkeypatch.setattr("sys.argv", ["agentbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (0, None)
+        return "".join(capsys.readouterr())
+
+    return call
+
+
+def test_a_run_says_it_at_the_start_and_keeps_it(
+    command: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    flags = ("--env-options", json.dumps(SMALL["env_options"]), "--tasks-per-step", 1, "--steps", 1)
+    run = ("--env", "toy", "--split", "all", "--eval-split", "all", "--group-size", 1, "--scheme", "grpo", *flags)
+    command("train", *run, "--out", tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
+    assert len(kept) == 2 and all(note in caplog.messages for note in kept)
+    # The policy that comes out of it is then evaluated on the tasks that it was trained on.
+    played = evaluate("toy", str(tmp_path / "run"), out=tmp_path / "played", env_options={"tasks": 6})
+    assert any("4 of the 6 evaluated tasks were trained on before" in note for note in played.notes)
+
+
+def test_a_clone_is_known_by_the_tasks_that_it_imitated(command: Any, tmp_path: Path) -> None:
+    walk = evaluate("toy", "random", out=tmp_path / "walk", split="last", seed=3, env_options={"tasks": 2})
+    assert len(walk.frame) == 1
+    command("clone", "--from", tmp_path / "walk", "--out", tmp_path / "clone", "--passes", 1, "--failures")
+    settings = {"policy": str(tmp_path / "clone"), "split": "last", "env_options": {"tasks": 4}, "eval_split": "all"}
+    found = notes(**settings)
+    assert any("1 of the 4 evaluated tasks were trained on before (cloned in" in note for note in found)
+    assert json.loads((tmp_path / "walk" / "run.json").read_text())["notes"] == []
