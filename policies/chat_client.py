@@ -11,6 +11,7 @@ import os
 import random
 import re
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("agentbench")
 
-_TOO_LONG = re.compile(r"context.?(length|window|size)|too (long|many tokens)", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context.?(length|window|size)|too (long|many tokens)|maximum (input|number of) (length|tokens)|"
+    r"(prompt|input|inputs|message)\b.{0,80}\b(exceeds?|longer than)\b|reduce the length|tokens.{0,40}must be <=",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_MODEL = re.compile(
+    r"\bmodels?\b.{0,120}?\b(not found|not exist|doesn.?t exist|not available|not loaded|not deployed)\b|"
+    r"\bmodel\W+\S+\s+is (not (a )?(valid|supported|served)|unknown|invalid)\b|"
+    r"\b(unknown|no such|invalid|unrecogni[sz]ed|unable to access|not a valid) (the )?model\b|no endpoints found",
+    re.IGNORECASE | re.DOTALL,
+)
+_MODEL_CODES = ("model_not_found", "invalid_model", "unknown_model", "DeploymentNotFound")
+"""What servers call it in ``code`` or ``type`` of an error."""
 
 
 class PassingFailure(Exception):  # noqa: N818  (it may go well the next time)
@@ -51,7 +64,8 @@ class ClientSettings:
         key: goes into the ``Authorization`` header and nowhere else.
         timeout: seconds that one try may take.
         attempts: tries of one request before it counts as failed; at least 1.
-        backoff: seconds before the second try; doubled before each further one, up to 30.
+        backoff: seconds before the second try; doubled before each further one, up to 30, and up to half as much
+            again by chance. A server that asks for a pause is given it, up to 60 s.
         patience: requests in a row that may fail, all tries included, before the server counts as gone.
     """
 
@@ -85,7 +99,7 @@ class ChatClient:
             log.warning("the key is sent to %s without encryption: use https where it can", self._url.hostname)
         self._kept: list[Connection] = []
         self._spread = random.Random()
-        self._answered_once = False
+        self._reached_once = self._answered_well = False
         self._failed_in_a_row = 0
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -145,19 +159,39 @@ class ChatClient:
         answer = await self._exchange("POST", "/chat/completions", payload)
         status = answer.status
         if status == 200:
-            return _read_answer(answer.body)
+            found = _read_answer(answer.body)
+            self._answered_well = True
+            return found
         said = _reason(answer.body)
+        if await self._lacks_model(status, answer.body, said, model):
+            raise UserError(
+                f"{self.settings.base_url} has no model {model!r}, or no chat (HTTP {status}: {said})"
+                + _told(await self._offers())
+            )
         if status in (408, 409, 425, 429) or status >= 500:
             raise PassingFailure(f"HTTP {status}: {said}", _retry_after(answer.headers))
         if status in (401, 403):
             raise UserError(f"{self.settings.base_url} does not let us in (HTTP {status}: {said}): check the key")
-        if status == 404:
-            raise UserError(
-                f"{self.settings.base_url} has no model {model!r}, or no chat (HTTP 404: {said}){await self._offers()}"
-            )
         if _TOO_LONG.search(said):
             raise TooLong(said)
         raise RefusedRequest(f"HTTP {status}: {said}")
+
+    async def _lacks_model(self, status: int, body: bytes, said: str, model: str) -> bool:
+        """Tell whether a refusal means that the server does not have the model: no further request can go well.
+
+        Servers say so with 404 or 400 (some with 422 or 500), each in its own words. A 400 may also be about this one
+        request, so where the words say nothing, and no request has gone well yet, the server's list decides.
+        """
+        if status == 404:
+            return True
+        if status not in (400, 422, 500) or _TOO_LONG.search(said):
+            return False
+        if _error_codes(body) & {*_MODEL_CODES} or _NO_MODEL.search(said):
+            return True
+        if status == 500 or self._answered_well or not re.search("model", said, re.IGNORECASE):
+            return False
+        offered = await self._offers()
+        return bool(offered) and model not in offered
 
     async def _exchange(self, method: str, path: str, payload: bytes = b"") -> Answer:
         """Send and receive within the timeout."""
@@ -183,7 +217,6 @@ class ChatClient:
         except BaseException:
             connection.close()
             raise
-        self._answered_once = True
         if connection.is_open:
             self._kept.append(connection)
         else:
@@ -192,13 +225,16 @@ class ChatClient:
 
     async def _connect(self) -> Connection:
         try:
-            return await connect(self._url)
+            connection = await connect(self._url)
         except OSError as error:
-            if self._answered_once or isinstance(error, TimeoutError):
+            # Where somebody was once, a refused connection is a server that starts anew.
+            if self._reached_once or isinstance(error, TimeoutError):
                 raise
             raise UserError(
                 f"no server answers at {self.settings.base_url} ({error}): start it, or mend --base-url"
             ) from error
+        self._reached_once = True
+        return connection
 
     def _head(self, method: str, path: str, length: int) -> bytes:
         head = f"{method} {self._url.path}{path} HTTP/1.1\r\nHost: {self._url.netloc}\r\nAccept: application/json\r\n"
@@ -225,14 +261,14 @@ class ChatClient:
                 "Finished episodes are stored; once the server works, the same command with --retry-errors goes on"
             ) from failure
 
-    async def _offers(self) -> str:
-        """Return the models that the server says it has, for the message that it lacks one."""
+    async def _offers(self) -> list[str]:
+        """Return the models that the server says it has; none where it does not say."""
         try:
             answer = await self._exchange("GET", "/models")
             names = [str(each["id"]) for each in json.loads(answer.body)["data"]] if answer.status == 200 else []
         except (PassingFailure, ValueError, KeyError, TypeError):
-            return ""
-        return redacted(f": it has {', '.join(sorted(names)[:10])}") if names else ""
+            return []
+        return sorted(names)
 
 
 def key_from_environment(variable: str) -> str | None:
@@ -302,6 +338,20 @@ def _reason(text: bytes) -> str:
     except (ValueError, AttributeError, RecursionError):
         said = text.decode("utf-8", "replace")
     return redacted(" ".join(said.split()))[:300] or "no reason given"
+
+
+def _error_codes(text: bytes) -> set[str]:
+    """Return what an error body calls itself."""
+    try:
+        body = json.loads(text)
+        error = body.get("error", body)
+        return {str(error[name]) for name in ("code", "type") if name in error} if isinstance(error, dict) else set()
+    except (ValueError, AttributeError, RecursionError):
+        return set()
+
+
+def _told(offered: Sequence[str]) -> str:
+    return redacted(f": it has {', '.join(offered[:10])}") if offered else ""
 
 
 def _retry_after(headers: dict[str, str]) -> float | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from envs.errors import UserError
 from envs.safe_text import cut_out, redacted, whole
@@ -20,11 +23,15 @@ from policies.digest import digest_of
 from policies.parsing import parse_answer
 from policies.prompts import ContextTooLong, Fitted, Message, PromptSettings, fit_messages, make_settings
 
+log = logging.getLogger("agentbench")
+
 VERSION = 1
 BYTES_A_TOKEN = 3
 """A server's tokenizer is not at hand: text counts as one token per 3 bytes, rather too many than too few."""
 
 TOKENS_A_MESSAGE = 8
+
+Price = Annotated[float, Field(ge=0, le=1e9)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class ServerOptions:
         backoff: seconds before the second try; doubled before each further one, up to 30.
         patience: requests in a row that may fail before the run stops.
         price_in: cost of a million prompt tokens, in any currency.
+        price_cached: cost of a million prompt tokens that the server took from its cache; None: as the others.
         price_out: cost of a million answer tokens.
     """
 
@@ -74,14 +82,15 @@ class ServerOptions:
     attempts: int = 7
     backoff: float = 1.0
     patience: int = 8
-    price_in: float = 0.0
-    price_out: float = 0.0
+    price_in: Price = 0.0
+    price_cached: Price | None = None
+    price_out: Price = 0.0
 
 
 OPTIONS = tuple(each.name for each in fields(ServerOptions))
 HOW_NOT_WHAT = (
     *("key_variable", "require_tokens", "concurrency", "timeout", "attempts", "backoff", "patience"),
-    *("price_in", "price_out", "template"),
+    *("price_in", "price_cached", "price_out", "template"),
 )
 """Options that say how the work is done and not what comes out, and the file whose texts are: not in the digest."""
 
@@ -112,6 +121,7 @@ class Usage:
 
     requests: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     answer_tokens: int = 0
     retries: int = 0
     cost: float = 0.0
@@ -120,7 +130,10 @@ class Usage:
         return self.requests > 0
 
     def __str__(self) -> str:
-        text = f"{self.requests} answers, {self.prompt_tokens} prompt tokens, {self.answer_tokens} answer tokens"
+        cached = f" ({self.cached_tokens} of them cached)" if self.cached_tokens else ""
+        text = (
+            f"{self.requests} answers, {self.prompt_tokens} prompt tokens{cached}, {self.answer_tokens} answer tokens"
+        )
         text += f", {self.retries} retries" if self.retries else ""
         return text + (f", cost {self.cost:.4f}" if self.cost else "")
 
@@ -154,6 +167,7 @@ class OpenAIPolicy:
         self._client = ChatClient(
             ClientSettings(options.base_url, key, options.timeout, options.attempts, options.backoff, options.patience)
         )
+        self._other_models: set[str] = set()
         self._usage, self._places = Usage(), asyncio.Semaphore(options.concurrency)
         self._background = Background(at_end=self._client.close)
 
@@ -231,7 +245,7 @@ class OpenAIPolicy:
         details = answer_details(
             invalid=parsed.reason,
             finish=_word(choice.get("finish_reason")),
-            model=_word(answer.get("model")),
+            model=self._answering(answer),
             left_out=fitted.left_out,
             log_prob=None if trace is None else sum(trace.log_probs),
             **self._count(answer),
@@ -239,16 +253,29 @@ class OpenAIPolicy:
         return Response(parsed.action, text=text, details=details, trace=trace)
 
     def _count(self, answer: dict[str, Any]) -> dict[str, Any]:
-        usage = answer.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        asked, said = _number(usage.get("prompt_tokens")), _number(usage.get("completion_tokens"))
-        cost = (asked * self.options.price_in + said * self.options.price_out) / 1e6
+        usage = read_usage(answer)
+        asked, cached, said = usage or (0, 0, 0)
+        options = self.options
+        price_cached = options.price_in if options.price_cached is None else options.price_cached
+        cost = ((asked - cached) * options.price_in + cached * price_cached + said * options.price_out) / 1e6
         self._usage.requests += 1
         self._usage.prompt_tokens += asked
+        self._usage.cached_tokens += cached
         self._usage.answer_tokens += said
         self._usage.cost += cost
-        tokens = (asked, said) if usage else (None, None)
-        return {"prompt_tokens": tokens[0], "answer_tokens": tokens[1], "cost": cost or None}
+        known = {"prompt_tokens": asked, "cached_tokens": cached, "answer_tokens": said}
+        return {**(known if usage else {"prompt_tokens": None, "answer_tokens": None}), "cost": cost or None}
+
+    def _answering(self, answer: dict[str, Any]) -> str | None:
+        """Return the model that the server says answered; warn once of each that is not the one that was asked for."""
+        said = _word(answer.get("model"))
+        if said not in (None, self.model, *self._other_models):
+            self._other_models.add(str(said))
+            log.warning(
+                "%s answers as the model %s, asked for was %s: each step records who answered (details.model)",
+                *(self.options.base_url, said, self.model),
+            )
+        return said
 
 
 def text_of(message: dict[str, Any]) -> str:
@@ -279,6 +306,30 @@ def sampled_tokens(answer: dict[str, Any]) -> SampledTokens | None:
         return None
 
 
+def read_usage(answer: dict[str, Any]) -> tuple[int, int, int] | None:
+    """Return prompt tokens (cached ones included), cached prompt tokens and answer tokens; None where none are told.
+
+    Cached ones stand in ``prompt_tokens_details.cached_tokens`` (OpenAI, vLLM, SGLang), ``prompt_cache_hit_tokens``
+    (DeepSeek) or ``cache_read_input_tokens`` (Anthropic, whose ``input_tokens`` leave out all that has to do with the
+    cache).
+    """
+    usage = answer.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    inside = details.get("cached_tokens") if isinstance(details, dict) else None
+    flat = (usage.get(name) for name in ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens"))
+    cached = next((number for each in (inside, *flat) if (number := _number(each))), 0)
+    if "prompt_tokens" in usage:
+        asked = _number(usage["prompt_tokens"])
+    elif "input_tokens" in usage:
+        apart = cached if "cache_read_input_tokens" in usage else 0
+        asked = _number(usage["input_tokens"]) + apart + _number(usage.get("cache_creation_input_tokens"))
+    else:
+        return None
+    return asked, min(cached, asked), _number(usage.get("completion_tokens", usage.get("output_tokens")))
+
+
 def estimated_tokens(messages: Sequence[Message]) -> int:
     """Estimate the length of messages in tokens: see :data:`BYTES_A_TOKEN`."""
     return sum(TOKENS_A_MESSAGE - -len(each["content"].encode()) // BYTES_A_TOKEN for each in messages)
@@ -290,13 +341,16 @@ def _word(value: Any) -> str | None:
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def _check(options: ServerOptions) -> None:
     for name in ("max_tokens", "concurrency", "attempts", "patience"):
         if getattr(options, name) < 1:
             raise UserError(f"{name} must be at least 1, got {getattr(options, name)}")
+    for name in ("price_in", "price_cached", "price_out"):
+        if (price := getattr(options, name)) is not None and not 0 <= price < math.inf:
+            raise UserError(f"{name} must be at least 0, got {price}")
     if not 0 <= options.backoff < math.inf:
         raise UserError(f"backoff must be a number of seconds, got {options.backoff}")
     if not 0 < options.timeout < math.inf:

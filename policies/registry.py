@@ -242,7 +242,7 @@ RULES: dict[str, Callable[[], Policy]] = {"webshop": _webshop_rule}
 _SERVER = (
     *("base_url", "key_variable", "api_key", "temperature", "top_p", "max_tokens", "max_tokens_name", "max_context"),
     *("history", "thinking", "show_actions", "template", "seeded", "require_tokens", "extra"),
-    *("concurrency", "timeout", "attempts", "backoff", "patience", "price_in", "price_out"),
+    *("concurrency", "timeout", "attempts", "backoff", "patience", "price_in", "price_cached", "price_out"),
 )
 
 _VLLM = (

@@ -25,7 +25,7 @@ from agentbench import Response, UserError, evaluate, open_run
 from envs.contract import Task
 from policies import POLICIES, Prompt, Turn, make_policy
 from policies.chat_client import ChatClient, ClientSettings, PassingFailure, RefusedRequest
-from policies.openai_server import OPTIONS, OpenAIPolicy, SampledTokens, ServerOptions, text_of
+from policies.openai_server import OPTIONS, OpenAIPolicy, SampledTokens, ServerOptions, read_usage, text_of
 
 QUICK = {"backoff": 0.01, "timeout": 30.0}
 
@@ -135,13 +135,124 @@ def test_a_server_that_is_gone_stops_the_run_and_loses_nothing(tmp_path: Path) -
     assert list(result.frame["outcome"]) == ["success"] * 120
 
 
-def test_a_wrong_model_is_told_with_those_that_there_are(tmp_path: Path) -> None:
-    answer = (404, {"error": {"message": "The model `stab` does not exist."}})
+NO_MODEL: dict[str, tuple[int, Any]] = {
+    "vLLM": (404, {"object": "error", "message": "The model `stab` does not exist.", "code": 404}),
+    "llama.cpp": (400, {"error": {"code": 400, "message": "model 'stab' not found", "type": "invalid_request_error"}}),
+    "LiteLLM": (400, {"error": {"message": "/chat/completions: Invalid model name passed in model=stab."}}),
+    "Ollama": (404, {"error": {"message": 'model "stab" not found, try pulling it first', "type": "api_error"}}),
+    "transformers serve": (400, {"detail": "stab is not a local folder and is not a valid model identifier"}),
+    "transformers serve, in its own fault": (500, {"detail": "stab is not a valid model identifier listed on the hub"}),
+    "a hosted one": (400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error"}}),
+    "a router": (400, {"error": {"message": "stab is not a valid model ID", "code": 400}}),
+    "a code alone": (400, {"error": {"message": "see the manual", "code": "model_not_found"}}),
+    "words nobody knows": (400, {"error": {"message": "das model stab gibt es nicht"}}),
+    "a list of problems": (422, {"detail": [{"loc": ["body", "model"], "msg": "unknown model stab"}]}),
+}
+
+
+@pytest.mark.parametrize("answer", NO_MODEL.values(), ids=NO_MODEL.keys())
+def test_a_wrong_model_stops_the_run_and_is_told_with_those_that_there_are(answer: Any, tmp_path: Path) -> None:
     with (
         serving(lambda body, number: answer) as server,
-        pytest.raises(UserError, match=r"has no model 'stab'.*does not exist.*it has other, stub"),
+        pytest.raises(UserError, match=r"has no model 'stab'.*it has other, stub") as refused,
     ):
         run(server.url, tmp_path / "run", model="stab")
+    assert "\n" not in str(refused.value)
+    assert len(server.bodies) <= 6  # those that were under way, and none tried again
+
+
+ONE_REQUEST = {
+    "This model's maximum context length is 500 tokens, your prompt has 900": "ContextTooLong",
+    "the request exceeds the available context size": "ContextTooLong",
+    "The input token count (900) exceeds the maximum number of tokens allowed (500)": "ContextTooLong",
+    "prompt is too long: 900 tokens > 500 maximum": "ContextTooLong",
+    "temperature 2 is not supported with this model": "RefusedRequest",
+    "the content was filtered": "RefusedRequest",
+}
+
+
+@pytest.mark.parametrize(("said", "raised"), ONE_REQUEST.items())
+def test_a_refusal_of_one_request_is_the_error_of_one_episode(said: str, raised: str, tmp_path: Path) -> None:
+    def refuse(body: dict[str, Any], number: int) -> Any:
+        unlucky = "count to 3" in body["messages"][1]["content"]
+        return (400, {"error": {"message": said}}) if unlucky else up(body, number)
+
+    with serving(refuse) as server:
+        frame = run(server.url, tmp_path / "run").frame.set_index("task_name")
+    assert list(frame["outcome"]).count("success") == 5
+    assert frame.loc["toy:2", "outcome"] == "error" and raised in frame.loc["toy:2", "error"]
+
+
+def test_a_server_that_answers_as_another_model_is_recorded_and_warned_of_once(tmp_path: Path, caplog: Any) -> None:
+    with serving() as server:
+        result = run(server.url, tmp_path / "run", model="wanted")
+    steps = [step for episode in result.run.read_episodes() for step in episode.steps]
+    assert {step.details["model"] for step in steps} == {"stub"}
+    warnings = [each.getMessage() for each in caplog.records if "answers as the model stub" in each.getMessage()]
+    assert len(warnings) == 1 and "asked for was wanted" in warnings[0]
+
+
+USAGES: dict[str, tuple[Any, tuple[int, int, int] | None]] = {
+    "OpenAI, vLLM": (
+        {"prompt_tokens": 100, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 80}}, (100, 80, 10),
+    ),
+    "DeepSeek": ({"prompt_tokens": 100, "completion_tokens": 10, "prompt_cache_hit_tokens": 80}, (100, 80, 10)),
+    "Anthropic": (
+        {"input_tokens": 5, "cache_creation_input_tokens": 15, "cache_read_input_tokens": 80, "output_tokens": 10},
+        (100, 80, 10),
+    ),
+    "Anthropic by way of a proxy": (
+        {"prompt_tokens": 100, "completion_tokens": 10, "cache_read_input_tokens": 80}, (100, 80, 10),
+    ),
+    "responses": (
+        {"input_tokens": 100, "input_tokens_details": {"cached_tokens": 80}, "output_tokens": 10}, (100, 80, 10),
+    ),
+    "no word of a cache": ({"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": None}, (9, 0, 1)),
+    "more cached than asked": ({"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 99}}, (10, 10, 0)),
+    "no numbers": ({"prompt_tokens": "many", "completion_tokens": True}, (0, 0, 0)),
+    "nothing": (None, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "expected"), USAGES.values(), ids=USAGES.keys())
+def test_tokens_are_counted_as_servers_tell_them(usage: Any, expected: Any) -> None:
+    assert read_usage({"usage": usage}) == expected
+
+
+def test_cached_prompt_tokens_are_stored_and_priced_apart(tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+
+    def cached(body: dict[str, Any], number: int) -> Any:
+        answer = up(body, number)
+        answer["usage"]["prompt_tokens_details"] = {"cached_tokens": 80}
+        return answer
+
+    prices = {"price_in": 2.0, "price_cached": 0.5, "price_out": 10.0}
+    with serving(cached) as server:
+        result = run(server.url, tmp_path / "run", env_options={"tasks": 1}, policy_options=prices)
+        (unpriced,) = policy(server.url, price_in=2.0, price_out=10.0).act([prompt()])
+    details = result.run.read_episodes()[0].steps[0].details
+    assert details["prompt_tokens"] == 100 and details["cached_tokens"] == 80
+    assert details["cost"] == pytest.approx((20 * 2.0 + 80 * 0.5 + 10 * 10.0) / 1e6)
+    assert unpriced.details["cost"] == pytest.approx(0.0003)
+    assert "100 prompt tokens (80 of them cached), 10 answer tokens, cost 0.0002" in caplog.text
+
+
+def test_a_server_that_dies_before_its_first_answer_and_comes_back_is_asked_again() -> None:
+    gone = threading.Event()
+
+    def die(body: dict[str, Any], number: int) -> Any:
+        gone.set()
+        return "close"
+
+    with ThreadPoolExecutor(1) as pool:
+        with serving(die) as server:
+            port = server.server_port
+            answer = pool.submit(lambda: policy(server.url, attempts=9, backoff=0.2).act([prompt()])[0])
+            assert gone.wait(20)
+        time.sleep(0.5)  # nobody listens
+        with serving(port=port):
+            assert answer.result(60).action == "up"
 
 
 def test_a_server_that_was_never_there_is_told_at_once(tmp_path: Path) -> None:
@@ -246,7 +357,7 @@ def test_the_digest_changes_with_what_decides_the_answers_and_with_nothing_else(
     decisive = ({"temperature": 1.0}, {"max_tokens": 5}, {"history": 3}, {"thinking": False}, {"template": str(path)})
     digests = [policy("http://host/v1", **options).digest for options in decisive]
     assert len({base, policy("http://other/v1").digest, *digests}) == 7
-    for options in ({"concurrency": 3}, {"timeout": 5.0}, {"attempts": 2}, {"price_in": 1.0}):
+    for options in ({"concurrency": 3}, {"timeout": 5.0}, {"attempts": 2}, {"price_in": 1.0}, {"price_cached": 1.0}):
         assert policy("http://host/v1", **options).digest == base
 
 
