@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
+    from agentbench.answers import Answers
     from agentbench.summary import Summary
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; the markers tell runs apart without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_REASONS = 10  # shown by name, the commonest first
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 
-def render(summary: Summary, *, title: str = "") -> Group:
+def render(summary: Summary, *, title: str = "", answers: Answers | None = None) -> Group:
     """Return a summary as tables for ``rich.print``: rates in percent, with intervals.
 
     Scores have a column of their own where they say something else than the successes do. Runs of several trials a
@@ -32,11 +34,13 @@ def render(summary: Summary, *, title: str = "") -> Group:
     Args:
         summary: of one run.
         title: shown above the first table.
+        answers: of the same run: a column for answers that broke the format beside the actions that the environment
+            did not understand, a table of the reasons, and lines on loops and tokens.
     """
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = [_rates_table(summary, title), ""]
+    parts: list[Any] = [_rates_table(summary, title, answers), ""]
     if len(summary.passes):
         parts += [_passes_table(summary), ""]
     overall = summary.overall
@@ -47,23 +51,55 @@ def render(summary: Summary, *, title: str = "") -> Group:
             f"{overall['best_rate']:.1%} were they all successes."
         )
         parts.append(Text(note, style="yellow"))
+    if answers is not None:
+        parts += _answer_parts(answers)
     return Group(*parts)
 
 
-def _rates_table(summary: Summary, title: str) -> Table:
+def _rates_table(summary: Summary, title: str, answers: Answers | None) -> Table:
     rates = summary.rates
     scores = bool(((rates["mean_score"] - rates["success_rate"]).abs() > 1e-12).any())
     level = f"[{summary.confidence * 100:g} %]"
     headings = ["tasks", "errors", f"success % {level}"]
     headings += [f"score % {level}"] if scores else []
-    table = _table(title, "task type", [*headings, "steps", "invalid"])
+    tallies = answers.by_type if answers is not None and answers.overall.answers else {}
+    table = _table(title, "task type", [*headings, "steps", "invalid", *(["broke format"] if tallies else [])])
     for index, row in enumerate(rates.to_dict("records")):
         cells = [str(row["task_type"]), str(row["tasks"]), str(row["errors"])]
         cells.append(_with_interval(row, "success_rate", "success"))
         cells += [_with_interval(row, "mean_score", "score")] if scores else []
         cells += [_number(row["mean_steps"], "{:.1f}"), _number(row["invalid_action_share"], "{:.1%}")]
+        if tallies:
+            tally = tallies.get(str(row["task_type"]))
+            cells.append(f"{tally.invalid / tally.answers:.1%}" if tally and tally.answers else "–")
         _add(table, cells, bold=index == 0)
     return table
+
+
+def _answer_parts(answers: Answers) -> list[Any]:
+    """The reasons why answers broke the format, and what else the answers were like."""
+    tally, parts = answers.overall, []
+    if answers.reasons:
+        table = _table("", "why answers broke the format", ["answers", "share"])
+        shown = answers.reasons.most_common(_REASONS)
+        for reason, count in shown:
+            _add(table, [reason, str(count), f"{count / tally.answers:.1%}"], bold=False)
+        if others := answers.reasons.total() - sum(count for _, count in shown):
+            _add(table, ["other reasons", str(others), f"{others / tally.answers:.1%}"], bold=False)
+        parts += [table, ""]
+    if tally.loops:
+        share = f"loops: {tally.loops} of {tally.episodes} episodes ({tally.loops / tally.episodes:.1%})"
+        parts.append(plain(f"{share} repeat one action on the same observation three times or more"))
+    if tally.cut:
+        parts.append(plain(f"cut: {tally.cut} of {tally.answers} answers ran into the longest length"))
+    if answers.tokens.total():
+        said = f"tokens: {answers.tokens['prompt_tokens']:,} of prompts"
+        said += f" ({cached:,} from the cache)" if (cached := answers.tokens["cached_tokens"]) else ""
+        parts.append(plain(f"{said}, {answers.tokens['answer_tokens']:,} of answers"))
+    if answers.models:
+        names = ", ".join(f"{name} ({count})" for name, count in answers.models.most_common(3))
+        parts.append(plain(f"answered by: {names}"))
+    return parts
 
 
 def _passes_table(summary: Summary) -> Table:

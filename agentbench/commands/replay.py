@@ -23,7 +23,7 @@ def replay(
     actions: Annotated[bool, typer.Option(help="also list the admissible actions of each step")] = False,
     pause: Annotated[bool, typer.Option(help="wait for Enter after each step")] = False,
 ) -> None:
-    """Read one stored episode: what was seen, what was done, what it earned."""
+    """Read one stored episode: what was seen, the whole answer, what was done, what it earned, why it did not count."""
     found = _find(run, episode, task, trial)
     console = make_console()
     head = plain(found.task_name, "bold").append(
@@ -57,11 +57,18 @@ def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Ep
 
 
 def _print_steps(console: Console, episode: Episode, actions: bool, pause: bool) -> None:
+    from agentbench.answers import answer_of
+
     for index, step in enumerate(episode.steps):
         console.print(step.observation)
         if actions and step.admissible_actions is not None:
             console.print("  can: " + " | ".join(step.admissible_actions), style="dim")
-        marks = f"reward {step.reward:g}" + ("" if step.is_valid else ", invalid")
+        if step.text and step.text != step.action:
+            console.print("")
+            console.print(plain(step.text, "italic"))
+        marks = ", ".join(
+            [f"reward {step.reward:g}", *([] if step.is_valid else ["invalid"]), *answer_of(step.details).marks()]
+        )
         console.print(plain(f"\n[{index + 1}] > {step.action}", "bold cyan").append(f"   ({marks})", "dim"))
         if pause:
             console.input(plain("Enter for the next step", "dim"))

@@ -33,6 +33,7 @@ def show(
 
 def print_runs(runs: list[Run]) -> None:
     """Print the table of each run, where it lies, and what a reader of the number must know."""
+    from agentbench.answers import answers_of, warnings
     from agentbench.scenarios import completion_lines, has_scenarios, summarise_run
     from agentbench.summary import render
 
@@ -44,12 +45,18 @@ def print_runs(runs: list[Run]) -> None:
         what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
         frame = run.episodes
         expected = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
-        console.print(render(summarise_run(run), title=what))
+        answers = answers_of(run)
+        console.print(render(summarise_run(run), title=what, answers=answers))
         if has_scenarios(run) and len(frame):
             console.print("\n".join(completion_lines(frame)))
         if len(frame) < expected:
             unfinished = f"{len(frame)} of {expected} episodes; the same command goes on"
             console.print(plain("not finished:", "yellow"), unfinished)
+        for warning in warnings(answers):
+            console.print(plain("warning:", "yellow"), plain(warning))
+        if answers.shortened:
+            shortened = f"{answers.shortened} of {answers.overall.steps} steps were stored with a text cut short"
+            console.print(plain("note:", "yellow"), f"{shortened} (--max-text sets the longest)")
         for note in run.config.get("notes", []):
             console.print(plain("note:", "yellow"), str(note))
         console.print(f"run: {run.folder}")

@@ -1,0 +1,187 @@
+"""What a run's answers were like: how many broke the rules and why, were cut, went in loops, and what they cost.
+
+A step's ``details`` say it (:attr:`policies.contract.Response.details`); all of it is optional, and other programs'
+records may hold anything there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentbench.episodes import Episode, Step
+from agentbench.store import EPISODES_FILE, Run, read_sorted
+from agentbench.summary import OVERALL
+
+LOOP = 3
+"""So often the same action on the same observation in one episode, one after the other or not, is a loop."""
+MOST = 0.5
+"""Share of answers from which a fault of theirs is warned of."""
+_CUT_TEXT = re.compile(r"…\[cut: \d+ characters\]\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known of one answer.
+
+    Attributes:
+        invalid: why it broke the rules of the prompt (no action, several, one that was not offered), or None.
+        cut: whether it ran into the longest length.
+        prompt_tokens, cached_tokens, answer_tokens: numbers of tokens; None where nobody counted.
+        model: who answered, as the server calls it.
+    """
+
+    invalid: str | None = None
+    cut: bool = False
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    answer_tokens: int | None = None
+    model: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was recorded."""
+        return self != Answer()
+
+    def marks(self) -> list[str]:
+        """Return what a reader of the step wants to know of it, in words."""
+        said = [f"broke the format: {self.invalid}"] if self.invalid else []
+        said += ["cut at the longest answer"] if self.cut else []
+        cached = f" ({self.cached_tokens} cached)" if self.cached_tokens else ""
+        said += [f"{self.prompt_tokens} tokens of prompt{cached}"] if self.prompt_tokens is not None else []
+        said += [f"{self.answer_tokens} of answer"] if self.answer_tokens is not None else []
+        return said + ([self.model] if self.model else [])
+
+
+def answer_of(details: Mapping[str, Any]) -> Answer:
+    """Read a step's ``details``; a value of another kind than it should have counts as not recorded."""
+    invalid, model = details.get("invalid"), details.get("model")
+    finish = details.get("finish")
+    tokens = details.get("answer_tokens")
+    return Answer(
+        invalid=invalid if isinstance(invalid, str) and invalid else None,
+        cut=details.get("cut_answer") is True or finish == "length",
+        prompt_tokens=_count(details.get("prompt_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")),
+        answer_tokens=_count(details.get("tokens") if tokens is None else tokens),
+        model=model if isinstance(model, str) and model else None,
+    )
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over the episodes without an error of the infrastructure, of one task type or all.
+
+    Attributes:
+        episodes, steps: how many.
+        refused: steps whose action the environment did not understand.
+        answers: steps with something recorded of the answer; the next two are of these.
+        invalid, cut: answers that broke the rules; that ran into the longest length.
+        loops: episodes with a loop (:data:`LOOP`).
+    """
+
+    episodes: int = 0
+    steps: int = 0
+    refused: int = 0
+    answers: int = 0
+    invalid: int = 0
+    cut: int = 0
+    loops: int = 0
+
+
+@dataclass(slots=True)
+class Answers:
+    """What a run's answers were like.
+
+    Attributes:
+        by_type: counts by task type, and of all under :data:`agentbench.summary.OVERALL`.
+        reasons: why answers broke the rules, and how many.
+        models: who answered, and how many.
+        tokens: sums by kind, of the answers where they were counted.
+        shortened: number of steps in which a text was stored cut.
+    """
+
+    by_type: dict[str, Tally] = field(default_factory=lambda: {OVERALL: Tally()})
+    reasons: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    shortened: int = 0
+
+    @property
+    def overall(self) -> Tally:
+        """The counts of all task types."""
+        return self.by_type[OVERALL]
+
+
+def answers_of(run: Run) -> Answers:
+    """Go through a run's episodes and count; those that ended in an error of the infrastructure are left out."""
+    return count_answers(read_sorted(run.folder / EPISODES_FILE))
+
+
+def count_answers(episodes: Iterable[Episode]) -> Answers:
+    """Count what the answers of episodes were like; those with an error are left out."""
+    found = Answers()
+    for episode in episodes:
+        if episode.outcome == "error":
+            continue
+        answers = [answer_of(step.details) for step in episode.steps]
+        for answer in filter(lambda each: each.is_known, answers):
+            found.reasons.update([answer.invalid] if answer.invalid else [])
+            found.models.update([answer.model] if answer.model else [])
+            for kind in ("prompt_tokens", "cached_tokens", "answer_tokens"):
+                found.tokens[kind] += getattr(answer, kind) or 0
+        found.shortened += sum(map(_is_shortened, episode.steps))
+        for label in (OVERALL, episode.task_type):
+            _add(found.by_type.setdefault(label, Tally()), episode, answers)
+    return found
+
+
+def has_loop(steps: Iterable[Step]) -> bool:
+    """Tell whether an action met the same observation :data:`LOOP` times, one after the other or not."""
+    pairs = Counter((step.observation, step.action) for step in steps)
+    return max(pairs.values(), default=0) >= LOOP
+
+
+def warnings(answers: Answers) -> list[str]:
+    """Say what is wrong where most answers are cut or invalid, and what to do about it."""
+    all_ = answers.overall
+    said = []
+    if all_.answers and all_.cut / all_.answers >= MOST:
+        said.append(
+            f"{all_.cut / all_.answers:.0%} of the answers were cut at the longest length: raise --max-tokens, or let "
+            "the model think less (--thinking off)"
+        )
+    if all_.answers and all_.invalid / all_.answers >= MOST:
+        said.append(
+            f"{all_.invalid / all_.answers:.0%} of the answers broke the format, mostly: "
+            f"{answers.reasons.most_common(1)[0][0]}. Read some with agentbench replay RUN --episode 0. Causes: "
+            "too short a longest answer (--max-tokens), thinking that never ends (--thinking off), a base model, or a "
+            "wrong chat template (--template)"
+        )
+    elif all_.steps and all_.refused / all_.steps >= MOST:
+        said.append(
+            f"the environment did not understand {all_.refused / all_.steps:.0%} of the actions: read some with "
+            "agentbench replay RUN --episode 0 --actions, and compare them with the actions that were offered"
+        )
+    return said
+
+
+def _add(tally: Tally, episode: Episode, answers: list[Answer]) -> None:
+    tally.episodes += 1
+    tally.steps += len(episode.steps)
+    tally.refused += sum(not step.is_valid for step in episode.steps)
+    tally.answers += sum(answer.is_known for answer in answers)
+    tally.invalid += sum(answer.invalid is not None for answer in answers)
+    tally.cut += sum(answer.cut for answer in answers)
+    tally.loops += has_loop(episode.steps)
+
+
+def _is_shortened(step: Step) -> bool:
+    return any(_CUT_TEXT.search(text) for text in (step.observation, step.action, step.text or ""))
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
