@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from envs.errors import UserError
+from envs.errors import UserError, unknown
+from envs.options import declared, resolve
+from envs.registry import ENVIRONMENTS, option_names, read_options
 from envs.safe_text import refuse_secrets
+from policies.registry import options_of, read_policy_options
+
+LONGEST = 1e7
+"""Seconds: nobody waits longer, and no system call can."""
 
 
 class EvaluateConfig(BaseModel):
@@ -24,19 +32,21 @@ class EvaluateConfig(BaseModel):
     env_options: dict[str, Any] = Field(default_factory=dict, description="further options of the environment")
     policy: str = "random"
     policy_options: dict[str, Any] = Field(default_factory=dict, description="options of the policy")
-    trials: int = Field(1, ge=1, description="times each task is played")
-    seed: int = Field(0, ge=0)
+    trials: int = Field(1, ge=1, le=1_000_000, description="times each task is played")
+    seed: int = Field(0, ge=0, description="seed of every random draw")
     tasks: list[str] | None = Field(None, description="ids or names of the tasks to play; None for all")
-    limit: int | None = Field(None, ge=1, description="play only this many tasks, drawn with the seed")
+    limit: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="play only this many tasks, drawn with the seed"
+    )
 
     workers: int = Field(1, ge=1, le=512, description="episodes at the same time")
     executor: str = Field("local", description="where workers run: local, ray, or ray:HOST:PORT")
     inline: bool = Field(False, description="environments in this process: no supervision, for quick ones of ours")
-    step_timeout: float = Field(60.0, gt=0, description="seconds")
-    episode_timeout: float = Field(600.0, gt=0, description="seconds of environment time")
-    start_timeout: float = Field(120.0, gt=0, description="seconds")
-    memory_limit: float = Field(2048.0, gt=0, description="MB a worker")
-    attempts: int = Field(3, ge=1)
+    step_timeout: float = Field(60.0, gt=0, le=LONGEST, description="seconds")
+    episode_timeout: float = Field(600.0, gt=0, le=LONGEST, description="seconds of environment time")
+    start_timeout: float = Field(120.0, gt=0, le=LONGEST, description="seconds")
+    memory_limit: float = Field(2048.0, gt=0, le=1e9, description="MB a worker")
+    attempts: int = Field(3, ge=1, le=1000, description="tries before an episode counts as an error")
 
     @model_validator(mode="after")
     def _has_workers_for_the_executor(self) -> EvaluateConfig:
@@ -49,10 +59,50 @@ def check_config(**settings: Any) -> EvaluateConfig:
     """Make a configuration, or raise :class:`UserError` with one line that names every bad setting, or a secret."""
     for name in ("env_options", "policy_options"):
         refuse_secrets(settings.get(name) or {}, "the option")
+    for name in settings:
+        if name not in EvaluateConfig.model_fields:
+            raise no_setting(name, settings, EvaluateConfig, "setting")
+    read = resolve("", declared(EvaluateConfig), settings, word="setting")
+    read |= read_inner(read, EvaluateConfig)
     try:
-        return EvaluateConfig(**settings)
+        return EvaluateConfig(**read)
     except ValidationError as error:
         raise bad_settings(error) from None
+
+
+def read_inner(settings: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the options of environment and policy in settings, as the types that these declare.
+
+    Raises:
+        UserError: an unknown environment or option, or a value that an option cannot have.
+    """
+    found = {}
+    if of_env := settings.get("env_options"):
+        found["env_options"] = read_options(_chosen("env", settings, kind), of_env)
+    policy = _chosen("policy", settings, kind)
+    if (of_policy := settings.get("policy_options")) and options_of(policy):
+        found["policy_options"] = read_policy_options(policy, of_policy)
+    return found
+
+
+def no_setting(
+    name: str, settings: Mapping[str, Any], kind: type[BaseModel], word: str, *, as_flag: bool = False
+) -> UserError:
+    """Make the error for a name that is no setting: it may be an option of the environment or of the policy."""
+    env, policy = (_chosen(each, settings, kind) for each in ("env", "policy"))
+    for owner, key, names in (
+        (f"environment {env!r}", "env_options", option_names(env) if env in ENVIRONMENTS else []),
+        (f"policy {policy!r}", "policy_options", options_of(policy)),
+    ):
+        if name in names:
+            value = {name: settings[name]}
+            how = f"--{key.replace('_', '-')} '{json.dumps(value)}'" if as_flag else f"{key}={value!r}"
+            return UserError(f"{name!r} is an option of the {owner}, not a {word}: write {how}")
+    return unknown(word, name, kind.model_fields)
+
+
+def _chosen(name: str, settings: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    return str(settings.get(name, kind.model_fields[name].default))
 
 
 def bad_settings(error: ValidationError) -> UserError:

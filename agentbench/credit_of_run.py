@@ -15,6 +15,7 @@ from credit import SCHEMES, CreditError, Steps, advantages
 from credit.scheme import unknown
 from credit.steps import FloatArray
 from envs.errors import UserError
+from envs.options import declared, resolve
 
 KEY = ["task_id", "trial", "step"]
 
@@ -68,16 +69,16 @@ def compute(run: RunCredit, names: Iterable[str], options: dict[str, Any], *, sk
         CreditError: an option that none of the schemes has, a wrong value, or (without ``skip``) a missing column.
     """
     names = list(names)
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     for option in options:
         if not any(option in SCHEMES[name].options for name in names):
             raise unknown(
                 "option of these schemes", option, {known for name in names for known in SCHEMES[name].options}
             )
+    chosen = _by_scheme(names, options)
     values, skipped = {}, {}
     for name in names:
         try:
-            values[name] = advantages(name, run.steps, **_of(name, options))
+            values[name] = advantages(name, run.steps, **chosen[name])
         except CreditError as error:
             if not skip:
                 raise
@@ -104,14 +105,21 @@ def scheme_names(text: str) -> list[str]:
     return names
 
 
-def _of(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that a scheme knows; a preset goes to those that have it."""
-    scheme = SCHEMES[name]
-    return {
-        option: value
-        for option, value in options.items()
-        if option in scheme.options and (option != "compat" or value in scheme.presets)
-    }
+def _by_scheme(names: list[str], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each scheme the options that it knows, as their types; a preset goes to those that have it."""
+    presets = {preset for name in names for preset in SCHEMES[name].presets}
+    if (preset := options.get("compat")) is not None and preset not in presets:
+        raise unknown("preset of these schemes (--compat)", str(preset), presets)
+    found = {}
+    for name in names:
+        scheme = SCHEMES[name]
+        own = {
+            option: value
+            for option, value in options.items()
+            if option in scheme.options and (option != "compat" or value in (None, *scheme.presets))
+        }
+        found[name] = resolve(f"scheme {name!r}", declared(scheme.function, 1), own)
+    return found
 
 
 def _joined(table: pd.DataFrame, path: Path) -> pd.DataFrame:

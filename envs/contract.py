@@ -24,15 +24,21 @@ import string
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium
 
 from envs.errors import UserError, unknown
+from envs.options import checked
 
 INFO_KEYS = ("task_id", "task_type", "instruction", "anchor", "admissible_actions", "is_valid", "won", "score")
 
 Info = dict[str, Any]
+
+MOST_STEPS = 1_000_000
+"""No episode is longer: a larger ``max_steps`` is a slip."""
+
+RenderMode = Literal["ansi"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,14 @@ class TextEnv(gymnasium.Env[str, str]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
     name: ClassVar[str]
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Have every way to make an environment read its options as their declared types (:mod:`envs.options`)."""
+        super().__init_subclass__(**more)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = checked(  # type: ignore[method-assign]
+                cls.__init__, lambda made: f"environment {getattr(made, 'name', type(made).__name__)!r}"
+            )
 
     def __init__(self, max_steps: int) -> None:
         if max_steps < 1:

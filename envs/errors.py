@@ -12,20 +12,23 @@ class UserError(Exception):
     """Something the user gave is wrong; the text says what, and what to do. Programs exit with code 2."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Make the error for a name that does not exist, with the nearest names that do.
+def unknown(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> UserError:
+    """Make the error for a name that does not exist, with the nearest names that do, in small or capital letters.
 
     Args:
         kind: what the name stands for, in words (``"environment"``).
         name: the name as it was given.
         known: every name that would have been accepted.
+        listed_by: the command that lists them, where there is one.
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    by_small = {each.lower(): each for each in names}
+    close = [by_small[each] for each in difflib.get_close_matches(name.lower(), by_small, n=3, cutoff=0.5)]
+    more = f" ('{listed_by}' lists them)" if listed_by else ""
     if close:
-        return UserError(f"unknown {kind} {name!r}: did you mean {' or '.join(close)}?")
+        return UserError(f"unknown {kind} {name!r}: did you mean {' or '.join(close)}?{more}")
     listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-    return UserError(f"unknown {kind} {name!r}: there is {listed or 'none'}")
+    return UserError(f"unknown {kind} {name!r}: there is {listed or 'none'}{more}")
 
 
 def told(error: BaseException) -> str:

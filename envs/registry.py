@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint
@@ -13,6 +13,7 @@ import gymnasium
 
 from envs.contract import TextEnv
 from envs.errors import unknown
+from envs.options import Option, declared, resolve, takes_any
 from envs.plugins import PluginTable
 
 
@@ -114,19 +115,34 @@ def make(name: str, **options: Any) -> TextEnv:
     """Make an environment by its short name; ``options`` go to its class.
 
     Raises:
-        UserError: unknown name or option, data that is not installed, or a plug-in that cannot be made with them.
+        UserError: unknown name or option, a value that an option cannot have, data that is not installed, or a
+            plug-in that cannot be made with them.
     """
-    known = option_names(name)
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of environment {name!r}", option, known)
+    options = read_options(name, options)
     with ENVIRONMENTS.used(name):
         return find(name).load()(**options)
 
 
+def options_of(name: str) -> Mapping[str, Option]:
+    """Return the options of the environment called ``name``: their types, ranges, defaults and descriptions."""
+    return declared(find(name).load())
+
+
 def option_names(name: str) -> list[str]:
     """Return the names of the options that the environment called ``name`` takes."""
-    return [parameter for parameter in inspect.signature(find(name).load()).parameters if parameter != "self"]
+    return list(options_of(name))
+
+
+def read_options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of the environment called ``name`` as their types.
+
+    Raises:
+        UserError: unknown name or option, or a value that an option cannot have.
+    """
+    kind = find(name).load()
+    return resolve(
+        f"environment {name!r}", declared(kind), values, others=takes_any(kind), listed_by=f"agentbench envs {name}"
+    )
 
 
 def register() -> None:

@@ -1,26 +1,36 @@
-"""Options of a policy as a user writes them: checked against the fields of its dataclass of options."""
+"""Options of a policy as a user writes them: read as the fields of its dataclass of options."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-
-from envs.errors import UserError
+from envs.options import declared, read, resolve
 
 Options = TypeVar("Options")
 
 
-def read_options(kind: type[Options], values: Mapping[str, Any]) -> Options:
-    """Make a dataclass of options from values by name; ``on`` and ``off`` are true and false.
+def read_options(kind: type[Options], values: Mapping[str, Any], owner: str = "") -> Options:
+    """Make a dataclass of options from values by name; a whole number for a field of numbers becomes a float.
+
+    Args:
+        kind: the dataclass, whose annotations say what is allowed (:mod:`envs.options`).
+        values: by name of the field.
+        owner: whose options they are, in words, for messages.
 
     Raises:
-        UserError: one line that names every value of a wrong type, without repeating it.
+        UserError: one line that names every unknown option or value that is not allowed.
     """
-    adapter = TypeAdapter(with_config(ConfigDict(extra="forbid"))(kind))
+    known = declared(kind)
+    found = resolve(owner, known, values, is_quiet=True)
+    return kind(**{name: _as_float(known[name].kind, value) for name, value in found.items()})
+
+
+def _as_float(kind: Any, value: Any) -> Any:
+    """Make a float of a whole number where no whole number is meant: digests tell 0 and 0.0 apart."""
+    if type(value) is not int:
+        return value
     try:
-        return adapter.validate_python(dict(values))
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc'][:1]))}: {each['msg'].lower()}" for each in error.errors()]
-        raise UserError(f"bad option: {'; '.join(dict.fromkeys(problems))}") from None
+        return value if read(kind, 0.5) != 0.5 else float(value)
+    except ValueError:
+        return value

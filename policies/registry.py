@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError, unknown
+from envs.options import Option, declared, resolve
 from envs.plugins import PluginTable
+from envs.registry import load
 from envs.safe_text import holds_secret
 from policies.contract import Policy
-from policies.language.settings import OPTIONS, language_settings
+from policies.language.settings import language_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,28 @@ class PolicyEntry:
         summary: one line for people.
         factory: makes the policy from what stands after the colon of ``name:argument`` (empty without a
             colon), the name of the environment that it will play, and the options by name.
-        options: the names of the options that it takes (``temperature``).
+        options: the names of the options that it takes (``temperature``), which the factory takes by keyword; its
+            annotations say what they may be (:mod:`envs.options`).
+        settings: ``module:class`` of a dataclass whose fields are the options, instead of ``options``; imported on
+            first use.
     """
 
     name: str
     summary: str
     factory: Callable[..., Policy]
     options: tuple[str, ...] = ()
+    settings: str = ""
+
+    def declared(self) -> dict[str, Option]:
+        """Return the options by name: their types, ranges, defaults and descriptions."""
+        if self.settings:
+            return {name: each for name, each in declared(load(self.settings)).items() if name not in _ARGUMENTS}
+        named = declared(self.factory) if self.options else {}
+        return {name: named.get(name, Option(name, Any)) for name in self.options}
+
+
+_ARGUMENTS = ("model", "environment")
+"""Fields of settings that are no options: they stand in the policy's own argument."""
 
 
 def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | None = None) -> Policy:
@@ -49,7 +66,8 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
     """
     options = options or {}
     if _is_saved(Path(spec)):
-        _check_options(spec, options, ())
+        if options:
+            raise UserError(f"policy {spec!r} takes no options, got {next(iter(options))!r}")
         return load_policy(Path(spec))
     name, _, argument = spec.partition(":")
     if name not in POLICIES:
@@ -57,7 +75,7 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
             raise UserError(f"no saved policy in {spec}: it has no policy.json, and no folder policy with one")
         raise unknown("policy", name, POLICIES)
     entry = POLICIES[name]
-    _check_options(name, options, entry.options)
+    options = read_policy_options(name, options)
     with POLICIES.used(name):
         return entry.factory(argument, environment, **options)
 
@@ -65,15 +83,25 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
 def options_of(spec: str) -> tuple[str, ...]:
     """Return the names of the options that the policy ``name`` or ``name:argument`` takes; none for an unknown one."""
     entry = POLICIES.get(spec.partition(":")[0])
-    return () if entry is None else entry.options
+    return () if entry is None else tuple(entry.declared())
 
 
-def _check_options(name: str, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for option in options:
-        if not known:
-            raise UserError(f"policy {name!r} takes no options, got {option!r}")
-        if option not in known:
-            raise unknown(f"option of policy {name!r}:", option, known)
+def read_policy_options(spec: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of the policy ``name`` or ``name:argument`` as their types; those of an unknown one as they are.
+
+    Raises:
+        UserError: an unknown option, or a value that an option cannot have.
+    """
+    name = spec.partition(":")[0]
+    entry = POLICIES.get(name)
+    if entry is None or not values:
+        return dict(values)
+    known = entry.declared()
+    if not known:
+        raise UserError(f"policy {name!r} takes no options, got {next(iter(values))!r}")
+    if holds_secret({name: value for name, value in values.items() if name != "base_url"}):
+        raise UserError("keys come from the environment alone: set OPENAI_API_KEY, or name another with key_variable")
+    return resolve(f"policy {name!r}", known, values, listed_by=f"agentbench policies {name}", is_quiet=True)
 
 
 def load_policy(folder: Path) -> Policy:
@@ -149,8 +177,6 @@ def _openai(argument: str, environment: str, **options: Any) -> Policy:
     from policies.openai_server import OpenAIPolicy, ServerOptions
     from policies.option_values import read_options
 
-    if holds_secret({name: value for name, value in options.items() if name != "base_url"}):
-        raise UserError("keys come from the environment alone: set OPENAI_API_KEY, or name another with key_variable")
     return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
 
 
@@ -239,17 +265,6 @@ EXPERTS: dict[str, Callable[[], Policy]] = {"alfworld": _alfworld_expert, "appwo
 RULES: dict[str, Callable[[], Policy]] = {"webshop": _webshop_rule}
 """Environment -> maker of the policy called ``rule`` there."""
 
-_SERVER = (
-    *("base_url", "key_variable", "api_key", "temperature", "top_p", "max_tokens", "max_tokens_name", "max_context"),
-    *("history", "thinking", "show_actions", "template", "seeded", "require_tokens", "extra"),
-    *("concurrency", "timeout", "attempts", "backoff", "patience", "price_in", "price_cached", "price_out"),
-)
-
-_VLLM = (
-    *("temperature", "top_p", "max_tokens", "max_context", "stop"),
-    *("history", "thinking", "show_actions", "template", "precision", "engine", "engines", "timeout"),
-)
-
 _OWN = {
     entry.name: entry
     for entry in (
@@ -263,11 +278,24 @@ _OWN = {
             "scorer", "a small network over admissible actions, untrained (give the folder of a trained one)", _scorer
         ),
         PolicyEntry(
-            "hf", "a causal language model of transformers: hf:FOLDER, hf:ORGANISATION/NAME", _language, OPTIONS
+            "hf",
+            "a causal language model of transformers: hf:FOLDER, hf:ORGANISATION/NAME",
+            _language,
+            settings="policies.language.settings:LanguageSettings",
         ),
         PolicyEntry("replay", "the actions of a recorded run once more: replay:FOLDER", _replay),
-        PolicyEntry("openai", "a language model behind an OpenAI-compatible server: openai:MODEL", _openai, _SERVER),
-        PolicyEntry("vllm", "a language model that vLLM runs in this process: vllm:MODEL", _vllm, _VLLM),
+        PolicyEntry(
+            "openai",
+            "a language model behind an OpenAI-compatible server: openai:MODEL",
+            _openai,
+            settings="policies.openai_server:ServerOptions",
+        ),
+        PolicyEntry(
+            "vllm",
+            "a language model that vLLM runs in this process: vllm:MODEL",
+            _vllm,
+            settings="policies.vllm_engine:VllmOptions",
+        ),
         PolicyEntry("human", "you, in the terminal", _human),
     )
 }

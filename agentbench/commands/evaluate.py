@@ -38,14 +38,16 @@ def evaluate(
     The same command after an interruption goes on where it stopped. Any other --name value is an option of the
     policy (--base-url http://localhost:8000/v1) or of the environment (--max-steps 30, --engine textworld).
     """
-    from agentbench.commands.options import check_names, parse_extra
+    from agentbench.commands.options import check_names, parse_extra, take
     from agentbench.commands.show import print_runs
     from envs.registry import option_names
+    from envs.safe_text import refuse_secrets
     from policies.registry import options_of
 
     extra = parse_extra(context.args)
+    refuse_secrets(extra, "the option")
     check_names(context, extra, {*option_names(env), *options_of(policy)})
-    of_policy = {name: extra.pop(name) for name in options_of(policy) if name in extra}
+    of_policy = take(extra, options_of(policy))
     settings: dict[str, Any] = {
         "split": split,
         "trials": trials,

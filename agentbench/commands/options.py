@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 import typer
 
 from envs.errors import UserError, unknown
+from envs.options import LONE, Typed
 
 
 def parse_extra(arguments: list[str]) -> dict[str, Any]:
-    """Read ``--some-name value`` and ``--some-name=value`` pairs; a lone ``--some-name`` means true.
+    """Take ``--some-name value`` and ``--some-name=value`` pairs apart; a lone ``--some-name`` is ``LONE``.
 
-    Values that are JSON (numbers, true, false, null, lists) are read as such, ``on`` and ``off`` are true and false,
-    all others are strings.
+    Values stay as they were typed, until whoever declares the option reads them as its type (:mod:`envs.options`).
 
     Raises:
         UserError: an argument that belongs to no option.
@@ -25,18 +24,23 @@ def parse_extra(arguments: list[str]) -> dict[str, Any]:
     for argument in arguments:
         if argument.startswith("--"):
             if waiting:
-                options[waiting] = True
+                options[waiting] = LONE
             name, has_value, value = argument[2:].partition("=")
             waiting = name.replace("-", "_")
             if has_value:
-                options[waiting], waiting = _value(value), None
+                options[waiting], waiting = Typed(value), None
         elif waiting:
-            options[waiting], waiting = _value(argument), None
+            options[waiting], waiting = Typed(argument), None
         else:
             raise UserError(f"unexpected argument {argument!r}: options are given as --name value")
     if waiting:
-        options[waiting] = True
+        options[waiting] = LONE
     return options
+
+
+def take(options: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Take the options of these names out of ``options``, and return them."""
+    return {name: options.pop(name) for name in known if name in options}
 
 
 def check_names(context: typer.Context, options: Iterable[str], known: Iterable[str]) -> None:
@@ -54,12 +58,3 @@ def check_names(context: typer.Context, options: Iterable[str], known: Iterable[
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _value(text: str) -> Any:
-    if text in ("on", "off"):
-        return text == "on"
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

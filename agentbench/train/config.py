@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from agentbench.config import bad_settings
+from agentbench.config import bad_settings, no_setting, read_inner
 from agentbench.train.correction import Correction, CorrectionSettings
 from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
-from envs.errors import UserError, unknown
-from envs.registry import ENVIRONMENTS, option_names
+from envs.errors import UserError
+from envs.options import declared, resolve
 from envs.safe_text import refuse_secrets
-from policies.registry import options_of
 
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
@@ -161,22 +159,11 @@ def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:
     settings.update({**schemes.get(str(scheme), {}), **flags})
     for name in settings:
         if name not in TrainConfig.model_fields:
-            raise _no_setting(name, settings)
+            raise no_setting(name, settings, TrainConfig, "training setting", as_flag=True)
     refuse_secrets(settings, "the setting")
+    read = resolve("", declared(TrainConfig), settings, word="setting")
+    read |= read_inner(read, TrainConfig)
     try:
-        return TrainConfig(**settings)
+        return TrainConfig(**read)
     except ValidationError as error:
         raise bad_settings(error) from None
-
-
-def _no_setting(name: str, settings: dict[str, Any]) -> UserError:
-    """Make the error for a name that is no setting: it may be an option of the environment or of the policy."""
-    env, policy = (str(settings.get(each, TrainConfig.model_fields[each].default)) for each in ("env", "policy"))
-    for owner, key, names in (
-        (f"environment {env!r}", "env_options", option_names(env) if env in ENVIRONMENTS else []),
-        (f"policy {policy!r}", "policy_options", options_of(policy)),
-    ):
-        if name in names:
-            flag = f"--{key.replace('_', '-')} '{json.dumps({name: settings[name]})}'"
-            return UserError(f"{name!r} is an option of the {owner}, not a training setting: write {flag}")
-    return unknown("training setting", name, TrainConfig.model_fields)

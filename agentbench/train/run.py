@@ -25,6 +25,7 @@ from agentbench.train.trainer import Metrics, Trainer
 from credit.registry import advantages
 from credit.registry import find as find_scheme
 from envs.errors import UserError
+from envs.options import declared, resolve
 from policies import make_policy
 from policies.digest import sealed_line
 from policies.trainable import TrainablePolicy
@@ -145,7 +146,8 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
     if config.policy == "scorer":
         from policies.scorer import ScorerPolicy
 
-        return ScorerPolicy(**{"seed": config.seed, "temperature": config.temperature, **config.policy_options})
+        own = resolve("policy 'scorer'", declared(ScorerPolicy), config.policy_options)
+        return ScorerPolicy(**{"seed": config.seed, "temperature": config.temperature, **own})
     policy: Any
     if config.policy.startswith("hf:"):
         policy = make_policy(config.policy, environment=config.env, options=_language_options(config))

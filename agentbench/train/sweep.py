@@ -122,7 +122,7 @@ def _train(run: SweepRun, command: Sequence[str]) -> str:
     run.folder.mkdir(parents=True, exist_ok=True)
     default = TrainConfig()
     flags = [
-        f"--{name.replace('_', '-')}={json.dumps(value)}"
+        f"--{name.replace('_', '-')}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in run.config.model_dump().items()
         if value != getattr(default, name) or name in ("scheme", "seed")
     ]

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from credit.exact import Process, solve
 from credit.steps import BoolArray, FloatArray, IntArray
 from envs.errors import UserError, unknown
+from envs.options import Option, declared, resolve
+
+Length = Annotated[int, Field(ge=2, le=10_000)]
+States = Annotated[int, Field(ge=3, le=10_000)]
+Horizon = Annotated[int, Field(ge=1, le=100_000)]
+Chance = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0)]
 
 FORWARD, BACK, STAY, PICK_UP = range(4)
 _SPREAD = 12.0
@@ -51,16 +59,17 @@ def make_problem(name: str, **settings: Any) -> Problem:
     """
     if name not in PROBLEMS:
         raise unknown("problem", name, list(PROBLEMS))
+    known = {**declared(PROBLEMS[name]), "success": Option("success", Annotated[float, Field(ge=0, le=1)])}
+    settings = resolve(f"problem {name!r}", known, settings)
     success = settings.pop("success", None)
     if success is not None and "skill" in settings:
         raise UserError("a problem takes success or skill, not both")
-    try:
-        return PROBLEMS[name](**settings) if success is None else _with_success(name, float(success), settings)
-    except TypeError as error:
-        raise UserError(f"problem {name!r}: {error}".replace(f"{PROBLEMS[name].__name__}() ", "")) from None
+    return PROBLEMS[name](**settings) if success is None else _with_success(name, success, settings)
 
 
-def chain(length: int = 8, horizon: int = 16, skill: float = 0.5, invalid: float = 0.0, seed: int = 0) -> Problem:
+def chain(
+    length: Length = 8, horizon: Horizon = 16, skill: Chance = 0.5, invalid: Chance = 0.0, seed: Seed = 0
+) -> Problem:
     """Make a corridor of ``length`` cells: forward, back, stay; the goal is the last cell."""
     _check("length", length, 2)
     following = np.tile(np.arange(length)[:, None], (1, 3))
@@ -70,7 +79,9 @@ def chain(length: int = 8, horizon: int = 16, skill: float = 0.5, invalid: float
     return _problem("chain", settings, following, [(FORWARD,)] * length, np.arange(length), 0, length - 1)
 
 
-def key_door(length: int = 6, horizon: int = 20, skill: float = 0.6, invalid: float = 0.0, seed: int = 0) -> Problem:
+def key_door(
+    length: Length = 6, horizon: Horizon = 20, skill: Chance = 0.6, invalid: Chance = 0.0, seed: Seed = 0
+) -> Problem:
     """Make a corridor with a key at one end and a door at the other; the start is in the middle.
 
     Picking up works where the key lies; going through the door (forward in the last cell) needs the key.
@@ -83,7 +94,9 @@ def key_door(length: int = 6, horizon: int = 20, skill: float = 0.6, invalid: fl
     return _problem("key-door", settings, _corridor(length), good, np.arange(2 * length + 1), start, 2 * length)
 
 
-def aliased(length: int = 3, horizon: int = 24, skill: float = 0.8, invalid: float = 0.0, seed: int = 0) -> Problem:
+def aliased(
+    length: Length = 3, horizon: Horizon = 24, skill: Chance = 0.8, invalid: Chance = 0.0, seed: Seed = 0
+) -> Problem:
     """Make ``key-door`` where the observation is the cell alone: whether the key is held cannot be seen."""
     settings = {"length": length, "horizon": horizon, "skill": skill, "invalid": invalid, "seed": seed}
     # Without memory the best that can be done is to walk either way, and to try for the key where it lies.
@@ -93,7 +106,12 @@ def aliased(length: int = 3, horizon: int = 24, skill: float = 0.8, invalid: flo
 
 
 def stochastic(
-    states: int = 24, horizon: int = 12, skill: float = 0.3, slip: float = 0.3, invalid: float = 0.0, seed: int = 0
+    states: States = 24,
+    horizon: Horizon = 12,
+    skill: Chance = 0.3,
+    slip: Chance = 0.3,
+    invalid: Chance = 0.0,
+    seed: Seed = 0,
 ) -> Problem:
     """Make a random graph with three actions a state; with chance ``slip`` an action leads anywhere at all."""
     _check("states", states, 3)
@@ -141,7 +159,7 @@ def _problem(
     observation: IntArray,
     start: int,
     goal: int,
-    slip: float = 0.0,
+    slip: Chance = 0.0,
 ) -> Problem:
     """Make a problem of its map.
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from gymnasium.envs.registration import EnvSpec
+from pydantic import Field
 
 from envs.alfworld.players import FastPlayer, Player, Turn
 from envs.alfworld.tasks import open_games
-from envs.contract import Info, Task, TextEnv
-from envs.errors import unknown
-
-ENGINES = ("fast", "textworld")
-ANCHORS = ("observation", "state")
+from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
 
 
 class ALFWorldEnv(TextEnv):
@@ -47,19 +44,13 @@ class ALFWorldEnv(TextEnv):
     def __init__(
         self,
         split: str = "generated:0:100",
-        engine: str = "fast",
-        anchor: str = "observation",
-        max_steps: int = 50,
+        engine: Literal["fast", "textworld"] = "fast",
+        anchor: Literal["observation", "state"] = "observation",
+        max_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 50,
         data: str | Path | None = None,
-        render_mode: str | None = None,
+        render_mode: RenderMode = None,
     ) -> None:
         super().__init__(max_steps)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise unknown("render mode", str(render_mode), self.metadata["render_modes"])
-        if engine not in ENGINES:
-            raise unknown("ALFWorld engine", engine, ENGINES)
-        if anchor not in ANCHORS:
-            raise unknown("ALFWorld anchor", anchor, ANCHORS)
         self.render_mode = render_mode
         options = {"split": split, "engine": engine, "anchor": anchor, "max_steps": max_steps, "data": data}
         self.spec = EnvSpec("agentbench/ALFWorld-v0", "envs.alfworld:ALFWorldEnv", kwargs=options)

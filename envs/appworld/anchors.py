@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
-ANCHORS = ("calls", "observation", "database")
+Anchor = Literal["calls", "observation", "database"]
+ANCHORS: tuple[str, ...] = get_args(Anchor)
 
 _SECRETS = ("access_token",)
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from gymnasium.envs.registration import EnvSpec
+from pydantic import Field
 
-from envs.appworld.anchors import ANCHORS, extend
+from envs.appworld.anchors import Anchor, extend
 from envs.appworld.examples import EXAMPLES
 from envs.appworld.layout import VERSION
 from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
-from envs.contract import Info, Task, TextEnv
-from envs.errors import UserError, unknown
+from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
 from envs.safe_text import whole
 
 FAILED = "Execution failed."
@@ -71,30 +71,23 @@ class AppWorldEnv(TextEnv):
     def __init__(
         self,
         split: str = "mini",
-        anchor: str = "calls",
-        max_steps: int = 50,
-        step_seconds: int = 30,
-        judge_seconds: int = 60,
-        output_limit: int = 10_000,
-        memory_mb: int = 3072,
-        file_mb: int = 16,
-        processes: int = 64,
+        anchor: Anchor = "calls",
+        max_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 50,
+        step_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30,
+        judge_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60,
+        output_limit: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000,
+        memory_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 3072,
+        file_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 16,
+        processes: Annotated[int, Field(ge=1, le=100_000)] = 64,
         guard: bool = True,
         unsafe: bool = False,
-        render_mode: str | None = None,
+        render_mode: RenderMode = None,
     ) -> None:
         super().__init__(max_steps)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise unknown("render mode", str(render_mode), self.metadata["render_modes"])
-        if anchor not in ANCHORS:
-            raise unknown("AppWorld anchor", anchor, ANCHORS)
         settings: dict[str, Any] = {
             "step_seconds": step_seconds, "judge_seconds": judge_seconds, "output_limit": output_limit,
             "memory_mb": memory_mb, "file_mb": file_mb, "processes": processes,
         }  # fmt: skip
-        for name, value in settings.items():
-            if value < 1:
-                raise UserError(f"{name} must be at least 1, got {value}")
         self.render_mode = render_mode
         settings |= {"split": split, "anchor": anchor, "max_steps": max_steps, "guard": guard, "unsafe": unsafe}
         self.spec = EnvSpec("agentbench/AppWorld-v0", "envs.appworld:AppWorldEnv", kwargs=settings)

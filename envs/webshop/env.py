@@ -10,9 +10,12 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
-from envs.contract import Info, Task, TextEnv
-from envs.errors import UserError, unknown
+from pydantic import Field
+
+from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
+from envs.errors import UserError
 from envs.webshop import pages
 from envs.webshop.catalogue import OnBad
 from envs.webshop.goals import Goal, pick_goals
@@ -21,8 +24,6 @@ from envs.webshop.session import Shop, Visit
 from envs.webshop.walkthrough import Walkthroughs
 from envs.webshop.world import World, open_world
 
-MODES = ("text", "text_rich")
-ANCHORS = ("observation", "state")
 SEARCH_FORM = "search[<query>]"
 
 
@@ -58,29 +59,23 @@ class WebShopEnv(TextEnv):
 
     def __init__(
         self,
-        mode: str = "text",
-        goals: str = "generated",
+        mode: Literal["text", "text_rich"] = "text",
+        goals: Literal["generated", "synthetic", "human"] = "generated",
         split: str = "train",
         *,
         catalogue: str | int | None = None,
-        protocol: str | None = None,
-        anchor: str = "observation",
-        max_steps: int = 15,
+        protocol: Literal["disjoint", "original"] | None = None,
+        anchor: Literal["observation", "state"] = "observation",
+        max_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 15,
         data: str | Path | None = None,
-        price_seed: int = 101,
+        price_seed: Annotated[int, Field(ge=0)] = 101,
         noun_table: str | Path | None = None,
         compat: bool = True,
         on_bad: OnBad = "stop",
-        render_mode: str | None = None,
+        render_mode: RenderMode = None,
     ) -> None:
         super().__init__(max_steps)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise unknown("render mode", str(render_mode), self.metadata["render_modes"])
         self.render_mode = render_mode
-        if mode not in MODES:
-            raise unknown("observation mode", mode, MODES)
-        if anchor not in ANCHORS:
-            raise unknown("anchor", anchor, ANCHORS)
         self._world = open_world(
             goals, catalogue, data, price_seed=price_seed, noun_table=noun_table, compat=compat, on_bad=on_bad
         )

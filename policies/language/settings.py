@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from envs.errors import UserError, unknown
+from envs.options import declared, resolve
 
 Layout = Literal["episode", "step"]
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -83,10 +84,9 @@ def language_settings(model: str, environment: str, options: dict[str, Any]) -> 
     Raises:
         UserError: an unknown option, or a value that it cannot have.
     """
-    for name in options:
-        if name not in OPTIONS:
-            raise unknown("option of a language model", name, OPTIONS)
-    return LanguageSettings(**{"model": model, "environment": environment, **options})
+    known = {name: each for name, each in declared(LanguageSettings).items() if name in OPTIONS}
+    read = resolve("a language model", known, options, listed_by="agentbench policies hf", is_quiet=True)
+    return LanguageSettings(**{"model": model, "environment": environment, **read})
 
 
 def to_json(settings: LanguageSettings) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_a_success_rate_can_be_asked_for(success):
     [
         ("chian", {}, "chain"),
         ("chain", {"lenght": 3}, "lenght"),
-        ("chain", {"length": 1}, "at least 2"),
+        ("chain", {"length": 1}, "from 2"),
         ("chain", {"skill": 2.0}, "skill"),
         ("chain", {"invalid": 1.0}, "invalid"),
         ("aliased", {"success": 0.99}, "success can be"),
