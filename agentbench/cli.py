@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 import threading
+from typing import Any
 
 import typer
 
@@ -72,7 +74,58 @@ app.add_typer(model.app, name="model")
 
 
 def main() -> None:
-    """Run the command line: exit code 0 if all went well, 2 for a mistake the user can mend, 130 for Ctrl-C."""
+    """Run the command line and exit.
+
+    The code is 0 if all went well, 1 if what was asked for is not so, 2 for a mistake the user can mend, and 128 + N if
+    signal N ended it: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that was closed.
+    """
+    with StopSignals() as signals:
+        try:
+            _run()
+        except SystemExit as end:
+            # A command for which Ctrl-C is the usual end (a server) has ended well by it.
+            if not signals.received or (not end.code and signals.received[0] == signal.SIGINT):
+                raise
+        if not signals.received:
+            return
+    name = signal.Signals(signals.received[0]).name
+    say(f"agentbench: ended by {'Ctrl-C' if name == 'SIGINT' else name}", err=True)
+    sys.exit(128 + signals.received[0])
+
+
+class StopSignals:
+    """Make SIGTERM and a closed terminal what Ctrl-C is: a KeyboardInterrupt in the main thread.
+
+    Every command then has one way to stop. After the first signal only Ctrl-C is heard: the others mean no more than
+    the first, and must not break into the closing of files. What is ignored (``nohup``) stays so.
+
+    Attributes:
+        received: the numbers, in order.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():  # Python takes handlers from no other
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _: object) -> None:
+        is_first = not self.received
+        self.received.append(number)
+        if is_first or number == signal.SIGINT:
+            raise KeyboardInterrupt
+
+
+def _run() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SafeFormatter("agentbench: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -82,7 +135,7 @@ def main() -> None:
         app()
     except UserError as error:
         say(f"agentbench: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except ValueError as error:
         # The credit room imports nothing of ours, so its errors are a class of its own; it is slow to import.
         room = sys.modules.get("credit.steps")

@@ -20,7 +20,9 @@ INTRODUCTION = """\
 *Made by `python -m agentbench.docs_commands` from what `agentbench COMMAND --help` prints: change that, not this file.*
 
 The exit code is 0 if all went well, 1 if what was asked for is not so (a check that failed, a mismatch, something
-missing), 2 for a mistake that you can mend, 130 after Ctrl-C. Messages go to the error stream, results to the output.
+missing, a run in which every episode ended in an error), 2 for a mistake that you can mend. Ctrl-C, SIGTERM and a
+closed terminal end a command alike: what is finished is stored, workers end, and the exit code is 130, 143 or 129.
+Messages go to the error stream, results to the output.
 
 Commands that say "any other --name value" take the options of an environment, a policy, a scheme or a training run too:
 `agentbench envs NAME`, `agentbench schemes NAME` and `agentbench train --dry-run` list them. `on`, `off`, numbers and

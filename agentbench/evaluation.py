@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentbench.config import EvaluateConfig, check_config
 from agentbench.episodes import Episode
+from agentbench.failures import tell
 from agentbench.held_out import overlap_notes, say_notes
 from agentbench.provenance import describe, digest
 from agentbench.rollout import Job, PlayOptions, play
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from agentbench.summary import Summary
 
 log = logging.getLogger("agentbench")
+
+FIRST_ERRORS = 10
+"""A run whose first episodes all end in an error says so after this many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,7 @@ def _play_missing(
         log.info("resuming: %d of %d episodes are finished", len(jobs) - len(missing), len(jobs))
 
     outcomes = Counter(writer.finished.values())
+    warn = _warning_of_errors()
 
     def report() -> None:
         if on_progress:
@@ -152,6 +157,7 @@ def _play_missing(
         for episode in episodes:
             outcomes[episode.outcome] += 1
             report()
+        warn(episodes)
 
     report()
     options = PlayOptions(**config.model_dump(include=set(PlayOptions.__dataclass_fields__)))
@@ -162,6 +168,28 @@ def _play_missing(
         finally:
             if usage := getattr(policy, "usage", None):
                 log.info("%s", usage)
+
+
+def _warning_of_errors() -> Callable[[Sequence[Episode]], None]:
+    """Return what is told each finished episode, and warns once if the first ones all end in an error.
+
+    The run goes on: the reason may pass, and what is played costs little where everything fails at once.
+    """
+    failed: list[str] | None = []
+
+    def warn(episodes: Sequence[Episode]) -> None:
+        nonlocal failed
+        if failed is None:
+            return
+        if any(episode.outcome != "error" for episode in episodes):
+            failed = None
+            return
+        failed += [episode.error or "no reason" for episode in episodes]
+        if len(failed) >= FIRST_ERRORS:
+            log.warning("none was judged so far: %s", tell(failed, len(failed)))
+            failed = None
+
+    return warn
 
 
 def make_environment(config: EvaluateConfig) -> TextEnv:

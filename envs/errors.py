@@ -11,6 +11,8 @@ from pathlib import Path
 class UserError(Exception):
     """Something the user gave is wrong; the text says what, and what to do. Programs exit with code 2."""
 
+    exit_code = 2
+
 
 def unknown(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> UserError:
     """Make the error for a name that does not exist, with the nearest names that do, in small or capital letters.

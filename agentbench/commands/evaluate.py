@@ -36,10 +36,11 @@ def evaluate(
     """Evaluate a policy on the tasks of an environment, and store every step.
 
     The same command after an interruption goes on where it stopped. Any other --name value is an option of the
-    policy (--base-url http://localhost:8000/v1) or of the environment (--max-steps 30, --engine textworld).
+    policy (--base-url http://localhost:8000/v1) or of the environment (--max-steps 30, --engine textworld). The exit
+    code is 1 if every episode ended in an error.
     """
     from agentbench.commands.options import check_names, parse_extra, take
-    from agentbench.commands.show import print_runs
+    from agentbench.commands.show import end_if_none_judged, print_runs
     from envs.registry import option_names
     from envs.safe_text import refuse_secrets
     from policies.registry import options_of
@@ -66,6 +67,7 @@ def evaluate(
     }
     result = _with_progress(env, policy, out, retry_errors, settings)
     print_runs([result.run])
+    end_if_none_judged(result.run, "mend the cause; the same command with --retry-errors plays them again")
 
 
 def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, settings: dict[str, Any]) -> Result:

@@ -26,7 +26,7 @@ def import_logs(
 
     What cannot be read is named (file, line, reason) and left out.
     """
-    from agentbench.commands.show import print_runs
+    from agentbench.commands.show import end_if_none_judged, print_runs
     from agentbench.importing.run import import_run, options_from
 
     found = import_run(source, out, format=format, options=options_from(success_at, anchor, scorer))
@@ -36,3 +36,4 @@ def import_logs(
         more = f" ({_SHOWN} of them shown)" if len(found.bad) > _SHOWN else ""
         say(f"{len(found.bad)} left out{more}", err=True)
     print_runs([found.run])
+    end_if_none_judged(found.run, "the logs hold errors alone")

@@ -10,6 +10,8 @@ import typer
 from agentbench.terminal import make_console, plain, say
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from agentbench.store import Run
 
 
@@ -52,6 +54,8 @@ def print_runs(runs: list[Run]) -> None:
         if len(frame) < expected:
             unfinished = f"{len(frame)} of {expected} episodes; the same command goes on"
             console.print(plain("not finished:", "yellow"), unfinished)
+        if told := _errors_told(frame):
+            console.print(plain("errors:", "yellow"), told)
         for warning in warnings(answers):
             console.print(plain("warning:", "yellow"), plain(warning))
         if answers.shortened:
@@ -60,3 +64,18 @@ def print_runs(runs: list[Run]) -> None:
         for note in run.config.get("notes", []):
             console.print(plain("note:", "yellow"), str(note))
         console.print(f"run: {run.folder}")
+
+
+def _errors_told(frame: pd.DataFrame) -> str | None:
+    from agentbench.failures import tell
+
+    reasons = frame.loc[frame["outcome"] == "error", "error"].fillna("no reason")
+    return tell([str(reason) for reason in reasons], len(frame)) if len(reasons) else None
+
+
+def end_if_none_judged(run: Run, advice: str) -> None:
+    """Exit with code 1, and say so, where every episode of a run ended in an error."""
+    frame = run.episodes
+    if len(frame) and (frame["outcome"] == "error").all():
+        say(f"agentbench: no episode was judged, so there is no result: {advice}", err=True)
+        raise typer.Exit(1)

@@ -45,11 +45,15 @@ def sweep(
     if not summary:
         done = sum(run.is_finished for run in runs)
         say(f"{len(runs)} runs, {done} of them finished; logs: {out}/<scheme>-<seed>/train.log", err=True)
-        for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
-            done += not ended.error
-            failed += bool(ended.error)
-            what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
-            say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
+        try:
+            for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
+                done += not ended.error
+                failed += bool(ended.error)
+                what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
+                say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
+        except KeyboardInterrupt:
+            say(f"stopped: {done} of {len(runs)} runs are finished; the same command goes on from there", err=True)
+            raise
     _show(runs, out, cast("Measure", measure))
     if failed:
         say(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
@@ -62,7 +66,8 @@ def _say_start(run: SweepRun) -> None:
 
 
 def _result(run: SweepRun) -> str:
-    return f"held-out success {run.metrics[-1]['eval/success']:.3f}"
+    success = run.metrics[-1].get("eval/success")
+    return "no held-out episode was judged" if success is None else f"held-out success {success:.3f}"
 
 
 def _show(runs: list[SweepRun], out: Path, measure: Measure) -> None:

@@ -344,13 +344,14 @@ def act(policy: Policy, prompts: Sequence[Prompt]) -> list[Response | str]:
         for each prompt the response, or the text of what was raised.
 
     Raises:
-        UserError: the policy says that it cannot work at all, or breaks its contract.
+        UserError: the policy says that it cannot work at all, breaks its contract, or is out of memory.
     """
     try:
         return _checked(policy, policy.act(prompts), len(prompts))
     except UserError:
         raise
     except Exception as error:
+        _raise_if_out_of_memory(policy, error, len(prompts))
         if len(prompts) == 1:
             return [_told(error)]
     return [act(policy, [prompt])[0] for prompt in prompts]
@@ -363,7 +364,23 @@ def result_of(policy: Policy, answer: Future[Response]) -> Response | str:
     except UserError:
         raise
     except Exception as error:
+        _raise_if_out_of_memory(policy, error, 1)
         return _told(error)
+
+
+def _raise_if_out_of_memory(policy: Policy, error: Exception, prompts: int) -> None:
+    """Stop where memory is at an end, in which no prompt is at fault: asked one by one, all would become slow or fail.
+
+    The classes are known by their names: one of them is torch's, which need not be installed.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"}:
+        first = next(iter(str(error).splitlines()), "")[:200]
+        raise UserError(
+            f"policy {policy.name!r} ran out of memory when it was asked for {prompts} actions at once: lower workers "
+            "(in training also tasks_per_step), or what the policy keeps (cache_mb of hf:); what is finished is stored "
+            f"({redacted(first) or type(error).__name__})"
+        ) from error
 
 
 def _told(error: Exception) -> str:

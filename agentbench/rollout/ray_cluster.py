@@ -8,8 +8,10 @@ when the step ends, or by its deadline.
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import Future
 from typing import Any
@@ -138,12 +140,16 @@ def connect(address: str) -> Launch:
     else:
         if address:
             _check_answers(address)
+        kept = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address or None, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # of many classes: no cluster, other versions, no room for its files
             if "AuthToken" in f"{error} {error.__cause__}":
                 raise UserError(f"{where} asks for a token: {TOKEN}") from error
             raise UserError(f"{where} cannot be joined: {told(error)}") from error
+        finally:  # Ray's own would end this process before what is finished is stored
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, kept)
     if ray.cluster_resources().get("CPU", 0) < 1:
         raise UserError(f"{where} has no CPU for a worker: start its machines with --num-cpus of at least 1")
     return RayWorker

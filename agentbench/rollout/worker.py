@@ -72,6 +72,16 @@ def play_command(environment: TextEnv, command: str, arguments: Any) -> tuple[An
     return environment.step(arguments)
 
 
+def ignore_signals() -> None:
+    """Leave it to the parent what Ctrl-C, SIGTERM and a closed terminal mean: they may reach the whole group.
+
+    SIGTERM does nothing rather than being ignored, which the programs that an environment starts would inherit.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+
+
 def _die_with(parent: int) -> None:
     """End this process, even in the middle of a step, soon after its parent is gone."""
     while os.getppid() == parent:
@@ -82,8 +92,7 @@ def _die_with(parent: int) -> None:
 def main() -> None:
     """Run the worker on the descriptor and for the parent named on the command line."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
-    # Ctrl-C reaches the whole process group: the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_signals()
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     serve(Connection(descriptor))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agentbench.episodes import Episode
+from agentbench.failures import NothingJudgedError, tell_episodes
 from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers, launcher
@@ -19,6 +21,8 @@ from envs.contract import Task
 from envs.errors import UserError
 from envs.registry import find, make
 from policies.trainable import TrainablePolicy
+
+log = logging.getLogger("agentbench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Rollouts:
         """Play groups until the batch of training step ``step`` is full.
 
         Raises:
-            UserError: no episode could be judged.
+            NothingJudgedError: every episode ended in an error.
         """
         config = self.config
         wanted = config.tasks_per_step
@@ -84,20 +88,32 @@ class Rollouts:
                 kept += [group for group in groups if is_informative(group) or not config.drop_equal_groups]
             if len(kept) >= wanted or not config.drop_equal_groups:
                 break
-        if all(episode.outcome == "error" for episode in played):
-            raise UserError(f"no episode of training step {step + 1} could be played: {played[0].error}")
+        if told := tell_episodes(played):
+            if all(episode.outcome == "error" for episode in played):
+                raise NothingJudgedError(f"no episode of training step {step + 1} could be played: {told}")
+            self._warn("training step %d: %s", step + 1, told)
         return Played(kept, played)
 
     def evaluate(self, policy: TrainablePolicy) -> list[Episode]:
-        """Play the held-out tasks once each; the same draws every time."""
+        """Play the held-out tasks once each; the same draws every time.
+
+        Where all end in an error there is a warning: what was trained so far is worth more than its measure.
+        """
         assert self.config.eval_split is not None
         tasks = tasks_of(self.config, self.config.eval_split)[: self.config.eval_tasks]
         seed = stable_seed(self.config.seed, "evaluate")
-        return self._play(policy, self.config.eval_split, [Job(task, 0) for task in tasks], seed)
+        episodes = self._play(policy, self.config.eval_split, [Job(task, 0) for task in tasks], seed)
+        if told := tell_episodes(episodes):
+            self._warn("held-out tasks: %s", told)
+        return episodes
 
     def stop(self) -> None:
         """Have rollouts that are under way in a thread end with their next episode."""
         self._stopped.set()
+
+    def _warn(self, text: str, *values: object) -> None:
+        if self.ranks.rank == 0:
+            log.warning(text, *values)
 
     def close(self) -> None:
         """End the workers."""

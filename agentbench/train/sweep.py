@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -20,6 +23,9 @@ from agentbench.train.trainer import Metrics
 from envs.errors import UserError
 
 LOG_FILE = "train.log"
+STOP_SECONDS = 60.0
+"""Time that the runs of a sweep have to end by themselves when it is stopped."""
+
 COMMAND = (sys.executable, "-m", "agentbench")
 _PERHAPS_CHANGED = frozenset(("device", "threads", "workers"))
 
@@ -102,9 +108,11 @@ def run_sweep(
         on_start: called when a run starts, from its own thread.
     """
 
+    children = _Children()
+
     def work(run: SweepRun) -> str:
         on_start(run)
-        return _train(run, command)
+        return _train(run, command, children)
 
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(work, run): run for run in runs if not run.is_finished}
@@ -112,12 +120,48 @@ def run_sweep(
             for future in as_completed(futures):
                 yield Ended(futures[future], future.result())
         except BaseException:
-            # Ctrl-C reaches the running ones by itself; those that have not begun shall not.
-            pool.shutdown(cancel_futures=True)
+            for future in futures:
+                future.cancel()
+            children.end()
             raise
 
 
-def _train(run: SweepRun, command: Sequence[str]) -> str:
+class _Children:
+    """The training processes that are running, so that none outlives the sweep."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def run(self, command: Sequence[str], **how: Any) -> int:
+        """Start a process, wait for its end, and return its exit code."""
+        with self._lock:
+            if self._ended:
+                return -signal.SIGTERM
+            process = subprocess.Popen(command, **how)
+            self._running.add(process)
+        code = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        return code
+
+    def end(self) -> None:
+        """Have all stop as by Ctrl-C, which some may have got already; kill what has not ended after a time."""
+        with self._lock:
+            self._ended = True
+            running = list(self._running)
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _train(run: SweepRun, command: Sequence[str], children: _Children) -> str:
     """Train one run in a process of its own; return what went wrong, in one line."""
     run.folder.mkdir(parents=True, exist_ok=True)
     default = TrainConfig()
@@ -128,19 +172,18 @@ def _train(run: SweepRun, command: Sequence[str]) -> str:
     ]
     environment = {"OMP_NUM_THREADS": str(run.config.threads), **os.environ}
     with (run.folder / LOG_FILE).open("a", encoding="utf-8") as log:
-        done = subprocess.run(
+        code = children.run(
             [*command, "train", f"--out={run.folder}", "--resume", *flags],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=environment,
-            check=False,
         )
-    if done.returncode == 0:
+    if code == 0:
         return ""
     lines = (run.folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = lines[-1].removeprefix("agentbench: ") if lines else "it said nothing"
-    ended = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+    ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     return f"{ended}: {said}"
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ import pandas as pd
 from agentbench.config import check_config
 from agentbench.episodes import Episode
 from agentbench.evaluation import environment_options, evaluate
+from agentbench.failures import NothingJudgedError, tell_episodes
 from agentbench.lines import add_lines, read_lines
 from agentbench.provenance import describe
+from agentbench.rollout.worker import ignore_signals
 from agentbench.store import Run, RunWriter, open_run
 from agentbench.truth.alfworld import solve_task
 from agentbench.truth.exact import TooManyStatesError
@@ -26,8 +30,9 @@ from agentbench.truth.monte_carlo import branch
 from agentbench.truth.problems import PROBLEMS, make_problem
 from agentbench.truth.table import EpisodeTruth, write_truth
 from agentbench.truth.tabular import as_episodes, play_problem
-from envs.errors import UserError, unknown
+from envs.errors import UserError, told, unknown
 from envs.registry import make
+from envs.safe_text import redacted
 from policies import make_policy
 
 log = logging.getLogger("agentbench")
@@ -97,7 +102,7 @@ def make_truth(
         the table (:data:`agentbench.truth.table.TRUTH_COLUMNS`).
 
     Raises:
-        UserError: a wrong setting; ``exact`` where it cannot be had.
+        UserError: a wrong setting; ``exact`` where it cannot be had; every episode ended in an error.
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
@@ -120,8 +125,22 @@ def make_truth(
         env, policy, split=split, out=out, limit=tasks, trials=group_size * groups, seed=seed, workers=workers,
         executor=executor, env_options=options,
     )  # fmt: skip
+    _check_judged(played.run)
     found = _all_truths(played.run, settings, workers, on_progress)
     return write_truth(played.run, found, asdict(settings))
+
+
+def _check_judged(run: Run) -> None:
+    """Say how many episodes have no truth because they ended in an error.
+
+    Raises:
+        NothingJudgedError: all of them did.
+    """
+    episodes = list(run.read_episodes())
+    if errors := tell_episodes(episodes):
+        if all(episode.outcome == "error" for episode in episodes):
+            raise NothingJudgedError(f"there is no truth of {run.folder}: {errors}; mend that and choose another --out")
+        log.warning("left out: %s", errors)
 
 
 def check_method(settings: TruthSettings) -> None:
@@ -184,11 +203,14 @@ def _all_truths(
     found = _finished(read_lines(path) or _begin(path, settings), path, settings)
     episodes = [episode for episode in run.read_episodes() if episode.outcome != "error"]
     missing = [episode for episode in episodes if episode.key not in found]
-    for each in _computed(settings, _pieces(missing, settings), workers):
-        found[each.task_id, each.trial] = each
-        add_lines(path, [asdict(each)])
-        if on_progress:
-            on_progress(len(found), len(episodes))
+    if on_progress:
+        on_progress(len(found), len(episodes))
+    with closing(_computed(settings, _pieces(missing, settings), workers)) as computed:
+        for each in computed:
+            found[each.task_id, each.trial] = each
+            add_lines(path, [asdict(each)])
+            if on_progress:
+                on_progress(len(found), len(episodes))
     return [found[episode.key] for episode in episodes]
 
 
@@ -226,20 +248,34 @@ def _finished(
     return {(each.task_id, each.trial): each for each in found}
 
 
-def _computed(settings: TruthSettings, pieces: list[list[Episode]], workers: int) -> Iterator[EpisodeTruth]:
+def _computed(
+    settings: TruthSettings, pieces: list[list[Episode]], workers: int
+) -> Generator[EpisodeTruth, None, None]:
     """Compute the truth of episodes, piece by piece."""
     if workers == 1 or len(pieces) < 2:
         for episodes in pieces:
             yield from truth_of_task(settings, episodes)
         return
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(pieces)), mp_context=spawn, initializer=_use_one_thread) as pool:
-        for part in pool.map(truth_of_task_list, [settings] * len(pieces), pieces):
-            yield from part
+    with ProcessPoolExecutor(min(workers, len(pieces)), mp_context=spawn, initializer=_begin_worker) as pool:
+        try:
+            for part in pool.map(truth_of_task_list, [settings] * len(pieces), pieces):
+                yield from part
+        except BrokenProcessPool:
+            raise UserError(
+                "a process that finds true advantages died (for want of memory?): take fewer --workers; what is "
+                "finished is stored, and the same command goes on from there"
+            ) from None
+        except BaseException:  # the pool would wait for what is under way, which can take hours
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.kill()
+            raise
 
 
-def _use_one_thread() -> None:
-    """Keep a model in a worker from starting as many threads as there are cores: the workers fill them."""
+def _begin_worker() -> None:
+    """Leave it to the parent what a signal means, and keep a model from starting a thread for every core."""
+    ignore_signals()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -252,8 +288,20 @@ def truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Itera
     """Yield the truth of episodes of one task, exactly or by branching, as the settings say.
 
     Raises:
-        UserError: ``exact`` was asked for, and the task has too many states.
+        UserError: ``exact`` was asked for, and the task has too many states; environment or policy failed.
     """
+    try:
+        yield from _truth_of_task(settings, episodes)
+    except UserError:
+        raise
+    except Exception as error:  # of the environment or the policy, which nobody supervises here
+        raise UserError(
+            f"no truth of task {episodes[0].task_name}: {redacted(told(error))}; what is finished is stored, and the "
+            "same command goes on from there"
+        ) from error
+
+
+def _truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Iterator[EpisodeTruth]:
     environment = make(settings.env, **settings.env_options)
     policy = make_policy(settings.policy, environment=settings.env)
     task = environment.find_task(episodes[0].task_id)
