@@ -169,6 +169,20 @@ def warnings(answers: Answers) -> list[str]:
     return said
 
 
+def answer_row(answers: Answers) -> dict[str, Any]:
+    """Return the counts of a run as one row of a table: shares in [0, 1], sums of tokens, the commonest model."""
+    all_ = answers.overall
+    return {
+        "answers": all_.answers,
+        "invalid_share": all_.refused / max(1, all_.steps),
+        "broke_format_share": all_.invalid / max(1, all_.answers),
+        "cut_share": all_.cut / max(1, all_.answers),
+        "loop_share": all_.loops / max(1, all_.episodes),
+        **{kind: answers.tokens[kind] for kind in ("prompt_tokens", "cached_tokens", "answer_tokens")},
+        "model": next((name for name, _ in answers.models.most_common(1)), ""),
+    }
+
+
 def _add(tally: Tally, episode: Episode, answers: list[Answer]) -> None:
     tally.episodes += 1
     tally.steps += len(episode.steps)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from agentbench.answers import answer_of
 from agentbench.episodes import Episode
 from agentbench.files import replaced, write_text
 from agentbench.report.inspect_log import write_inspect_log
@@ -50,9 +52,20 @@ def _tables(runs: Sequence[ReportRun], schemes: Sequence[str]) -> dict[str, pd.D
     played = [run for run in runs if run.episodes is not None]
     if schemes and played:
         tables["credit"] = pd.concat([_credit(run, schemes) for run in played], ignore_index=True)
+    if "answers" in tables:
+        tables["answer_steps"] = pd.DataFrame([row for run in played for row in _answer_steps(run)])
     if not tables:
         raise UserError("the runs have no finished episodes and no metrics yet: there is nothing to export")
     return tables
+
+
+def _answer_steps(run: ReportRun) -> Iterator[dict[str, Any]]:
+    """One row for each answer of which something was recorded, with its whole text."""
+    for episode in run.run.read_episodes():
+        for index, step in enumerate(episode.steps):
+            if (answer := answer_of(step.details)).is_known:
+                facts = {"task_id": episode.task_id, "trial": episode.trial, "step": index, "action": step.action}
+                yield {"run": run.name, **facts, "text": step.text, "is_valid": step.is_valid, **asdict(answer)}
 
 
 def _credit(run: ReportRun, schemes: Sequence[str]) -> pd.DataFrame:
@@ -126,7 +139,11 @@ def _chat(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> list[
 
 
 def chat(run: ReportRun, episode: Episode) -> dict[str, Any]:
-    """Return an episode as messages: observations are the user's, answers (or else actions) the assistant's."""
+    """Return an episode as messages: observations are the user's, answers (or else actions) the assistant's.
+
+    Where anything was recorded of the answers (why one broke the format, whether it was cut, tokens, model), a list
+    ``answers`` has it, one object for each of the assistant's messages.
+    """
     messages = []
     for step in episode.steps:
         messages.append({"role": "user", "content": step.observation})
@@ -136,7 +153,9 @@ def chat(run: ReportRun, episode: Episode) -> dict[str, Any]:
     facts = {name: getattr(episode, name) for name in ("task_id", "task_type", "trial", "outcome", "score")}
     if run.run.protected:
         facts["protected"] = run.run.protected
-    return {"run": run.name, **facts, "instruction": episode.instruction, "messages": messages}
+    answers = [answer_of(step.details) for step in episode.steps]
+    known = {"answers": [asdict(answer) for answer in answers]} if any(each.is_known for each in answers) else {}
+    return {"run": run.name, **facts, "instruction": episode.instruction, "messages": messages, **known}
 
 
 def _inspect(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> list[Path]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agentbench.answers import answer_of
 from agentbench.episodes import Episode
 from agentbench.files import write_text
 from agentbench.scenarios import summarise_run
@@ -60,7 +62,9 @@ def _sample(episode: Episode) -> dict[str, Any]:
     messages: list[dict[str, Any]] = []
     for step in episode.steps:
         messages.append({"role": "user", "content": step.observation})
-        messages.append({"role": "assistant", "content": step.text or step.action})
+        answer = answer_of(step.details)
+        about = {"metadata": asdict(answer)} if answer.is_known else {}
+        messages.append({"role": "assistant", "content": step.text or step.action, **about})
     if episode.final_observation:
         messages.append({"role": "user", "content": episode.final_observation})
     sample: dict[str, Any] = {

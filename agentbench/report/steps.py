@@ -5,7 +5,10 @@ A chunk is JSON, deflated and in base64; the browser inflates it by itself. Its 
     {"texts": [...], "lists": [[text, …], …], "episodes": {"<task id>/<trial>": {
         "observation": [text, …], "action": [text, …], "answer": [text, …], "offered": [list, …],
         "reward": [...], "valid": [...], "state": [...], "next": [...], "final": text, "error": text,
-        "credit": {scheme: [...]}}}}
+        "credit": {scheme: [...]}, "why": [text, …], "about": [text, …]}}}
+
+``why`` is the reason why an answer broke the format, ``about`` what else is known of it (cut, tokens, model); both are
+there only where something was recorded.
 
 Texts and lists are numbers of places in ``texts`` and ``lists``, -1 for none. ``state`` and ``next`` are codes of
 anchor states, equal within a task; ``next`` is -1 where a success reached the goal (as in :mod:`credit.graph`).
@@ -18,14 +21,16 @@ import json
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from agentbench.answers import Answer, answer_of
 from agentbench.credit_of_run import RunCredit, compute, read_run
 from agentbench.report.runs import ReportRun
+from agentbench.store import EPISODES_FILE, read_sorted
 from credit import CreditError
 from credit.steps import FloatArray, IntArray
 from credit.transitions import succeeded
@@ -48,6 +53,7 @@ class StepBook:
         state, next_state: codes of every row.
         skipped: why schemes are missing, by name.
         chunk_of: number of the chunk of every episode.
+        answers: what is known of the answer of every row; None where nothing was recorded.
     """
 
     table: pd.DataFrame
@@ -58,6 +64,7 @@ class StepBook:
     next_state: IntArray
     skipped: dict[str, str]
     chunk_of: IntArray
+    answers: list[Answer] | None = None
 
     @property
     def chunks(self) -> int:
@@ -86,7 +93,8 @@ class StepBook:
             -1 if actions is None else lists.number(tuple(texts.number(action) for action in actions))
             for actions in part["admissible_actions"]
         ]
-        return {
+        known = {} if self.answers is None else _known(self.answers[rows], texts)
+        return known | {
             "observation": [texts.number(text) for text in part["observation"]],
             "action": [texts.number(text) for text in part["action"]],
             "answer": [texts.number(text) for text in part["text"]],
@@ -121,7 +129,23 @@ def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
     if run.truth is not None:
         columns = {TRUTH: _truth(table, run.truth), **columns}
     scale = {name: float(np.sqrt(np.nanmean(np.square(x)))) if judged.any() else 0.0 for name, x in columns.items()}
-    return StepBook(table, run.episodes, columns, scale, state, following, skipped, _chunks(run.episodes))
+    return StepBook(
+        table, run.episodes, columns, scale, state, following, skipped, _chunks(run.episodes), _answers(run, len(table))
+    )
+
+
+def _answers(run: ReportRun, rows: int) -> list[Answer] | None:
+    """What the lines say of every row's answer; they lie in the order of the table that was made from them."""
+    lines = read_sorted(run.run.folder / EPISODES_FILE)
+    found = [answer_of(step.details) for episode in lines for step in episode.steps]
+    return found if len(found) == rows and any(answer.is_known for answer in found) else None
+
+
+def _known(answers: list[Answer], texts: _Numbers) -> dict[str, list[int]]:
+    return {
+        "why": [texts.number(answer.invalid) for answer in answers],
+        "about": [texts.number(", ".join(replace(answer, invalid=None).marks())) for answer in answers],
+    }
 
 
 class _Numbers:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from agentbench.answers import answer_row, answers_of, warnings
 from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
 from agentbench.report.curves import learning_curves
 from agentbench.report.runs import ReportRun
@@ -19,7 +20,8 @@ def result_tables(runs: Sequence[ReportRun]) -> tuple[dict[str, pd.DataFrame], l
     Returns:
         Tables by name, of ``rates`` (one row a run and task type), ``passes`` (pass@k and pass^k), ``comparisons``
         and ``tasks`` (paired by task with the first run on the same tasks), ``curves`` (over training seeds),
-        ``quality`` (of credit schemes) and ``episodes``; and notes for the reader, one sentence each.
+        ``quality`` (of credit schemes), ``answers`` and ``reasons`` (what a language model's answers were like, and
+        why they broke the format) and ``episodes``; and notes for the reader, one sentence each.
     """
     played = [run for run in runs if run.episodes is not None]
     notes: list[str] = [f"{run.name}: {note}" for run in runs for note in run.run.config.get("notes", [])]
@@ -28,11 +30,32 @@ def result_tables(runs: Sequence[ReportRun]) -> tuple[dict[str, pd.DataFrame], l
         summaries = {run.name: summarise_run(run.run) for run in played}
         tables["rates"] = _stacked({name: each.rates for name, each in summaries.items()})
         tables["passes"] = _stacked({name: each.passes for name, each in summaries.items()})
+        tables |= _answers(played, notes)
         tables |= _compared(played, notes)
         tables["episodes"] = _stacked({run.name: run.episodes for run in played if run.episodes is not None})
     tables["curves"] = learning_curves(runs, notes)
     tables["quality"] = _stacked({run.name: run.quality for run in runs if run.quality is not None})
     return {name: table for name, table in tables.items() if len(table)}, notes
+
+
+def _answers(played: Sequence[ReportRun], notes: list[str]) -> dict[str, pd.DataFrame]:
+    """What answers were like, a row a run where anything was recorded of them; warnings go to the notes."""
+    found = {run.name: answers_of(run.run) for run in played}
+    for name, each in found.items():
+        notes += [f"{name}: {warning}" for warning in warnings(each)]
+        if each.shortened:
+            notes.append(f"{name}: {each.shortened} of {each.overall.steps} steps were stored with a text cut short")
+    known = {name: each for name, each in found.items() if each.overall.answers}
+    return {
+        "answers": pd.DataFrame([{"run": name, **answer_row(each)} for name, each in known.items()]),
+        "reasons": pd.DataFrame(
+            [
+                {"run": name, "reason": reason, "answers": count, "share": count / each.overall.answers}
+                for name, each in known.items()
+                for reason, count in each.reasons.most_common()
+            ]
+        ),
+    }
 
 
 def _stacked(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -357,3 +357,23 @@ def test_the_served_page_takes_up_a_new_episode(browser: Any, weak: Path) -> Non
         server.shutdown()
         server.server_close()
         browser.get("about:blank")
+
+
+def test_a_step_shows_the_whole_answer_and_why_it_did_not_count(browser: Any, tmp_path: Path) -> None:
+    episode = make_episode(0, 0, ["hall", "attic"], False)
+    details = {"cut_answer": True, "prompt_tokens": 90, "cached_tokens": 40, "answer_tokens": 8, "model": "served"}
+    episode.steps[0].text, episode.steps[0].details = f"thinking {EVIL}", {"invalid": f"no action {EVIL}", **details}
+    (out,) = write_page(make_report([write_run(tmp_path / "model", [episode])], ["grpo"]), tmp_path / "page.html")
+    browser.get(out.as_uri())
+    wait(browser, "document.querySelector('table[data-table=reasons]')")
+    assert f"no action {EVIL}" in texts(browser, "table[data-table=reasons] td")
+    assert "100.0 %" in texts(browser, "table[data-table=answers] td")
+    browser.get(f"{out.as_uri()}#/episode/model/task-0/0")
+    wait(browser, "document.querySelector('.why')")
+    assert texts(browser, ".why") == [f"broke the format: no action {EVIL}"]
+    said = "cut at the longest answer, 90 tokens of prompt (40 cached), 8 of answer, served"
+    assert texts(browser, ".about") == [said]
+    assert f"thinking {EVIL}" in texts(browser, "details.offered .mono")
+    browser.find_element("css selector", "option[value=broke]").click()
+    wait(browser, "document.querySelectorAll('table.steps tbody tr').length === 1")
+    assert not browser.execute_script("return window.evil")

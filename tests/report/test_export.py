@@ -111,3 +111,28 @@ def test_the_report_command_warns_of_what_is_protected(weak: Path, tmp_path: Pat
     command = [sys.executable, "-m", "agentbench", "report", str(weak), "--out", str(tmp_path / "page.html")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert PROTECTION in done.stderr and "page.html" in done.stdout
+
+
+@pytest.fixture
+def answered(tmp_path: Path) -> Path:
+    """A run of a language model: one answer broke the format and was cut."""
+    episode = make_episode(0, 0, ["hall", "attic"], False)
+    for step, reason in zip(episode.steps, ("there is no action", None), strict=True):
+        step.text = f"<think>{EVIL}</think> {step.action}"
+        step.details = {"invalid": reason, "cut_answer": reason is not None, "prompt_tokens": 90, "answer_tokens": 8}
+    return write_run(tmp_path / "answered", [episode, make_episode(1, 0, ["porch"], False)])
+
+
+def test_answers_and_why_they_did_not_count_are_written(answered: Path, tmp_path: Path) -> None:
+    read = {path.stem: pd.read_parquet(path) for path in export([answered], "parquet", tmp_path / "out")}
+    assert read["reasons"][["reason", "answers", "share"]].to_numpy().tolist() == [["there is no action", 1, 0.5]]
+    assert read["answers"][["answers", "cut_share", "prompt_tokens"]].to_numpy().tolist() == [[2, 0.5, 180]]
+    first = read["answer_steps"].iloc[0]
+    assert first["text"].startswith("<think>") and first["invalid"] == "there is no action" and first["cut"]
+    (chats,) = export([answered], "chat", tmp_path / "chats.jsonl")
+    known, unknown = map(json.loads, chats.read_text().rstrip("\n").split("\n"))
+    assert [each["invalid"] for each in known["answers"]] == ["there is no action", None] and "answers" not in unknown
+    (log,) = export([answered], "inspect", tmp_path / "log.json")
+    messages = json.loads(log.read_text())["samples"][0]["messages"]
+    assert messages[1]["metadata"]["invalid"] == "there is no action"
+    assert EVIL in messages[1]["content"]

@@ -18,7 +18,7 @@ const progress = (run) => {
 const scoreIsSuccess = (rows) => rows.every((row) => row.mean_score === row.success_rate);
 
 function overview() {
-  const { rates, passes, comparisons, tasks } = data.tables;
+  const { rates, passes, comparisons, tasks, answers, reasons } = data.tables;
   const unfinished = data.runs.map(progress).filter(Boolean);
   const parts = [h("h1", {}, "Results"),
     h("p", { class: "muted" }, data.runs.map((run) => [run.name, [run.policy || run.scheme, run.env, run.split].filter(Boolean).join(", ")].join(": ")).join(" \u00b7 ")),
@@ -41,6 +41,9 @@ function overview() {
       columns: [rateColumns[0], { key: "task_type", label: "Task type", kind: "text" }, ...columns.slice(1)] }));
     if (passes) parts.push(tableView({ title: "Several trials a task", name: "passes", table: passes, note: "pass@k: at least one of k trials succeeds; pass^k: all k do.",
       columns: [rateColumns[0], { key: "task_type", label: "Task type", kind: "text" }, { key: "k", label: "k", kind: "count" }, rate("pass_at_k", "pass@k", "pass_at_k"), rate("pass_hat_k", "pass^k", "pass_hat_k")] }));
+    if (answers) parts.push(tableView({ title: "Answers", name: "answers", table: answers, columns: answerColumns,
+      note: "Invalid is what the environment did not understand; broke format what the prompt\u2019s rules did not allow. A loop is an episode in which one action met the same observation three times or more." }));
+    if (reasons) parts.push(tableView({ title: "Why answers broke the format", name: "reasons", table: reasons, columns: reasonColumns }));
     if (tasks) parts.push(changedTasks(tasks));
   }
   if (!rates) parts.push(h("p", {}, data.curves.length ? ["These are training runs: see ", h("a", { href: link(["training"]) }, "learning curves"), "."] : "No episode has finished yet."));
@@ -52,6 +55,15 @@ const rateColumns = [
   { key: "run", label: "Run", kind: "text", href: runLink }, { key: "tasks", label: "Tasks", kind: "count" }, { key: "episodes", label: "Episodes", kind: "count" },
   { key: "errors", label: "Errors", kind: "count" }, rate("success_rate", "Success", "success"), rate("mean_score", "Score", "score"),
   { key: "mean_steps", label: "Steps", kind: "mean" }, { key: "invalid_action_share", label: "Invalid", kind: "rate" },
+];
+const answerColumns = [
+  { key: "run", label: "Run", kind: "text", href: runLink }, { key: "answers", label: "Answers", kind: "count" }, { key: "invalid_share", label: "Invalid", kind: "rate" },
+  { key: "broke_format_share", label: "Broke format", kind: "rate" }, { key: "cut_share", label: "Cut", kind: "rate" }, { key: "loop_share", label: "Episodes with a loop", kind: "rate" },
+  { key: "prompt_tokens", label: "Prompt tokens", kind: "count" }, { key: "cached_tokens", label: "cached", kind: "count" },
+  { key: "answer_tokens", label: "Answer tokens", kind: "count" }, { key: "model", label: "Answered by", kind: "text" },
+];
+const reasonColumns = [
+  { key: "run", label: "Run", kind: "text", href: runLink }, { key: "reason", label: "Reason", kind: "text" }, { key: "answers", label: "Answers", kind: "count" }, { key: "share", label: "Share", kind: "rate" },
 ];
 const comparisonColumns = [
   { key: "other", label: "Run", kind: "text" }, { key: "baseline", label: "Baseline", kind: "text" }, { key: "tasks", label: "Tasks", kind: "count" },

@@ -34,7 +34,8 @@ function stepRow(episode, step, words, choose) {
   return h("tr", { "data-step": step.step, onclick: (event) => { if (!event.target.closest("summary, a")) choose(step.step); } },
     h("td", { class: "num muted" }, step.step),
     h("td", { class: "observation" }, h("div", { class: "short" }, marked(step.observation, words)), offered),
-    h("td", { class: "action mono" }, marked(step.action, words), !step.valid && h("div", { class: "error small" }, "not understood"), answer),
+    h("td", { class: "action mono" }, marked(step.action, words), !step.valid && h("div", { class: "error small" }, "not understood"),
+      step.why && h("div", { class: "error small why" }, `broke the format: ${step.why}`), step.about && h("div", { class: "muted small about" }, step.about), answer),
     h("td", { class: "num" }, step.reward ? show(step.reward, "number") : "0"),
     schemesOf(episode.run).map(({ name, scale }) => tint(h("td", { class: "credit" }, show(step.credit[name], "credit")), step.credit[name], scale)));
 }
@@ -46,8 +47,8 @@ function readerView(episode) {
   let words = (address().query.get("q") || "").toLowerCase().split(/\s+/).filter(Boolean), only = "";
   let current = Math.min(Number(address().query.get("step") || 0), episode.steps.length - 1);
   const table = h("div", { class: "card scroll" }), strip = h("div"), said = h("span", { class: "muted small", role: "status", id: "steps-found" });
-  const matches = (step) => (only !== "invalid" || !step.valid) && (only !== "rewarded" || step.reward !== 0)
-    && words.every((word) => `${step.observation} ${step.action} ${step.answer}`.toLowerCase().includes(word));
+  const matches = (step) => (only !== "invalid" || !step.valid) && (only !== "broke" || step.why) && (only !== "rewarded" || step.reward !== 0)
+    && words.every((word) => `${step.observation} ${step.action} ${step.answer} ${step.why}`.toLowerCase().includes(word));
   const mark = (scroll) => {
     for (const element of [...table.querySelectorAll("tr.current, tr[aria-current]"), ...strip.querySelectorAll("i.current")]) { element.classList.remove("current"); element.removeAttribute("aria-current"); }
     for (const element of strip.querySelectorAll(`i[data-step="${current}"]`)) element.classList.add("current");
@@ -75,7 +76,7 @@ function readerView(episode) {
   keys = { ArrowRight: () => move(1), ArrowDown: () => move(1), ArrowLeft: () => move(-1), ArrowUp: () => move(-1), Home: () => move(-1e9), End: () => move(1e9),
     n: () => at + 1 < total && (location.hash = other(at + 1)), p: () => at > 0 && (location.hash = other(at - 1)) };
   fill();
-  const columns = ["step", "observation", "action", "reward", "valid"];
+  const columns = ["step", "observation", "action", "reward", "valid", ...(episode.steps.some((step) => step.why || step.about) ? ["answer", "why", "about"] : [])];
   const rows = () => episode.steps.map((step) => [...columns.map((key) => step[key]), ...run.schemes.map((scheme) => step.credit[scheme.name])]);
   return [h("h1", {}, name || id), h("p", {}, instruction),
     h("div", { class: "bar" }, pill(run.episodes.outcome[at]), h("span", { class: "muted" }, `${type} \u00b7 ${run.name} \u00b7 trial ${episode.trial} \u00b7 ${episode.steps.length} steps \u00b7 score ${show(run.episodes.score[at], "number")}`),
@@ -85,7 +86,7 @@ function readerView(episode) {
     run.skipped.length ? h("details", {}, h("summary", { class: "small" }, `${run.skipped.length} scheme${run.skipped.length > 1 ? "s" : ""} could not be computed`), h("ul", { class: "small" }, run.skipped.map(([scheme, why]) => h("li", {}, `${scheme}: ${why}`)))) : null,
     h("div", { class: "bar" },
       h("input", { type: "search", id: "search", placeholder: "Filter steps  ( / )", "aria-label": "Filter steps", value: words.join(" "), oninput: (event) => { words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean); changeQuery({ q: event.target.value }); fill(); } }),
-      field("Show", choice([["", "all steps"], ["rewarded", "rewarded"], ["invalid", "not understood"]], only, (value) => { only = value; fill(); })),
+      field("Show", choice([["", "all steps"], ["rewarded", "rewarded"], ["invalid", "not understood"], ["broke", "broke the format"]], only, (value) => { only = value; fill(); })),
       schemeBoxes(run, fill), said),
     strip, tools("Steps", `episode-${id}-${episode.trial}`, [...columns, ...run.schemes.map((scheme) => scheme.name)], rows), table,
     episode.final && h("p", {}, h("span", { class: "muted" }, "After the last action: "), episode.final),

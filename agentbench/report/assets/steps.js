@@ -45,6 +45,7 @@ async function loadEpisode(number, at) {
   const steps = packed.action.map((action, step) => ({
     step, action: text(action), observation: text(packed.observation[step]), answer: text(packed.answer[step]),
     offered: packed.offered[step] < 0 ? null : chunk.lists[packed.offered[step]].map(text),
+    why: packed.why ? text(packed.why[step]) : "", about: packed.about ? text(packed.about[step]) : "",
     reward: packed.reward[step], valid: packed.valid[step], state: packed.state[step], next: packed.next[step],
     credit: Object.fromEntries(Object.entries(packed.credit).map(([name, values]) => [name, values[step]])),
   }));
