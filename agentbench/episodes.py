@@ -9,6 +9,7 @@ from typing import Any, Literal
 from agentbench.lines import is_number
 from envs.errors import UserError
 from envs.safe_text import whole
+from policies.contract import Response
 from policies.digest import read_line, sealed_line
 
 SCHEMA_VERSION = 2
@@ -52,6 +53,11 @@ class Step:
     details: dict[str, Any] = field(default_factory=dict)
     trace: Any = None
 
+    @property
+    def response(self) -> Response:
+        """What the policy answered in this step."""
+        return Response(self.action, self.text, self.details, self.trace)
+
 
 @dataclass(slots=True)
 class Episode:
@@ -87,12 +93,24 @@ class Episode:
     @property
     def is_judged(self) -> bool:
         """Whether there is something to learn from: it has steps, and did not end in an error."""
-        return self.outcome != "error" and bool(self.steps)
+        return is_judged(self.outcome) and bool(self.steps)
 
     @property
     def key(self) -> Key:
         """The episode's name within its run."""
         return (self.task_id, self.trial)
+
+
+def is_judged(outcome: Any) -> Any:
+    """Tell which outcomes say something about the agent: all but errors of the infrastructure.
+
+    Args:
+        outcome: an outcome, or an array or pandas column of them.
+
+    Returns:
+        a bool, or an array or column of them.
+    """
+    return outcome != "error"
 
 
 _STEP_FIELDS = [each.name for each in fields(Step) if each.name != "trace"]

@@ -50,6 +50,19 @@ class Prompt:
     seed: int
     trial: int = 0
 
+    def after(self, response: Response, observation: str, info: Info, seed: int = 0) -> Prompt:
+        """Return the prompt of the next step; every past of every prompt is made here.
+
+        Args:
+            response: what was answered to this prompt, of which ``action``, ``text`` and ``trace`` are kept.
+            observation, info: what the environment gave for the action.
+            seed: of the next step.
+        """
+        offered = self.info.get("admissible_actions")
+        listed = None if offered is None else tuple(offered)
+        turn = Turn(self.observation, response.action, response.text, listed, response.trace)
+        return Prompt(self.task, observation, info, (*self.history, turn), seed, self.trial)
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

@@ -53,14 +53,14 @@ def _prompts(policy: Policy, environment: TextEnv) -> list[Prompt]:
     prompts = []
     for task in list(environment.tasks)[:TASKS]:
         observation, info = environment.reset(seed=0, options={"task": task.id})
-        history: list[Turn] = []
-        for step in range(STEPS):
-            prompts.append(Prompt(task, observation, info, tuple(history), stable_seed(0, task.id, 0, step)))
-            answer = _one_answer(policy, prompts[-1])
-            history.append(Turn(observation, answer.action, answer.text, info.get("admissible_actions"), answer.trace))
+        prompt = Prompt(task, observation, info, (), stable_seed(0, task.id, 0, 0))
+        for step in range(1, STEPS + 1):
+            prompts.append(prompt)
+            answer = _one_answer(policy, prompt)
             observation, _, terminated, truncated, info = environment.step(answer.action)
             if terminated or truncated:
                 break
+            prompt = prompt.after(answer, observation, info, stable_seed(0, task.id, 0, step))
     return prompts
 
 

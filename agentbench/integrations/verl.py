@@ -20,7 +20,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from agentbench.episodes import Episode, from_line, make_step, to_line
+from agentbench.episodes import Episode, from_line, is_judged, make_step, to_line
 from agentbench.integrations.episode_tokens import spread, step_advantages, turns_of_mask
 from agentbench.integrations.versions import VERL, require
 from agentbench.provenance import stable_seed
@@ -28,7 +28,7 @@ from credit import SCHEMES, CreditError, Steps, advantages
 from envs.contract import Info, TextEnv
 from envs.errors import UserError
 from envs.registry import make
-from policies.contract import Prompt, Turn
+from policies.contract import Prompt, Response
 from policies.deadline import within
 from policies.language.conversation import Writer
 from policies.parsing import parse_answer
@@ -175,7 +175,7 @@ def _of_records(
         count = int(turn.max(initial=-1)) + 1
         if count == 0:  # an error, or a row with which verl fills a batch up: it has the record of another row
             continue
-        if episode.outcome != "error" and count != len(episode.steps):
+        if is_judged(episode.outcome) and count != len(episode.steps):
             raise UserError(
                 f"row {row} of the batch has {count} turns and its record {len(episode.steps)}: "
                 "the response was cut, or was not made by the agent loop 'agentbench'"
@@ -271,12 +271,11 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         seed = stable_seed("verl", task.id, about.get("seed", 0)) % 2**31
         observation, info = await self._in_time(environment.reset, seed=seed, options={"task": task.id})
         episode = Episode(task.id, task.name, task.type, info["instruction"], 0, "failure", False, 0.0, [])
-        history: list[Turn] = []
+        prompt = Prompt(task, observation, info, (), 0)
         answers: list[list[int]] = []
         start, ids, mask, log_probs = 0, list[int](), list[int](), list[float]()
         request, first, last = uuid4().hex, None, None
         while not episode.steps or not (episode.steps[-1].terminated or episode.steps[-1].truncated):
-            prompt = Prompt(task, observation, info, tuple(history), 0)
             written = self.writer.write(build_messages(prompt, self.prompts), answers).ids.tolist()
             start = start or len(written)
             if self._is_full(written, start):
@@ -298,13 +297,12 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
             log_probs += answer.log_probs if params.get("logprobs") else [0.0] * len(answer.token_ids)
             answers.append(list(answer.token_ids))
             text = self.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
-            action = parse_answer(text, info.get("admissible_actions")).action
-            offered = info.get("admissible_actions")
-            history.append(Turn(observation, action, text, None if offered is None else tuple(offered)))
-            seen = (observation, info)
+            action = parse_answer(text, prompt.info.get("admissible_actions")).action
             observation, reward, terminated, truncated, info = await self._in_time(environment.step, action)
+            seen = (prompt.observation, prompt.info)
             episode.steps.append(make_step(*seen, action, float(reward), terminated, truncated, info, text=text))
-        _finish(episode, observation, info)
+            prompt = prompt.after(Response(action, text), observation, info)
+        _finish(episode, prompt.observation, prompt.info)
         return AgentLoopOutput(
             prompt_ids=written[:start],
             response_ids=ids,

@@ -99,9 +99,9 @@ def _each_state_once(tracks: Sequence[Track], every: int) -> Iterator[Track]:
 
 
 def _state(track: Track, at: int) -> State:
-    point = track.points[at]
-    turns = (text for turn in point.history for text in (turn.observation, turn.action))
-    return (track.task.id, *turns, point.observation)
+    prompt = track.points[at].prompt
+    turns = (text for turn in prompt.history for text in (turn.observation, turn.action))
+    return (track.task.id, *turns, prompt.observation)
 
 
 def _spread(track: Track, known: dict[State, float], every: int, gamma: float) -> Floats:

@@ -12,18 +12,22 @@ from agentbench.episodes import Episode
 from agentbench.provenance import stable_seed
 from envs.contract import Task
 from envs.errors import UserError
-from policies.contract import Prompt, Turn
+from policies.contract import Prompt
 from policies.trainable import TrainablePolicy
 
 
 def prompts_of(episode: Episode) -> Iterator[tuple[Prompt, str]]:
     """Yield what the policy saw at each step of a stored episode, and the action that was taken."""
     task = Task(episode.task_id, episode.task_name, episode.task_type, 0)
-    history: list[Turn] = []
+    prompt, last = None, None
     for step in episode.steps:
         info = {"instruction": episode.instruction, "admissible_actions": step.admissible_actions}
-        yield Prompt(task, step.observation, info, tuple(history), seed=0, trial=episode.trial), step.action
-        history.append(Turn(step.observation, step.action, step.text, step.admissible_actions))
+        if prompt is None or last is None:
+            prompt = Prompt(task, step.observation, info, (), seed=0, trial=episode.trial)
+        else:
+            prompt = prompt.after(last.response, step.observation, info)
+        yield prompt, step.action
+        last = step
 
 
 def clone(

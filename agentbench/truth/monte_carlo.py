@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,9 @@ import numpy as np
 from agentbench.episodes import Step
 from agentbench.provenance import stable_seed
 from credit.steps import FloatArray
-from envs.contract import Info, Task, TextEnv
+from envs.contract import Task, TextEnv
 from envs.errors import UserError
-from policies.contract import Policy, Prompt, Response, Turn
+from policies.contract import Policy, Prompt, Response
 
 BATCH = 512
 """Rollouts that are played in step with each other, so that a policy sees them as one batch."""
@@ -56,11 +56,9 @@ class Branched:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point of an episode: what the policy sees there, and how to go back to it."""
+    """A point of an episode: what the policy sees there (its seed apart), and how to go back to it."""
 
-    observation: str
-    info: Info
-    history: tuple[Turn, ...]
+    prompt: Prompt
     snapshot: tuple[Any, ...]
 
 
@@ -120,7 +118,7 @@ class _Rollout:
 
     @property
     def length(self) -> int:
-        return len(self.point.history) - self.begun
+        return len(self.point.prompt.history) - self.begun
 
 
 def branch(
@@ -160,7 +158,7 @@ def branch(
         value=found.mean(axis=1).tolist(),
         critic=further.mean(axis=1).tolist() if critic_rollouts else None,
         state=[_state_of(point) for point in track.points],
-        probabilities=[_probabilities(policy, _prompt(track, point, 0)) for point in track.points],
+        probabilities=[_probabilities(policy, point.prompt) for point in track.points],
     )
 
 
@@ -184,16 +182,16 @@ def walk_again(
         UserError: the environment does not repeat the episode.
     """
     observation, info = environment.reset(seed=reset_seed, options={"task": task.name})
+    prompt = Prompt(task, observation, info, (), 0, trial)
     points: list[Point] = []
     rewards: list[float] = []
-    history: tuple[Turn, ...] = ()
     ended = False
     for step in steps:
         if ended:
             raise UserError(f"task {task.name}, trial {trial}: the environment ends the episode earlier than recorded")
-        points.append(Point(observation, info, history, environment.snapshot()))
-        history = (*history, Turn(observation, step.action, step.text, info.get("admissible_actions"), step.trace))
+        points.append(Point(prompt, environment.snapshot()))
         observation, reward, terminated, truncated, info = environment.step(step.action)
+        prompt = prompt.after(step.response, observation, info)
         rewards.append(returns.reward(reward, info["is_valid"]))
         ended = terminated or truncated
     if not ended:
@@ -278,8 +276,7 @@ def _advance(rollout: _Rollout, returns: Returns) -> bool:
     rollout.earned += factor * returns.reward(reward, info["is_valid"])
     if terminated or truncated:
         return False
-    turn = Turn(point.observation, answer.action, answer.text, point.info.get("admissible_actions"), answer.trace)
-    rollout.point = Point(observation, info, (*point.history, turn), track.environment.snapshot())
+    rollout.point = Point(point.prompt.after(answer, observation, info), track.environment.snapshot())
     return True
 
 
@@ -287,15 +284,11 @@ def _choose(policy: Policy, rollouts: list[_Rollout], seed: int) -> None:
     """Let the policy choose the next action of each rollout."""
     prompts = []
     for each in rollouts:
-        track, step = each.track, len(each.point.history)
-        own = stable_seed(seed, "truth", track.task.id, track.trial, each.number, step)
-        prompts.append(_prompt(track, each.point, own))
+        track, prompt = each.track, each.point.prompt
+        own = stable_seed(seed, "truth", track.task.id, track.trial, each.number, len(prompt.history))
+        prompts.append(replace(prompt, seed=own))
     for each, response in zip(rollouts, policy.act(prompts), strict=True):
         each.response = response
-
-
-def _prompt(track: Track, point: Point, seed: int) -> Prompt:
-    return Prompt(track.task, point.observation, point.info, point.history, seed, track.trial)
 
 
 def _state_of(point: Point) -> str:
