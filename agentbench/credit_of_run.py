@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from agentbench.runs.steps import judged_table
 from agentbench.store import open_run
-from agentbench.tables import step_table_of
 from credit import SCHEMES, CreditError, Steps, advantages
 from credit.scheme import unknown
 from credit.steps import FloatArray
@@ -48,7 +48,7 @@ def read_run(folder: Path, columns: Path | None = None) -> RunCredit:
     Raises:
         UserError: no run, no judged step in it, or a file of columns that does not fit it.
     """
-    table = step_table_of(open_run(folder)).reset_index(drop=True)
+    table = judged_table(open_run(folder)).reset_index(drop=True)
     if table.empty:
         raise UserError(f"the run in {folder} has no judged steps yet: every episode ended in an error, or none ended")
     if columns is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from agentbench.episodes import is_judged
 from agentbench.statistics import rate_interval
 from agentbench.summary import OVERALL, Summary, summarise
 
@@ -52,7 +53,7 @@ def scenario_completion(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.
     grouped = episodes.groupby(["task_type", "scenario", "trial"], sort=True)["outcome"]
     trials = grouped.agg(
         solved=lambda outcomes: bool((outcomes == "success").all()),
-        whole=lambda outcomes: bool((outcomes != "error").all()),
+        whole=lambda outcomes: bool(is_judged(outcomes).all()),
     ).reset_index()
     trials = trials[trials["whole"]]
     rows = []

@@ -63,15 +63,18 @@ class Run:
         """One row a step, with text: see :data:`agentbench.tables.STEP_COLUMNS`."""
         return self._table("steps")
 
-    def steps(self) -> Steps:
+    def steps(self, *, penalty: float = 0.0) -> Steps:
         """Return the step table as the credit schemes take it; a task's rollouts are one group.
 
         Episodes that ended in an error of the infrastructure are left out: nobody knows what they earned.
+
+        Args:
+            penalty: taken off the reward of an invalid action.
         """
-        from agentbench.tables import step_table_of
+        from agentbench.runs.steps import judged_table
         from credit import Steps
 
-        return Steps.from_frame(step_table_of(self))
+        return Steps.from_frame(judged_table(self, penalty=penalty))
 
     def read_episodes(self) -> list[Episode]:
         """Return every finished episode, sorted by key."""

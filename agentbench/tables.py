@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agentbench.episodes import SCHEMA_VERSION, Episode
 from agentbench.files import replaced, write_text
-from agentbench.store import EPISODES_FILE, Run, read_sorted
+from agentbench.runs.steps import next_anchors
+from agentbench.store import EPISODES_FILE, read_sorted
 from policies.digest import sha256_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _META = {"agentbench_schema": str(SCHEMA_VERSION)}
 TABLES = ("episodes.parquet", "steps.parquet")
@@ -132,7 +130,6 @@ def _episode_row(number: int, episode: Episode) -> dict[str, Any]:
 
 
 def _step_rows(number: int, episode: Episode) -> list[dict[str, Any]]:
-    anchors = [step.anchor for step in episode.steps] + [episode.final_anchor]
     return [
         {
             "episode": number,
@@ -147,18 +144,9 @@ def _step_rows(number: int, episode: Episode) -> list[dict[str, Any]]:
             "truncated": step.truncated,
             "score": step.score,
             "anchor": step.anchor,
-            "next_anchor": anchors[index + 1],
+            "next_anchor": next_anchor,
             "admissible_actions": step.admissible_actions,
             "text": step.text,
         }
-        for index, step in enumerate(episode.steps)
+        for index, (step, next_anchor) in enumerate(zip(episode.steps, next_anchors(episode), strict=True))
     ]
-
-
-def step_table_of(run: Run) -> pd.DataFrame:
-    """Return a run's judged steps with the column names of the credit schemes: a task's rollouts are a group."""
-    steps = run.step_table
-    episodes = run.episodes
-    judged = episodes.loc[episodes["outcome"] != "error", "episode"]
-    steps = steps[steps["episode"].isin(judged)]
-    return steps.rename(columns={"task_id": "group", "anchor": "state", "next_anchor": "next_state"})

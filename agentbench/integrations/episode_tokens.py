@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentbench.episodes import Episode, Step
-from agentbench.train.batch import step_table
+from agentbench.runs.steps import steps_of
 from credit import CreditError, advantages
 from envs.errors import UserError
 from policies.language.sequences import Sampled
@@ -106,7 +106,7 @@ def step_advantages(
     found = [[np.zeros(len(episode.steps)) for episode in group] for group in groups]
     if not judged:
         return found
-    values = advantages(scheme, step_table(judged, invalid_penalty, None, None), **options)
+    values = advantages(scheme, steps_of(judged, penalty=invalid_penalty), **options)
     lengths = [len(episode.steps) for group in judged for episode in group]
     parts = iter(np.split(values, np.cumsum(lengths)[:-1]))
     return [

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from agentbench.quality.anchors import run_anchors
 from agentbench.quality.inputs import entropy, surprise, with_inputs
+from agentbench.runs.steps import judged_table
 from agentbench.store import open_run
-from agentbench.tables import step_table_of
 from agentbench.truth.table import read_truth
 from credit import Steps, advantages
 from credit.steps import BoolArray, FloatArray, IntArray
@@ -131,7 +131,7 @@ def run_sample(folder: Path, group_size: int | None = None, anchor: str = "obser
         raise unknown("anchor", anchor, RUN_ANCHORS)
     truth, settings = read_truth(folder)
     size = group_size or int(settings["group_size"])
-    steps = step_table_of(open_run(folder)).rename(columns={"state": "anchor"}).drop(columns="episode")
+    steps = judged_table(open_run(folder)).rename(columns={"state": "anchor"}).drop(columns="episode")
     truth = truth.rename(columns={"task_id": "group"})
     frame = steps.merge(truth, on=["group", "trial", "step"], how="inner", validate="one_to_one")
     frame = _numbered(frame, size)

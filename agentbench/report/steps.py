@@ -29,6 +29,7 @@ import pandas as pd
 
 from agentbench.answers import Answer, answer_of
 from agentbench.credit_of_run import RunCredit, compute, read_run
+from agentbench.episodes import is_judged
 from agentbench.report.runs import ReportRun
 from agentbench.store import EPISODES_FILE, read_sorted
 from credit import CreditError
@@ -114,7 +115,7 @@ def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
     """
     assert run.episodes is not None
     table = run.run.step_table.sort_values(["episode", "step"], kind="stable", ignore_index=True)
-    judged = table["episode"].isin(run.episodes.loc[run.episodes["outcome"] != "error", "episode"]).to_numpy()
+    judged = table["episode"].isin(run.episodes.loc[is_judged(run.episodes["outcome"]), "episode"]).to_numpy()
     columns: dict[str, FloatArray] = {}
     skipped: dict[str, str] = {}
     state, following = np.full(len(table), -2, dtype=np.int64), np.full(len(table), -2, dtype=np.int64)

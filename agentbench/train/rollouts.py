@@ -14,7 +14,8 @@ from agentbench.failures import NothingJudgedError, tell_episodes
 from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers, launcher
-from agentbench.train.batch import group_by_task, is_informative
+from agentbench.runs.steps import groups_by_task
+from agentbench.train.batch import is_informative
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
 from envs.contract import Task
@@ -84,7 +85,7 @@ class Rollouts:
                 jobs = [Job(task, trial) for task in part for trial in range(config.group_size)]
                 episodes = self._play(policy, config.split, jobs, stable_seed(seed, number))
                 played += episodes
-                groups = group_by_task(episodes)
+                groups = groups_by_task(episodes)
                 kept += [group for group in groups if is_informative(group) or not config.drop_equal_groups]
             if len(kept) >= wanted or not config.drop_equal_groups:
                 break

@@ -15,8 +15,9 @@ from agentbench.files import write_text
 from agentbench.held_out import say_notes, training_notes
 from agentbench.lines import add_lines, read_metrics
 from agentbench.provenance import describe
+from agentbench.runs.steps import steps_of
 from agentbench.store import claim
-from agentbench.train.batch import discount, needs_values, step_table
+from agentbench.train.batch import discount, needs_values
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
@@ -127,7 +128,7 @@ def check_scheme(config: TrainConfig) -> None:
         )
     step = Step("", "", None, "", 0.0, True, False, True, 0.0)
     tiny = [[Episode("", "", "", "", trial, "failure", False, 0.0, [step]) for trial in range(2)]]
-    advantages(config.scheme, step_table(tiny, 0.0, np.zeros(2), None), **config.scheme_options)
+    advantages(config.scheme, steps_of(tiny, values=np.zeros(2)), **config.scheme_options)
 
 
 def _check_branching(config: TrainConfig) -> None:

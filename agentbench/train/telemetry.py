@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import torch
 
-from agentbench.episodes import Episode
+from agentbench.episodes import Episode, is_judged
 from agentbench.train.batch import Batch
 from credit.health import health
 
@@ -59,7 +59,7 @@ class Clock:
 
 def episode_metrics(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Summarise judged episodes: success in all and by task type, reward, length, invalid actions; errors apart."""
-    judged = [episode for episode in episodes if episode.outcome != "error"]
+    judged = [episode for episode in episodes if is_judged(episode.outcome)]
     steps = [step for episode in judged for step in episode.steps]
     if not steps:
         return {"episodes": 0, "errors": len(episodes)}

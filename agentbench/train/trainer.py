@@ -20,7 +20,8 @@ import torch
 
 from agentbench.episodes import Episode, to_line
 from agentbench.provenance import digest
-from agentbench.train.batch import Batch, Floats, make_batch, needs_values, step_table
+from agentbench.runs.steps import steps_of
+from agentbench.train.batch import Batch, Floats, make_batch, needs_values
 from agentbench.train.branching import Branching
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
@@ -160,7 +161,8 @@ class Trainer:
         try:
             values, branched = self._values(groups, clock)
             with clock.phase("table"):
-                table = step_table(groups, config.invalid_action_penalty, values, self._kl(groups))
+                penalty = config.invalid_action_penalty
+                table = steps_of(groups, penalty=penalty, values=values, kl=self._kl(groups))
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
             with clock.phase("update"):

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from agentbench.config import check_config
-from agentbench.episodes import Episode
+from agentbench.episodes import Episode, is_judged
 from agentbench.evaluation import environment_options, evaluate
 from agentbench.failures import NothingJudgedError, tell_episodes
 from agentbench.lines import add_lines, read_lines
@@ -201,7 +201,7 @@ def _all_truths(
     """Find what is missing, a line of ``truth.jsonl`` at a time."""
     path = run.folder / PARTS_FILE
     found = _finished(read_lines(path) or _begin(path, settings), path, settings)
-    episodes = [episode for episode in run.read_episodes() if episode.outcome != "error"]
+    episodes = [episode for episode in run.read_episodes() if is_judged(episode.outcome)]
     missing = [episode for episode in episodes if episode.key not in found]
     if on_progress:
         on_progress(len(found), len(episodes))

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM  # noqa: E402
 from trl import GRPOConfig  # noqa: E402
 
 from agentbench.integrations.trl import AgentGRPOTrainer  # noqa: E402
-from agentbench.train.batch import step_table  # noqa: E402
+from agentbench.runs.steps import steps_of  # noqa: E402
 from credit import advantages  # noqa: E402
 from envs.errors import UserError  # noqa: E402
 
@@ -70,7 +70,7 @@ def trainer(model: Path, folder: Path, **more: Any) -> Any:
 def check_loss(made: Any, scheme: str, options: dict[str, Any]) -> None:
     """What TRL's loss was given is the episodes, with the scheme's advantage on every sampled token."""
     (given,), (episodes,) = made.seen, made.played
-    expected = advantages(scheme, step_table([episodes], 0.0, None, None), **options)
+    expected = advantages(scheme, steps_of([episodes]), **options)
     assert np.abs(expected).max() > 0.1
     by_ids = {}
     start = 0
@@ -173,7 +173,7 @@ def test_two_tasks_a_batch_are_two_groups(tiny_model: Path, tmp_path: Path) -> N
     episodes = made.played[0]
     assert [each.task_id for each in episodes[:4]] == [episodes[0].task_id] * 4 != [episodes[4].task_id] * 4
     groups = [episodes[:4], episodes[4:]]
-    expected = advantages("grpo", step_table(groups, 0.0, None, None))
+    expected = advantages("grpo", steps_of(groups))
     found = sorted({round(float(each), 5) for each in made.seen[0]["advantages"].unique()} - {0.0})
     assert found == sorted({round(float(each), 5) for each in expected} - {0.0})
     assert len({step.trace.answer.tobytes() for each in episodes[:4] for step in each.steps[:1]}) > 1

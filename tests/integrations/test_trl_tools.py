@@ -32,7 +32,7 @@ from agentbench.integrations.trl_tools import (  # noqa: E402
     environment_factory,
     prompts,
 )
-from agentbench.train.batch import step_table  # noqa: E402
+from agentbench.runs.steps import steps_of  # noqa: E402
 from credit import advantages  # noqa: E402
 from envs.errors import UserError  # noqa: E402
 
@@ -135,7 +135,7 @@ def test_every_message_gets_the_advantage_of_its_step(tiny_model: Path, tmp_path
     assert confused.steps[0].action == 'jump({"action": "throw"})'
     assert confused.steps[0].anchor == confused.steps[1].anchor  # nothing happened
     assert double.steps[0].action.split("\n")[0] == "throw"
-    expected = advantages("gigpo", step_table([made.episodes], 0.0, None, None), gamma=0.9)
+    expected = advantages("gigpo", steps_of([made.episodes]), gamma=0.9)
     assert np.abs(expected).max() > 0.1
     parts = np.split(expected, np.cumsum([len(each.steps) for each in made.episodes])[:-1])
     table = made.given["advantages"]

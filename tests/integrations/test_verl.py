@@ -28,7 +28,7 @@ from verl.workers.rollout.replica import TokenOutput  # noqa: E402
 
 from agentbench.episodes import from_line  # noqa: E402
 from agentbench.integrations import verl as ours  # noqa: E402
-from agentbench.train.batch import step_table  # noqa: E402
+from agentbench.runs.steps import steps_of  # noqa: E402
 from credit import SCHEMES, Steps, advantages  # noqa: E402
 from envs.errors import UserError  # noqa: E402
 
@@ -109,9 +109,7 @@ def batch_of(outputs: list[Any], uid: list[str]) -> Any:
 def expected(outputs: list[Any], groups: list[list[int]], scheme: str, **options: Any) -> list[list[float]]:
     """The advantage of every token, from ``credit`` alone."""
     episodes = [from_line(each.extra_fields[ours.FIELD]) for each in outputs]
-    values = advantages(
-        scheme, step_table([[episodes[row] for row in group] for group in groups], 0.0, None, None), **options
-    )
+    values = advantages(scheme, steps_of([[episodes[row] for row in group] for group in groups]), **options)
     queue = list(values)
     found: list[list[float]] = [[] for _ in outputs]
     for row in [row for group in groups for row in group]:

@@ -18,7 +18,8 @@ from agentbench import UserError  # noqa: E402
 from agentbench.episodes import Episode  # noqa: E402
 from agentbench.lines import read_lines  # noqa: E402
 from agentbench.provenance import stable_seed  # noqa: E402
-from agentbench.train.batch import make_batch, step_table  # noqa: E402
+from agentbench.runs.steps import steps_of  # noqa: E402
+from agentbench.train.batch import make_batch  # noqa: E402
 from agentbench.train.branching import Branching  # noqa: E402
 from agentbench.train.config import TrainConfig, read_config  # noqa: E402
 from agentbench.train.distributed import ALONE, Ranks  # noqa: E402
@@ -110,7 +111,7 @@ def test_the_advantage_is_the_return_minus_the_value() -> None:
     policy = make_learner(settings)
     groups = Rollouts(settings, ALONE).train(policy, 0).groups
     values, _ = Branching(settings, ALONE).values(policy, groups, 0)
-    batch = make_batch(groups, step_table(groups, 0.0, values, None), settings)
+    batch = make_batch(groups, steps_of(groups, values=values), settings)
     won = np.array([float(episode.won) for group in groups for episode in group for _ in episode.steps])
     np.testing.assert_allclose(batch.advantages, won - values, atol=1e-12)
 
@@ -138,7 +139,7 @@ def test_episodes_share_the_value_of_their_common_start() -> None:
     policy = make_learner(settings)
     groups = Rollouts(settings, ALONE).train(policy, 0).groups
     values, _ = Branching(settings, ALONE).values(policy, groups, 0)
-    table = step_table(groups, 0.0, values, None)
+    table = steps_of(groups, values=values)
     for group in range(3):
         assert len(set(values[(table.group == group) & (table.step == 0)])) == 1
 

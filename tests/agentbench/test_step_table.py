@@ -1,0 +1,99 @@
+"""One step table: a run on disk gives the schemes the same rows as its episodes in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import report_runs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentbench import open_run
+from agentbench.episodes import Episode, Step
+from agentbench.runs.steps import groups_by_task, steps_of
+from credit import Steps
+
+PLACES = st.sampled_from(["hall", "attic", "cellar", "7"])
+NUMBERS = st.floats(-2, 2, allow_nan=False, width=32)
+
+
+@st.composite
+def episodes(draw: st.DrawFn) -> list[Episode]:
+    """Episodes of a few tasks as runs really hold them: won, cut, broken off by an error, some without any step."""
+    made = []
+    for task in range(draw(st.integers(1, 3))):
+        for trial in range(draw(st.integers(1, 4))):
+            outcome = draw(st.sampled_from(["success", "failure", "failure", "error"]))
+            length = draw(st.integers(0, 4))
+            ends = draw(st.sampled_from(["terminated", "truncated", "neither"]))
+            steps = [
+                Step(
+                    observation="",
+                    anchor=draw(PLACES),
+                    admissible_actions=draw(st.none() | st.just(["wait"])),
+                    action=draw(PLACES),
+                    reward=draw(NUMBERS),
+                    is_valid=draw(st.booleans()),
+                    terminated=ends == "terminated" and place == length - 1,
+                    truncated=ends == "truncated" and place == length - 1,
+                    score=draw(st.floats(0, 1, width=32)),
+                )
+                for place in range(length)
+            ]
+            won = outcome == "success"
+            error = "the worker died" if outcome == "error" else None
+            about = (f"task-{task}", f"house {task}", "Even", "find it", trial)
+            made.append(Episode(*about, outcome, won, float(won), steps, "the end", draw(PLACES), error))
+    return draw(st.permutations(made))
+
+
+def assert_same(one: Steps, other: Steps) -> None:
+    """Compare every column; groups and episodes by their order, as their ids are names on disk, numbers in memory."""
+    for name in ("step", "reward", "state", "next_state", "action", "is_valid", "terminated", "truncated"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    for name in ("group", "episode"):
+        _, first = np.unique(getattr(one, name), return_inverse=True)
+        _, second = np.unique(getattr(other, name), return_inverse=True)
+        np.testing.assert_array_equal(first, second, err_msg=name)
+    assert set(one.extra) == set(other.extra)
+    for name in one.extra:
+        np.testing.assert_array_equal(one.extra[name], other.extra[name], err_msg=name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(made=episodes(), penalty=st.sampled_from([0.0, 0.1, 1.5]))
+def test_a_run_on_disk_and_its_episodes_in_memory_give_the_same_table(made: list[Episode], penalty: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run = open_run(report_runs.write_run(Path(folder) / "run", made))
+        groups = groups_by_task(run.read_episodes())
+        assert [[each.key for each in group] for group in groups] == [
+            [each.key for each in group] for group in groups_by_task(made)
+        ]
+        if groups:
+            assert_same(run.steps(penalty=penalty), steps_of(groups_by_task(made), penalty=penalty))
+
+
+def test_errors_and_empty_episodes_have_no_rows_and_a_penalty_costs_invalid_actions_alone(tmp_path: Path) -> None:
+    lost, won = (report_runs.make_episode(1, trial, ["hall", "attic"], won=bool(trial)) for trial in range(2))
+    broken = report_runs.make_episode(1, 2, ["hall"], won=False)
+    broken.outcome, broken.error = "error", "the worker died"
+    empty = report_runs.make_episode(1, 3, [], won=False)
+    groups = groups_by_task([won, empty, broken, lost])
+    assert groups == [[lost, won]]
+    table = steps_of(groups, penalty=0.25)  # task 1's first actions are invalid
+    assert table.reward.tolist() == [-0.25, 0.0, -0.25, 1.0]
+    assert table.next_state is not None and table.next_state.tolist() == [1, 2, 1, 2]
+    run = open_run(report_runs.write_run(tmp_path / "run", [won, empty, broken, lost]))
+    assert_same(run.steps(penalty=0.25), table)
+
+
+def test_values_and_the_kl_term_come_in_as_columns() -> None:
+    pair = [report_runs.make_episode(0, trial, ["hall", "attic"], won=bool(trial)) for trial in range(2)]
+    table = steps_of([pair], values=np.arange(4.0), kl=np.full(4, 0.5))
+    assert table.extra["value"].tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert table.reward.tolist() == [-0.5, -0.5, -0.5, 0.5]
+    with pytest.raises(ValueError, match="value"):
+        steps_of([pair], values=np.arange(3.0))
