@@ -14,6 +14,7 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
+from envs.extras import DISTRIBUTION, how_to_install
 from envs.home import data_home
 from envs.registry import ENVIRONMENTS
 
@@ -80,14 +81,14 @@ def _machine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    requirements = [Requirement(text) for text in importlib.metadata.requires("agentbench") or []]
+    requirements = [Requirement(text) for text in _requirements()]
     core = [each for each in requirements if each.marker is None]
     faults = [fault for each in core if (fault := _fault(each))]
     yield Finding(
         "core packages",
         "missing" if faults else "ok",
         "; ".join(faults) or f"all {len(core)} are there",
-        "pip install agentbench" if faults else "",
+        how_to_install() if faults else "",
     )
     for extra, purpose in EXTRAS.items():
         wanted = [each for each in requirements if each.marker and each.marker.evaluate({"extra": extra})]
@@ -98,7 +99,7 @@ def _packages() -> Iterator[Finding]:
             f"extra [{extra}]",
             "optional" if faults else "ok",
             detail,
-            f"pip install 'agentbench[{extra}]'" if faults else "",
+            how_to_install(extra) if faults else "",
         )
     trackers = [name for name in TRACKERS if _fault(Requirement(name)) is None]
     yield Finding(
@@ -107,6 +108,14 @@ def _packages() -> Iterator[Finding]:
         ", ".join(trackers) if trackers else f"none of {', '.join(TRACKERS)} (curves beside metrics.jsonl, --sinks)",
         "" if trackers else f"pip install {TRACKERS[0]}",
     )
+
+
+def _requirements() -> list[str]:
+    """Return what this installation asks for; nothing where the code lies beside no installation of its own."""
+    try:
+        return importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
 
 
 def _fault(requirement: Requirement) -> str | None:

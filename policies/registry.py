@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError, unknown
+from envs.extras import how_to_install
 from envs.options import Option, declared, resolve
 from envs.plugins import PluginTable
 from envs.registry import load
@@ -145,7 +146,7 @@ def _language(argument: str, environment: str, **options: Any) -> Policy:
     try:
         from policies.language.policy import LanguagePolicy
     except ImportError as error:
-        raise UserError(f"policy 'hf' needs more packages ({error}): pip install 'agentbench[language]'") from error
+        raise UserError(f"policy 'hf' needs more packages ({error}): {how_to_install('language')}") from error
     return LanguagePolicy(language_settings(argument, environment, options))
 
 
@@ -183,7 +184,7 @@ def _openai(argument: str, environment: str, **options: Any) -> Policy:
 def _vllm(argument: str, environment: str, **options: Any) -> Policy:
     if importlib.util.find_spec("vllm") is None:
         raise UserError(
-            "policy 'vllm' needs a package that is not installed: pip install 'agentbench[vllm]'; or run vLLM's server "
+            f"policy 'vllm' needs a package that is not installed: {how_to_install('vllm')}; or run vLLM's server "
             "wherever it is installed, and use openai:MODEL"
         )
     from policies.option_values import read_options

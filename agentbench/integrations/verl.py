@@ -27,6 +27,7 @@ from agentbench.provenance import stable_seed
 from credit import SCHEMES, CreditError, Steps, advantages
 from envs.contract import Info, TextEnv
 from envs.errors import UserError
+from envs.extras import how_to_install
 from envs.registry import make
 from policies.contract import Prompt, Response
 from policies.deadline import within
@@ -46,7 +47,7 @@ try:
     from verl.trainer.ppo import ray_trainer
     from verl.trainer.ppo.core_algos import register_adv_est
 except ModuleNotFoundError as error:  # verl does not ask for all that it imports
-    raise UserError(f"verl needs the module {error.name}: pip install 'agentbench[verl]'") from error
+    raise UserError(f"verl needs the module {error.name}: {how_to_install('verl')}") from error
 
 PREFIX = "agentbench_"
 FIELD = "agentbench_episode"

@@ -7,6 +7,7 @@ import importlib.metadata
 from packaging.specifiers import SpecifierSet
 
 from envs.errors import UserError
+from envs.extras import how_to_install
 
 TRL = ">=1.16,<1.17"
 VERL = ">=0.9.1,<0.10"
@@ -23,7 +24,7 @@ def require(package: str, versions: str, extra: str) -> str:
     Raises:
         UserError: it is not installed, or in another version.
     """
-    wanted = f"pip install 'agentbench[{extra}]'"
+    wanted = how_to_install(extra)
     try:
         found = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -21,6 +21,7 @@ import psutil
 from agentbench.rollout.pool import MEGABYTE, Launch, MachineFailure, Recipe, WorkerFailure
 from agentbench.rollout.worker import Host
 from envs.errors import UserError
+from envs.extras import how_to_install
 from envs.safe_text import redacted
 
 ANSWER_SECONDS = 5.0
@@ -129,9 +130,7 @@ def connect(address: str) -> Launch:
     try:
         import ray
     except ImportError as error:
-        raise UserError(
-            "executor 'ray' needs a package that is not installed: pip install 'agentbench[ray]'"
-        ) from error
+        raise UserError(f"executor 'ray' needs a package that is not installed: {how_to_install('ray')}") from error
     where = f"the Ray cluster at {address}" if address else "the Ray cluster"
     if ray.is_initialized():
         joined = ray.get_runtime_context().gcs_address

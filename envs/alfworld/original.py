@@ -15,6 +15,7 @@ from envs.alfworld.engine import NOTHING_HAPPENS
 from envs.alfworld.games import Game, check_sentence
 from envs.alfworld.players import Turn
 from envs.errors import UserError
+from envs.extras import how_to_install
 
 _GOAL_IN_GRAMMAR = "UNKNOWN GOAL."
 _FACTS_THAT_MATTER = {
@@ -36,7 +37,7 @@ def original_version() -> str:
         return f"alfworld {version('alfworld')}, textworld {version('textworld')}"
     except PackageNotFoundError as error:
         raise UserError(
-            f"engine='textworld' needs the package {error.name}: type `pip install 'agentbench[alfworld]'`"
+            f"engine='textworld' needs the package {error.name}: type `{how_to_install('alfworld')}`"
         ) from error
 
 

@@ -19,7 +19,7 @@ from agentbench import UserError, evaluate, open_run
 from agentbench.config import EvaluateConfig, check_config
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
-needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install 'agentbench[ray]'")
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install -e '.[ray]'")
 
 
 def tables(folder: Path) -> list[bytes]:
@@ -55,7 +55,7 @@ def test_a_bad_address_is_one_clear_message_before_anything_is_written(
 def cluster() -> Iterator[Any]:
     """Two nodes of this machine, of which tests may kill the second."""
     if not HAS_RAY:
-        pytest.skip("needs Ray: pip install 'agentbench[ray]'")
+        pytest.skip("needs Ray: pip install -e '.[ray]'")
     import ray
     import ray_nodes
 
@@ -161,7 +161,7 @@ def test_a_node_that_dies_while_workers_start_on_it_is_no_fault_of_the_environme
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_training_on_a_cluster_ends_with_the_same_weights(tmp_path: Path, cluster: Any) -> None:
-    pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+    pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
     from agentbench.train.config import read_config
     from agentbench.train.run import train
 
@@ -178,7 +178,7 @@ def test_training_on_a_cluster_ends_with_the_same_weights(tmp_path: Path, cluste
 
 def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"pip install 'agentbench\[ray\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.*\[ray\]'"):
         evaluate("toy", UpPolicy(), out=tmp_path / "run", executor="ray")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench import UserError, evaluate, open_run
 from agentbench.rollout.ray_gpus import gpus_of
@@ -34,7 +34,7 @@ on_cluster = [
     pytest.mark.slow,
     pytest.mark.ray,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'agentbench[ray]'"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install -e '.[ray]'"),
     pytest.mark.skipif(
         importlib.util.find_spec("vllm") is not None, reason="vLLM would be in the place of its stand-in"
     ),
@@ -246,7 +246,7 @@ def test_several_engines_need_a_cluster(model: Path, monkeypatch: pytest.MonkeyP
 def test_an_engine_holds_as_many_gpus_as_it_is_wide(
     monkeypatch: pytest.MonkeyPatch, engine: dict[str, Any], held: int
 ) -> None:
-    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'agentbench[ray]'")
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 8.0})
     assert gpus_of(engine) == held
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
@@ -262,7 +262,7 @@ def test_an_engine_holds_as_many_gpus_as_it_is_wide(
 @pytest.mark.ray
 @pytest.mark.timeout(1200)
 def test_vllm_itself_on_a_cluster_gives_the_same_tables_as_in_its_own_process(tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'agentbench[ray]'")
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
     import ray_nodes
 
     if not (VLLM_PROGRAMS / "ray").is_file():

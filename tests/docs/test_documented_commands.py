@@ -95,7 +95,7 @@ def complaints(document: Path, server: str, slow: bool) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_what_a_document_says_runs(document: Path, workplace: Path, server: str) -> None:
     if "agentbench train" in document.read_text(encoding="utf-8"):
-        pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+        pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
     found = complaints(document, server, slow=False)
     assert not found, "\n\n".join(found)
 
@@ -107,7 +107,7 @@ def test_what_a_document_says_runs(document: Path, workplace: Path, server: str)
 )
 def test_what_a_document_says_runs_slow_commands_too(document: Path, workplace: Path, server: str) -> None:
     for package in ("torch", "transformers", "tokenizers", "peft"):
-        pytest.importorskip(package, reason="language models need more packages: pip install 'agentbench[language]'")
+        pytest.importorskip(package, reason="language models need more packages: pip install -e '.[language]'")
     if document.name == "training-language-models.md":
         make_model(workplace / "models" / "stand-in")
     found = complaints(document, server, slow=True)

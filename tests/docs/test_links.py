@@ -70,7 +70,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
-    pytest.importorskip("material", reason="the site is not built here: pip install 'agentbench[docs]'")
+    pytest.importorskip("material", reason="the site is not built here: pip install -e '.[docs]'")
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 

@@ -143,7 +143,7 @@ def test_a_common_mistake_gives_the_message_that_the_page_explains(
 
 @pytest.mark.parametrize("command", OF_TRAINING)
 def test_a_common_mistake_in_training(runs: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+    pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
     monkeypatch.chdir(runs)
     assert_described(command, OF_TRAINING[command])
 

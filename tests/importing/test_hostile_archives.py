@@ -130,7 +130,7 @@ def test_a_game_whose_sentence_is_a_program_for_the_original_engine_is_refused(t
 
 def test_the_original_engine_is_never_given_a_program(tmp_path):
     original = pytest.importorskip("envs.alfworld.original")
-    pytest.importorskip("textworld", reason="the original engine is not installed: pip install 'agentbench[alfworld]'")
+    pytest.importorskip("textworld", reason="the original engine is not installed: pip install -e '.[alfworld]'")
     marker = tmp_path / "marker"
     with pytest.raises(BadGameError):
         original.OriginalPlayer().start("key", replace(GAME, sentence=PROGRAM.format(marker=marker)))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+    pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
     from agentbench.cli import app
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("torch", reason="language models need torch: pip install 'agentbench[language]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+pytest.importorskip("torch", reason="language models need torch: pip install -e '.[language]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench.episodes import Episode, Step
 from agentbench.integrations import versions
@@ -60,7 +60,7 @@ def test_episodes_that_were_not_judged_are_not_compared() -> None:
 
 @pytest.mark.parametrize(("package", "range_", "text"), [("numpy", "<1", "is installed"), ("no-such", ">1", "needs")])
 def test_a_wrong_version_is_one_clear_line(package: str, range_: str, text: str) -> None:
-    with pytest.raises(UserError, match=rf"{text}.*pip install 'agentbench\[trl\]'"):
+    with pytest.raises(UserError, match=rf"{text}.*pip install -e '.*\[trl\]'"):
         versions.require(package, range_, "trl")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="TRL needs torch")
-pytest.importorskip("trl", reason="TRL is not installed: pip install 'agentbench[trl]'")
+pytest.importorskip("trl", reason="TRL is not installed: pip install -e '.[trl]'")
 
 import dice_environment  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402

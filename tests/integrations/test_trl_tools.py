@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="TRL needs torch")
-pytest.importorskip("trl", reason="TRL is not installed: pip install 'agentbench[trl]'")
+pytest.importorskip("trl", reason="TRL is not installed: pip install -e '.[trl]'")
 
 import dice_environment  # noqa: E402
 from dice_environment import DiceEnv  # noqa: E402

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="verl needs torch")
-pytest.importorskip("verl", reason="verl is not installed: pip install 'agentbench[verl]'")
+pytest.importorskip("verl", reason="verl is not installed: pip install -e '.[verl]'")
 
 import dice_environment  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
@@ -378,4 +378,4 @@ def test_one_optimizer_step_with_verls_loss(tiny_model: Path) -> None:
 def test_what_verl_itself_lacks_is_named() -> None:
     code = "import sys; sys.modules['uvicorn'] = None; import agentbench.integrations.verl"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "UserError: verl needs the module uvicorn: pip install 'agentbench[verl]'" in done.stderr
+    assert "UserError: verl needs the module uvicorn: pip install -e '.[verl]'" in done.stderr

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="language models need torch: pip install 'agentbench[language]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+torch = pytest.importorskip("torch", reason="language models need torch: pip install -e '.[language]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 import tiny_language as tiny  # noqa: E402
 

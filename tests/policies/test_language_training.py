@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="language models need torch: pip install 'agentbench[language]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
-pytest.importorskip("peft", reason="adapters need peft: pip install 'agentbench[language]'")
+torch = pytest.importorskip("torch", reason="language models need torch: pip install -e '.[language]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
+pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[language]'")
 
 import tiny_language as tiny  # noqa: E402
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="language models need torch: pip install 'agentbench[language]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+torch = pytest.importorskip("torch", reason="language models need torch: pip install -e '.[language]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from tiny_language import model, tokenizer  # noqa: E402
 

@@ -70,14 +70,14 @@ NOT_RUN = {
     "source .venv/bin/activate": "the tests run in their own environment",
     "cp -r docs/examples my-plugin": "copies the example package, which the tests use where it is",
     "pip install -e my-plugin": "installs; tests/plugins/test_plugins.py puts the example package on the path instead",
-    "pip install 'agentbench[train]'": "installs",
-    "pip install 'agentbench[language]'": "installs",
-    "pip install 'agentbench[trl]'": "installs",
+    "pip install -e '.[train]'": "installs",
+    "pip install -e '.[language]'": "installs",
+    "pip install -e '.[trl]'": "installs",
     "agentbench train --policy results/cloned --engine vllm --env alfworld --split generated:1:200:small "
     "--out results/rl-vllm": "needs vLLM",
     "make vllm": "needs vLLM and a GPU",
-    "pip install 'agentbench[verl]'": "installs",
-    "pip install 'agentbench[ray]'": "installs",
+    "pip install -e '.[verl]'": "installs",
+    "pip install -e '.[ray]'": "installs",
     "agentbench eval --env alfworld --policy expert --workers 64 --executor ray --out results/cluster": (
         "starts a cluster: tests/agentbench/test_ray.py"
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 from agentbench.train.config import read_config
 from agentbench.train.run import check_scheme

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 import tiny_language as tiny  # noqa: E402
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')

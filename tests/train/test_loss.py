@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 from agentbench.train.loss import LossSettings, kl_estimate, log_ratios, policy_loss, token_weights  # noqa: E402
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 from agentbench.runs.steps import steps_of  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402

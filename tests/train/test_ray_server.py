@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 import tiny_language as tiny
 import toy_environment  # noqa: F401  (registers the environment 'toy')
@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.ray,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'agentbench[ray]'"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install -e '.[ray]'"),
 ]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
-pytest.importorskip("peft", reason="adapters need peft: pip install 'agentbench[language]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
+pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[language]'")
 
 import tiny_language as tiny  # noqa: E402
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')

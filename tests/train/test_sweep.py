@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 import toy_environment  # noqa: F401  (registers the environment 'toy')
 from safetensors.torch import load_file

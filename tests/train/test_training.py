@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 import toy_environment  # noqa: E402  (registers the environment 'toy')
 from safetensors.torch import load_file  # noqa: E402

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch: pip install 'agentbench[train]'")
-pytest.importorskip("transformers", reason="language models need transformers: pip install 'agentbench[language]'")
+torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
+pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench import UserError, evaluate  # noqa: E402
 from agentbench.lines import read_lines  # noqa: E402
@@ -181,7 +181,7 @@ def test_training_from_a_running_server_goes_on_after_an_interruption(
 
 @pytest.mark.ray
 def test_training_on_a_cluster_starts_a_server_there_and_hands_it_adapters(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="needs Ray: pip install 'agentbench[ray]'")
+    pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
     import ray_nodes
 
     with ray_nodes.gpu_cluster() as (address, _):

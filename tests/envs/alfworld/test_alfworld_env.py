@@ -204,5 +204,5 @@ def test_without_the_original_packages_the_error_says_what_to_install(tree: Path
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("envs.alfworld.original.version", missing)
-    with pytest.raises(UserError, match=r"pip install 'agentbench\[alfworld\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.*\[alfworld\]'"):
         ALFWorldEnv("valid_seen", data=tree, engine="textworld")
