@@ -68,6 +68,11 @@ class Progress:
     successes: int
     errors: int
 
+    @property
+    def note(self) -> str:
+        """What a line of progress says beside the count."""
+        return f"{self.successes} won" + (f", {self.errors} errors" if self.errors else "")
+
 
 def evaluate(
     env: str = "alfworld",

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentbench.terminal import make_console
-from envs.safe_text import shown
+from agentbench.terminal import progress, say
 
 if TYPE_CHECKING:
     from agentbench.evaluation import Result
@@ -71,43 +70,23 @@ def evaluate(
 
 
 def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, settings: dict[str, Any]) -> Result:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from agentbench.evaluation import Progress as Report
+    from agentbench.evaluation import Progress
     from agentbench.evaluation import evaluate as run
 
-    console = make_console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console)
-    row = bar.add_task(shown(f"{policy} on {env}"), total=None, rate="")
-    latest = Report(0, 0, 0, 0)
-
-    def report(progress: Report) -> None:
-        nonlocal latest
-        latest = progress
-        # Started here and not before: a mistake in the settings is then one line, without an empty bar.
-        bar.start()
-        speed = bar.tasks[row].speed
-        rate = f"{progress.successes} won" + (f", {speed:.1f}/s" if speed else "")
-        if progress.errors:
-            rate += f", {progress.errors} errors"
-        bar.update(row, completed=progress.finished, total=progress.total, rate=rate)
-
+    latest = Progress(0, 0, 0, 0)
     try:
-        return run(env, policy, out=out, retry_errors=retry_errors, on_progress=report, **settings)
+        with progress(f"{policy} on {env}") as show:
+
+            def report(now: Progress) -> None:
+                nonlocal latest
+                latest = now
+                show(now.finished, now.total, now.note)
+
+            return run(env, policy, out=out, retry_errors=retry_errors, on_progress=report, **settings)
     except KeyboardInterrupt:
-        bar.stop()
-        console.print(
+        say(
             f"stopped: {latest.finished} of {latest.total} episodes are finished and stored; "
-            "the same command goes on from there"
+            "the same command goes on from there",
+            err=True,
         )
-        raise typer.Exit(130) from None
-    finally:
-        if bar.live.is_started:
-            bar.stop()
+        raise

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agentbench.terminal import say
+from agentbench.terminal import ProgressLines, make_console, say
 
 _SHOWN = 20
 
@@ -29,7 +30,12 @@ def import_logs(
     from agentbench.commands.show import end_if_none_judged, print_runs
     from agentbench.importing.run import import_run, options_from
 
-    found = import_run(source, out, format=format, options=options_from(success_at, anchor, scorer))
+    try:
+        with _lines(out):
+            found = import_run(source, out, format=format, options=options_from(success_at, anchor, scorer))
+    except KeyboardInterrupt:
+        say("stopped: what was read is stored; the same command goes on from there", err=True)
+        raise
     for part in found.bad[:_SHOWN]:
         say(f"left out {part.where}: {part.reason}", err=True)
     if found.bad:
@@ -37,3 +43,17 @@ def import_logs(
         say(f"{len(found.bad)} left out{more}", err=True)
     print_runs([found.run])
     end_if_none_judged(found.run, "the logs hold errors alone")
+
+
+def _lines(out: Path) -> AbstractContextManager[object]:
+    """Say every so often, where there is no terminal, how many episodes are in the run."""
+    from agentbench.store import EPISODES_FILE
+
+    path = out / EPISODES_FILE
+
+    def look() -> tuple[int, None, str]:
+        return (path.read_bytes().count(b"\n") if path.exists() else 0), None, "so far"
+
+    if make_console(stderr=True).is_terminal:
+        return nullcontext()
+    return ProgressLines(f"import into {out.name}", "episodes", look)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agentbench.terminal import make_console, plain, say
+from agentbench.terminal import ProgressLines, make_console, plain, say
 from envs.errors import unknown
 
 if TYPE_CHECKING:
@@ -46,11 +48,12 @@ def sweep(
         done = sum(run.is_finished for run in runs)
         say(f"{len(runs)} runs, {done} of them finished; logs: {out}/<scheme>-<seed>/train.log", err=True)
         try:
-            for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
-                done += not ended.error
-                failed += bool(ended.error)
-                what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
-                say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
+            with _lines(runs):
+                for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
+                    done += not ended.error
+                    failed += bool(ended.error)
+                    what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
+                    say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
         except KeyboardInterrupt:
             say(f"stopped: {done} of {len(runs)} runs are finished; the same command goes on from there", err=True)
             raise
@@ -58,6 +61,17 @@ def sweep(
     if failed:
         say(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _lines(runs: list[SweepRun]) -> Iterator[None]:
+    """Say every so often, where there is no terminal, how many training steps of all runs are done."""
+    if make_console(stderr=True).is_terminal:
+        yield
+        return
+    total = sum(run.config.steps for run in runs)
+    with ProgressLines("sweep", "training steps", lambda: (sum(run.step for run in runs), total, "")):
+        yield
 
 
 def _say_start(run: SweepRun) -> None:

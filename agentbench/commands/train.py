@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentbench.terminal import make_console, plain, say
+from agentbench.terminal import ProgressLines, make_console, plain, progress, say
 from envs.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,7 +81,12 @@ def clone(
     say_notes(clone_notes(stored.config.get("identity", {}).get("split")))
     learner = make_learner(TrainConfig(env=env, policy=policy, policy_options=_json(policy_options), seed=seed))
     settings = {"passes": passes, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    losses = run(learner, chosen[:episodes], **settings)  # type: ignore[arg-type]
+    try:
+        with progress(f"cloning {source.name}", "steps") as report:
+            losses = run(learner, chosen[:episodes], on_progress=report, **settings)  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        say("stopped: nothing is written; the same command begins again", err=True)
+        raise
     save_policy(learner, out)
     write_clone_record(out, source, env, policy, chosen[:episodes])
     say(f"cloned {len(chosen[:episodes])} episodes: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
@@ -103,6 +108,8 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
     from rich.live import Live
     from rich.table import Table
 
+    from agentbench.lines import read_metrics
+
     shown = ["success", "eval/success", "reward", "episode_steps", "entropy", "clip_share", "grad_norm"]
     shown += ["advantage/zero_share", "log_ratio", "steps_per_second", "seconds", "memory_mb"]
     console = make_console(stderr=True)
@@ -116,18 +123,26 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
                 grid.add_row(name, f"{latest[name]:.4g}")
         return Group(plain(title), grid)  # as the table's own title it would be folded to the table's width
 
-    with Live(table(), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
+    lines = ProgressLines(f"{config.scheme} on {config.env}", "training steps")
+    live = Live(table(), console=console, refresh_per_second=4)
+    with live if console.is_terminal else lines:
 
         def report(metrics: dict[str, Any]) -> None:
             latest.update(metrics)
-            live.update(table())
-            if not console.is_terminal and ("eval/success" in metrics or metrics["step"] % 10 == 0):
-                parts = [f"{name} {metrics[name]:.3g}" for name in shown[:4] if name in metrics]
-                say(f"step {metrics['step']}/{config.steps}: {', '.join(parts)}", err=True)
+            parts = ", ".join(f"{name} {metrics[name]:.3g}" for name in shown[:4] if name in metrics)
+            if console.is_terminal:
+                live.update(table())
+                return
+            lines.report(metrics["step"], config.steps, parts)
+            if "eval/success" in metrics or metrics["step"] % 10 == 0:
+                say(f"step {metrics['step']}/{config.steps}: {parts}", err=True)
 
         try:
+            if not console.is_terminal:
+                rows = read_metrics(out / "metrics.jsonl")  # of a run that goes on
+                lines.report(rows[-1]["step"] if rows else 0, config.steps)
             return job(report)  # type: ignore[no-any-return]
         except KeyboardInterrupt:
             live.stop()
             console.print(f"stopped: the last checkpoint is in {out / 'checkpoints'}; add --resume to go on")
-            raise typer.Exit(130) from None
+            raise

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import make_console, say
+from agentbench.terminal import progress, say
 
 if TYPE_CHECKING:
     from agentbench.quality.table import Quality
@@ -45,14 +43,18 @@ def truth(
     from agentbench.truth.problems import PROBLEMS
     from agentbench.truth.run import make_truth
 
-    with _progress() as report:
-        table = make_truth(
-            out, env=env, policy=policy, split=split, tasks=tasks, group_size=group_size,
-            groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
-            critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers, executor=executor,
-            env_options=parse_extra(context.args),
-            on_progress=report,
-        )  # fmt: skip
+    try:
+        with progress(f"{policy} on {env}") as play, progress("true advantages") as report:
+            table = make_truth(
+                out, env=env, policy=policy, split=split, tasks=tasks, group_size=group_size,
+                groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
+                critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers,
+                executor=executor, env_options=parse_extra(context.args), on_progress=report,
+                on_played=lambda now: play(now.finished, now.total, now.note),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        say("stopped: what is finished is stored; the same command goes on from there", err=True)
+        raise
     exact = (table["method"] == "exact").mean()
     say(
         f"{table['episode'].nunique()} episodes, {len(table)} steps; exact for {exact:.0%} of the steps, "
@@ -101,17 +103,6 @@ def quality(
         say(sheet.text() + "\n")
     _say_skipped(found)
     say(f"± is half of a 95 % interval over groups; all numbers: {folder / 'quality.csv'}")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show how many episodes have their truth."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("true advantages"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=make_console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def _say_skipped(found: Quality) -> None:

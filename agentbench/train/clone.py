@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ def clone(
     learning_rate: float = 1e-3,
     seed: int = 0,
     token_budget: int = 16_384,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[float]:
     """Train ``policy`` in place on the actions of ``episodes``, by maximum likelihood.
 
@@ -50,6 +51,8 @@ def clone(
         learning_rate: of AdamW.
         seed: of the order.
         token_budget: tokens a forward pass of a language model; more are accumulated.
+        on_progress: called with the number of steps learned from and of all, in all passes, before and after each
+            update.
 
     Returns:
         the mean negative log-likelihood of each pass, in nats a token.
@@ -62,13 +65,18 @@ def clone(
     if not traces:
         raise UserError("nothing to clone: the run has no steps whose actions this policy could have chosen")
     optimizer = torch.optim.AdamW(policy.module.parameters(), lr=learning_rate)
-    losses = []
+    losses: list[float] = []
+    done = 0
+    tell = on_progress or (lambda done, total: None)
+    tell(0, passes * len(traces))
     for number in range(passes):
         generator = np.random.default_rng(stable_seed(seed, "clone", number))
         total = 0.0
         for rows in _batches(policy, traces, batch_size, generator):
             loss = _step(policy, optimizer, [traces[row] for row in rows], token_budget)
             total += loss * len(rows)
+            done += len(rows)
+            tell(done, passes * len(traces))
         losses.append(total / len(traces))
     return losses
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from agentbench.config import check_config
 from agentbench.episodes import Episode, is_judged
-from agentbench.evaluation import environment_options, evaluate
+from agentbench.evaluation import Progress, environment_options, evaluate
 from agentbench.failures import NothingJudgedError, tell_episodes
 from agentbench.lines import add_lines, read_lines
 from agentbench.provenance import describe
@@ -83,6 +83,7 @@ def make_truth(
     executor: str = "local",
     env_options: dict[str, Any] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_played: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
     """Play groups, store them as a run in ``out``, and write the true advantages beside it.
 
@@ -96,7 +97,8 @@ def make_truth(
         method, rollouts, critic_rollouts, state_limit: see :class:`TruthSettings`.
         seed: of every draw.
         workers: processes; nothing depends on it.
-        on_progress: called with the number of episodes done and of all, after each.
+        on_progress: called with the number of episodes whose truth is found and of all, after each.
+        on_played: called after each episode that was played before.
 
     Returns:
         the table (:data:`agentbench.truth.table.TRUTH_COLUMNS`).
@@ -123,7 +125,7 @@ def make_truth(
     check_method(settings)
     played = evaluate(
         env, policy, split=split, out=out, limit=tasks, trials=group_size * groups, seed=seed, workers=workers,
-        executor=executor, env_options=options,
+        executor=executor, env_options=options, on_progress=on_played,
     )  # fmt: skip
     _check_judged(played.run)
     found = _all_truths(played.run, settings, workers, on_progress)
