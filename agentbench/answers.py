@@ -6,7 +6,6 @@ records may hold anything there.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +14,12 @@ from typing import Any
 from agentbench.episodes import Episode, Step
 from agentbench.store import EPISODES_FILE, Run, read_sorted
 from agentbench.summary import OVERALL
+from envs.safe_text import is_cut_short
 
 LOOP = 3
 """So often the same action on the same observation in one episode, one after the other or not, is a loop."""
 MOST = 0.5
 """Share of answers from which a fault of theirs is warned of."""
-_CUT_TEXT = re.compile(r"…\[cut: \d+ characters\]\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def _add(tally: Tally, episode: Episode, answers: list[Answer]) -> None:
 
 
 def _is_shortened(step: Step) -> bool:
-    return any(_CUT_TEXT.search(text) for text in (step.observation, step.action, step.text or ""))
+    return any(map(is_cut_short, (step.observation, step.action, step.text)))
 
 
 def _count(value: object) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agentbench.episodes import MAX_TEXT
 from envs.errors import UserError, unknown
 from envs.options import declared, resolve
 from envs.registry import ENVIRONMENTS, option_names, read_options
@@ -22,7 +23,7 @@ class EvaluateConfig(BaseModel):
     """Settings of one evaluation. Unknown names are errors.
 
     Those from ``workers`` on say how the work is done and not what comes out: they may differ when a run is
-    resumed, and are recorded but not compared.
+    resumed, and are recorded but not compared; but for ``max_text`` where it is not the usual one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +48,9 @@ class EvaluateConfig(BaseModel):
     start_timeout: float = Field(120.0, gt=0, le=LONGEST, description="seconds")
     memory_limit: float = Field(2048.0, gt=0, le=1e9, description="MB a worker")
     attempts: int = Field(3, ge=1, le=1000, description="tries before an episode counts as an error")
+    max_text: int = Field(
+        MAX_TEXT, ge=1, le=100_000_000, description="characters of an action or answer that are stored"
+    )
 
     @model_validator(mode="after")
     def _has_workers_for_the_executor(self) -> EvaluateConfig:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from agentbench.lines import is_number
 from envs.errors import UserError
-from envs.safe_text import whole
+from envs.safe_text import cut_short, whole
 from policies.contract import Response
 from policies.digest import read_line, sealed_line
 
 SCHEMA_VERSION = 2
 MAX_TEXT = 20_000
-"""Longest action or answer, in characters, that is stored whole."""
+"""Longest action or answer, and longest text of an imported log, in characters, that is stored whole by default."""
 
 Outcome = Literal["success", "failure", "error"]
 Key = tuple[str, int]
@@ -196,28 +196,29 @@ def make_step(
     text: str | None = None,
     details: dict[str, Any] | None = None,
     trace: Any = None,
+    max_text: int = MAX_TEXT,
 ) -> Step:
-    """Record a step from what stood before the action (observation, ``info``) and what the environment answered."""
+    """Record a step from what stood before the action (observation, ``info``) and what the environment answered.
+
+    The observation is kept whole, as the policy saw it; action and answer are cut to ``max_text`` characters.
+    """
     offered = before.get("admissible_actions")
     return Step(
         observation=observation,
         anchor=str(before["anchor"]),
         admissible_actions=None if offered is None else list(offered),
-        action=clean_text(action),
+        action=clean_text(action, max_text),
         reward=reward,
         is_valid=bool(after["is_valid"]),
         terminated=bool(terminated),
         truncated=bool(truncated),
         score=float(after["score"]),
-        text=None if text is None else clean_text(text),
+        text=None if text is None else clean_text(text, max_text),
         details=details or {},
         trace=trace,
     )
 
 
-def clean_text(text: str) -> str:
-    """Make a policy's text storable: no lone surrogates, at most :data:`MAX_TEXT` characters and a mark of the cut."""
-    text = whole(text)
-    if len(text) > MAX_TEXT:
-        text = f"{text[:MAX_TEXT]}…[cut: {len(text)} characters]"
-    return text
+def clean_text(text: str, max_text: int = MAX_TEXT) -> str:
+    """Make a text storable: no lone surrogates, at most ``max_text`` characters and a mark of the cut."""
+    return cut_short(whole(text), max_text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentbench.config import EvaluateConfig, check_config
-from agentbench.episodes import Episode
+from agentbench.episodes import MAX_TEXT, Episode
 from agentbench.failures import tell
 from agentbench.held_out import overlap_notes, say_notes
 from agentbench.provenance import describe, digest
@@ -238,6 +238,7 @@ def run_identity(config: EvaluateConfig, environment: TextEnv, policy: Policy, t
         "seed": config.seed,
         "number_of_tasks": len(tasks),
         "tasks_digest": digest([task.id for task in tasks]),
+        **({} if config.max_text == MAX_TEXT else {"max_text": config.max_text}),
     }
 
 

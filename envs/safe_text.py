@@ -19,6 +19,7 @@ _CONTROL = re.compile(
 )
 
 CUT = "<redacted>"
+_CUT_SHORT = re.compile(r"…\[cut: \d+ characters\]\Z")
 SHORTEST_SECRET = 8
 """Characters below which a value is no secret (``EMPTY``, ``none``): cutting it out would harm other text."""
 
@@ -53,6 +54,16 @@ def printable(text: str) -> str:
 def whole(text: str) -> str:
     """Return a text without halves of characters (lone surrogates), which no file and no tokenizer takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def cut_short(text: str, longest: int) -> str:
+    """Return a text with at most ``longest`` characters and, where it had more, a mark that says how many."""
+    return text if len(text) <= longest else f"{text[:longest]}…[cut: {len(text)} characters]"
+
+
+def is_cut_short(text: str | None) -> bool:
+    """Tell whether a stored text has the mark of :func:`cut_short`: its end is missing."""
+    return bool(text and _CUT_SHORT.search(text))
 
 
 def redacted(text: str) -> str:

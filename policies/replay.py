@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from envs.errors import UserError
+from envs.safe_text import is_cut_short
 from policies.contract import Prompt, Response
 from policies.digest import digest_of, read_line
 
@@ -74,5 +75,10 @@ class ReplayPolicy:
             raise UserError(
                 f"trial {prompt.trial} of task {prompt.task.name} was recorded with {len(recorded)} actions, and "
                 "the episode goes on: the environment does not do what it did then, or has another step limit"
+            )
+        if is_cut_short(recorded[step]):
+            raise UserError(
+                f"the action of step {step} in trial {prompt.trial} of task {prompt.task.name} was stored cut short "
+                "and cannot be replayed: play the run again with a larger --max-text"
             )
         return recorded[step]

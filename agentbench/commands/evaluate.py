@@ -31,6 +31,7 @@ def evaluate(
     episode_timeout: Annotated[float, typer.Option(help="seconds an episode's environment may take")] = 600.0,
     memory_limit: Annotated[float, typer.Option(help="MB at which a worker is replaced")] = 2048.0,
     attempts: Annotated[int, typer.Option(help="tries before an episode counts as an error")] = 3,
+    max_text: Annotated[int, typer.Option(help="characters of an action or answer that are stored")] = 20_000,
 ) -> None:
     """Evaluate a policy on the tasks of an environment, and store every step.
 
@@ -63,6 +64,7 @@ def evaluate(
         "episode_timeout": episode_timeout,
         "memory_limit": memory_limit,
         "attempts": attempts,
+        "max_text": max_text,
     }
     result = _with_progress(env, policy, out, retry_errors, settings)
     print_runs([result.run])

@@ -58,7 +58,7 @@ def print_runs(runs: list[Run]) -> None:
             console.print(plain("errors:", "yellow"), told)
         for warning in warnings(answers):
             console.print(plain("warning:", "yellow"), plain(warning))
-        if answers.shortened:
+        if answers.shortened and not any("--max-text" in str(note) for note in run.config.get("notes", [])):
             shortened = f"{answers.shortened} of {answers.overall.steps} steps were stored with a text cut short"
             console.print(plain("note:", "yellow"), f"{shortened} (--max-text sets the longest)")
         for note in run.config.get("notes", []):

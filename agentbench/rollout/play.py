@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentbench.episodes import Episode, Step, make_step
+from agentbench.episodes import MAX_TEXT, Episode, Step, make_step
 from agentbench.provenance import stable_seed
 from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailure, Workers, ready
@@ -50,6 +50,7 @@ class PlayOptions:
         episode_timeout: seconds that all of an episode's ``reset`` and ``step`` calls may take together.
         memory_limit: MB of resident memory at which a worker is replaced; one that has played nothing must be below.
         attempts: how often an episode is tried before its outcome is ``error``.
+        max_text: characters of an action or an answer that are stored; the environment gets all of it.
     """
 
     workers: int = 1
@@ -58,6 +59,7 @@ class PlayOptions:
     episode_timeout: float = 600.0
     memory_limit: float = 2048.0
     attempts: int = 3
+    max_text: int = MAX_TEXT
 
 
 @dataclass(slots=True, eq=False)
@@ -187,6 +189,7 @@ class _Rollout:
                 text=response.text,
                 details=response.details,
                 trace=response.trace,
+                max_text=self.options.max_text,
             )
         )
         admissible = seat.info.get("admissible_actions")

@@ -12,6 +12,7 @@ from agentbench.episodes import Episode
 from agentbench.provenance import stable_seed
 from envs.contract import Task
 from envs.errors import UserError
+from envs.safe_text import is_cut_short
 from policies.contract import Prompt
 from policies.trainable import TrainablePolicy
 
@@ -60,7 +61,7 @@ def clone(
     Raises:
         UserError: no steps, or actions that this policy cannot take.
     """
-    traces = [policy.trace(prompt, action) for episode in episodes for prompt, action in prompts_of(episode)]
+    traces = [policy.trace(prompt, action) for episode in episodes for prompt, action in _whole(episode)]
     traces = [trace for trace in traces if trace is not None]
     if not traces:
         raise UserError("nothing to clone: the run has no steps whose actions this policy could have chosen")
@@ -79,6 +80,11 @@ def clone(
             tell(done, passes * len(traces))
         losses.append(total / len(traces))
     return losses
+
+
+def _whole(episode: Episode) -> Iterator[tuple[Prompt, str]]:
+    """Yield the steps whose action was stored to its end: nobody shall learn to write the mark of a cut."""
+    return ((prompt, action) for prompt, action in prompts_of(episode) if not is_cut_short(action))
 
 
 def _batches(

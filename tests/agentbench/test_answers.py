@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy_environment  # noqa: F401  (registers the environment)
 
+from agentbench import evaluate
 from agentbench.answers import answer_of, answers_of, has_loop
 from agentbench.cli import main
 from agentbench.episodes import Episode, Step, to_line
 from agentbench.store import open_run
+from envs.errors import UserError
+from policies.contract import Prompt, Response
 
 
 def step(number: int, action: str = "go", details: dict[str, Any] | None = None, **more: Any) -> Step:
@@ -116,3 +120,31 @@ def test_records_of_earlier_versions_and_of_strangers_are_read(tmp_path: Path) -
     assert not odd.is_known
     run = stored(tmp_path / "run", [step(0, details=answered("there is no action"))], outcome="error")
     assert answers_of(open_run(run)).overall.steps == 0  # what ended in an error was not judged
+
+
+class Talker:
+    """Says a long word, all of which the environment gets."""
+
+    name, digest = "talker", "1"
+
+    def act(self, prompts: Sequence[Prompt]) -> list[Response]:
+        return [Response("up" + " " * 30, text="because " * 40) for _ in prompts]
+
+
+def test_long_texts_are_stored_as_far_as_one_likes_and_the_cut_is_told(call: Any, tmp_path: Path) -> None:
+    def played(name: str, **settings: Any) -> list[Step]:
+        run = evaluate("toy", Talker(), out=tmp_path / name, env_options={"tasks": 2, "max_steps": 2}, **settings).run
+        return [step for episode in run.read_episodes() for step in episode.steps]
+
+    short = played("short", max_text=10)
+    assert {step.action for step in short} == {"up        …[cut: 32 characters]"}
+    assert {step.text for step in short} == {"because be…[cut: 320 characters]"}
+    assert "were stored with a text cut short (--max-text" in " ".join(call("show", tmp_path / "short").split())
+    assert {len(step.text or "") for step in played("whole")} == {320}
+    assert "cut short" not in call("show", tmp_path / "whole")
+    with pytest.raises(UserError, match="holds a run of another configuration"):
+        played("whole", max_text=10)  # two lengths in one run would be no run
+    with pytest.raises(UserError, match="stored cut short"):
+        evaluate(
+            "toy", f"replay:{tmp_path / 'short'}", out=tmp_path / "again", env_options={"tasks": 2, "max_steps": 2}
+        )
