@@ -20,7 +20,7 @@ from policies.background import Background
 from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
 from policies.digest import digest_of
-from policies.parsing import parse_answer
+from policies.parsing import cut_by, parse_answer
 from policies.prompts import ContextTooLong, Fitted, Message, PromptSettings, fit_messages, make_settings
 
 log = logging.getLogger("agentbench")
@@ -235,7 +235,7 @@ class OpenAIPolicy:
         # A server that repeats its key must not have it stored. All else is the agent's: an address with a password,
         # or a word that is somebody's secret here, may be part of what it does.
         text = cut_out(whole(text_of(choice["message"])), self._client.settings.key or "")
-        parsed = parse_answer(text, prompt.info.get("admissible_actions"))
+        parsed = parse_answer(text, prompt.info.get("admissible_actions"), cut=cut_by(choice.get("finish_reason")))
         trace = sampled_tokens(answer)
         if trace is None and self.options.require_tokens:
             raise UserError(

@@ -21,7 +21,7 @@ from policies.deadline import within
 from policies.digest import digest_of
 from policies.language.conversation import Writer, Written
 from policies.language.sequences import Sampled
-from policies.parsing import parse_answer
+from policies.parsing import cut_by, parse_answer
 from policies.prompts import fit_messages, make_settings
 from policies.vllm_weights import reload_in_process
 
@@ -190,7 +190,7 @@ class VllmPolicy:
     def _response(self, prompt: Prompt, written: Written, left_out: int, answer: Any) -> Response:
         ids = np.array(answer.token_ids, np.int32)
         chances = [step[token].logprob for step, token in zip(answer.logprobs, answer.token_ids, strict=True)]
-        parsed = parse_answer(answer.text, prompt.info.get("admissible_actions"))
+        parsed = parse_answer(answer.text, prompt.info.get("admissible_actions"), cut=cut_by(answer.finish_reason))
         details = answer_details(
             invalid=parsed.reason,
             finish=_finish(answer),

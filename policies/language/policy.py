@@ -30,7 +30,7 @@ from policies.language.likelihood import judge
 from policies.language.sequences import Sampled
 from policies.language.settings import OPTIONS, LanguageSettings, language_settings, to_json
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_adapters, add_reference, use_adapter
-from policies.parsing import parse_answer
+from policies.parsing import cut_by, parse_answer
 from policies.prompts import fit_messages, make_settings
 from policies.trainable import Likelihood, read_policy
 
@@ -276,7 +276,7 @@ class LanguagePolicy:
             action = offered[tuple(answer.tokens)]
         else:
             shown = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
-            parsed = parse_answer(shown, prompt.info.get("admissible_actions"))
+            parsed = parse_answer(shown, prompt.info.get("admissible_actions"), cut=cut_by(answer.finish))
             action, reason = parsed.action, parsed.reason
         details = answer_details(
             invalid=reason,

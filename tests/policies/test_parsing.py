@@ -51,8 +51,18 @@ def test_what_keeps_the_rules_gives_its_action(text: str, admissible: list[str] 
         ("<think>a</think><think>b", HOUSE, "", "the thinking was not closed"),
         ("<action></action>", HOUSE, "", "the action is empty"),
         ("<action>fly</action>", HOUSE, "fly", "the action is not admissible"),
-        ("<action>go to de", HOUSE, "go to de", "the action is not admissible"),
-        ("<action>print(1)", None, "print(1)", "the action was not closed"),
+        ("<action>go to de", HOUSE, "", "the action was not closed"),
+        ("<action>print(1)", None, "", "the action was not closed"),
+        ("I go there.\n<acti", HOUSE, "", "there is no action"),
+        ("I go there.\n<acti", None, "", "there is no action"),
+        ("<action></action> <action> \n</action>", HOUSE, "", "the action is empty"),
+        ("<action>...</action>", HOUSE, "", "the action is empty"),
+        ("<action>your action here</action>", None, "", "the action is empty"),
+        ("```python\n```", None, "", "there is no action"),
+        ("```python\n# first I look\n```", None, "# first I look", "there are only comments"),
+        ("```\nprint(1)\n```\n~~~\nprint(2)\n~~~", None, "print(1)", "there are 2 actions, the first counts"),
+        ("<action>```python\n\n```</action>", None, "", "the action is empty"),
+        ("<think>so\n```python\nprint(1)\n```\n</think>I am done.", None, "", "there is no action"),
         ("I write:\n```python\nprint(1)\nprint(", None, "print(1)\nprint(", "the block was not closed"),
         ("```\nfirst\n```\nand\n```\nsecond\n```", None, "first", "there are 2 actions, the first counts"),
         ("<action>look</action><action>go to desk 1</action>", HOUSE, "look", "there are 2 actions, the first counts"),
@@ -75,8 +85,106 @@ def test_what_breaks_the_rules_gives_a_reason(
     assert parse_answer(text, admissible) == Parsed(action, reason)
 
 
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Inside <action></action>, as told: <action>look</action>", "look"),
+        ("I answer within <action> </action> tags.\n<action>look</action>", "look"),
+        ("The form is <action>...</action>. <action>look</action>", "look"),
+        ("Between <action> and </action>: <action>look</action>", "look"),
+        ("<action>YOUR ACTION HERE</action><action>look</action>", "look"),
+        ("<action><action>look</action></action>", "look"),
+        ("<action>\n<Action >look</ACTION >", "look"),
+        ("look</action>", "look"),
+        ("</action><action>look</action>", "look"),
+        ("<action>look</act", "look"),  # only the end of its tag is missing
+        ("<action></action>\nlook", "look"),
+        ("<thinking>or <action>go to desk 1</action></thinking><action>look</action>", "look"),
+    ],
+)
+def test_tags_that_repeat_the_instruction_or_are_left_over_are_passed_over(text: str, action: str) -> None:
+    assert parse_answer(text, HOUSE) == Parsed(action, None)
+
+
+def test_what_looks_like_a_placeholder_is_an_action_where_it_is_offered() -> None:
+    assert parse_answer("<action>action</action>", ["action"]) == Parsed("action", None)
+
+
+def test_an_action_in_an_open_tag_counts_only_where_the_answer_was_not_cut() -> None:
+    rooms = ["go to desk 1", "go to desk 12"]
+    assert parse_answer("<action>go to desk 1", rooms, cut=False) == Parsed("go to desk 1", None)
+    assert parse_answer("<action>go to desk 1", rooms, cut=True) == Parsed("", "the answer was cut within the action")
+    assert parse_answer("<action>SELECT 1", None, cut=False) == Parsed("SELECT 1", "the action was not closed")
+    assert parse_answer("<action>SELECT 1", None, cut=True).action == ""
+    assert parse_answer("<action>go to desk 1</acti", rooms, cut=True) == Parsed("go to desk 1", None)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "```python\nx = 1\nprint(x)\n```",
+        "So:\n\n```py\nx = 1\nprint(x)\n```\n\nThat is all.",
+        "```Python3\nx = 1\nprint(x)\n```",
+        '``` python title="step.py" linenos\nx = 1\nprint(x)\n```',
+        "```{.python .numberLines}\nx = 1\nprint(x)\n```",
+        "```\nx = 1\nprint(x)\n```",
+        "I write:```python\nx = 1\nprint(x)```",
+        "~~~python\nx = 1\nprint(x)\n~~~",
+        "`````python\nx = 1\nprint(x)\n`````",
+        "1. Do this:\n\n   ```python\n   x = 1\n   print(x)\n   ```\n2. Look.",
+        "\t```python\n\tx = 1\n\tprint(x)\n\t```",
+        "```python\n    x = 1\n    print(x)\n```",
+        "```\n```python\nx = 1\nprint(x)\n```\n```",
+        "````markdown\nMy step:\n```python\nx = 1\nprint(x)\n```\n````",
+        "```python\n\n```\n```python\nx = 1\nprint(x)\n```",
+        "```python\n# a plan\n```\n```python\nx = 1\nprint(x)\n```",
+        '```json\n{"plan": 1}\n```\n```python\nx = 1\nprint(x)\n```',
+        "```python\nx = 1\nprint(x)\n```\nIt prints:\n```\n1\n```",
+        "<think>```python\nprint(0)\n```</think>```python\nx = 1\nprint(x)\n```",
+        "<action>\n    x = 1\n    print(x)\n</action>",
+        "<action>```python\nx = 1\nprint(x)\n```</action>",
+        "<action></action>\n```python\nx = 1\nprint(x)\n```",
+    ],
+)
+def test_code_is_found_as_models_write_it(answer: str, newline: str) -> None:
+    assert parse_answer(answer.replace("\n", newline), None) == Parsed("x = 1\nprint(x)", None)
+
+
+def test_a_fence_in_a_string_of_the_code_closes_nothing() -> None:
+    code = 'note = """\n```\nquoted\n```\n"""\nprint(note)'
+    assert parse_answer(f"```python\n{code}\n```\nDone.", None) == Parsed(code, None)
+    assert parse_answer("```python\nprint('one')\n```", None) == Parsed("print('one')", None)
+
+
+def test_code_on_the_line_of_its_fences_is_code() -> None:
+    assert parse_answer("```python print(1)```", None) == Parsed("print(1)", None)
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~~"])
+def test_a_block_that_the_end_of_the_answer_cut_is_its_beginning(fence: str) -> None:
+    answer = f"I write:\n{fence}python\nprint(1)\nprint("
+    for cut in (None, True, False):
+        assert parse_answer(answer, None, cut=cut) == Parsed("print(1)\nprint(", "the block was not closed")
+
+
 PIECES = st.sampled_from(
-    ["<think>", "</think>", "<action>", "</action>", "<tool_call>", "</tool_call>", "```", "\n", "look", "{", '"', "İ"]
+    [
+        "<think>",
+        "</think>",
+        "<action>",
+        "</action>",
+        "<tool_call>",
+        "</tool_call>",
+        "```",
+        "~~~",
+        "\n",
+        "\r",
+        "look",
+        "{",
+        '"',
+        "İ",
+    ]
 )
 
 
