@@ -33,6 +33,7 @@ def truth(
     seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
     workers: Annotated[int, typer.Option(help="worker processes")] = 2,
     executor: Annotated[str, typer.Option(help="where the groups are played: local, ray, or ray:HOST:PORT")] = "local",
+    memory_limit: Annotated[float, typer.Option(help="MB at which a worker that plays is replaced")] = 2048.0,
 ) -> None:
     """Play groups of episodes, and find the true advantage of every step: truth.parquet in the run's folder.
 
@@ -50,6 +51,7 @@ def truth(
                 groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
                 critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers,
                 executor=executor, env_options=parse_extra(context.args), on_progress=report,
+                memory_limit=memory_limit,
                 on_played=lambda now: play(now.finished, now.total, now.note),
             )  # fmt: skip
     except KeyboardInterrupt:

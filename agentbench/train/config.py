@@ -20,7 +20,7 @@ from envs.safe_text import refuse_secrets
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
 
-HOW_NOT_WHAT = ("sinks", "engine_options", "executor")
+HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit")
 """Settings that a resumed run may have otherwise."""
 
 
@@ -100,6 +100,7 @@ class TrainConfig(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
     executor: str = Field("local", description="where worker processes run: local, ray, or ray:HOST:PORT")
+    memory_limit: float = Field(2048.0, gt=0, allow_inf_nan=False, description="MB at which a worker is replaced")
     overlap: bool = Field(False, description="play the next step's rollouts during the update, with older weights")
     shard: bool = Field(False, description="several processes: split the weights over them (FSDP2)")
     sinks: list[SinkName] = Field(default_factory=list, description="further places for the metrics")

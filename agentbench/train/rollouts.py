@@ -66,6 +66,7 @@ class Rollouts:
         self._launch = launcher(config.executor)
         self._environments: dict[str, Workers] = {}
         self._stopped = threading.Event()
+        self._told_equal = False
 
     def train(self, policy: TrainablePolicy, step: int) -> Played:
         """Play groups until the batch of training step ``step`` is full.
@@ -93,6 +94,13 @@ class Rollouts:
             if all(episode.outcome == "error" for episode in played):
                 raise NothingJudgedError(f"no episode of training step {step + 1} could be played: {told}")
             self._warn("training step %d: %s", step + 1, told)
+        if not kept and not self._told_equal:
+            self._told_equal = True
+            self._warn(
+                "training step %d: all episodes of each group came out equal, so there is nothing to learn from and no "
+                "update; if that goes on, choose other tasks, larger groups, or a warm start (agentbench clone)",
+                step + 1,
+            )
         return Played(kept, played)
 
     def evaluate(self, policy: TrainablePolicy) -> list[Episode]:
@@ -141,7 +149,8 @@ class Rollouts:
                 raise StoppedError
             episodes.extend(finished)
 
-        options = PlayOptions(workers=config.workers or min(max(1, len(own)), 256), seed=seed)
+        workers = config.workers or min(max(1, len(own)), 256)
+        options = PlayOptions(workers=workers, seed=seed, memory_limit=config.memory_limit)
         play(self._environments[split], policy, own, options, collect)
         return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
 

@@ -81,6 +81,7 @@ def make_truth(
     seed: int = 0,
     workers: int = 1,
     executor: str = "local",
+    memory_limit: float = 2048.0,
     env_options: dict[str, Any] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_played: Callable[[Progress], None] | None = None,
@@ -97,6 +98,7 @@ def make_truth(
         method, rollouts, critic_rollouts, state_limit: see :class:`TruthSettings`.
         seed: of every draw.
         workers: processes; nothing depends on it.
+        memory_limit: MB at which a worker that plays is replaced.
         on_progress: called with the number of episodes whose truth is found and of all, after each.
         on_played: called after each episode that was played before.
 
@@ -125,7 +127,7 @@ def make_truth(
     check_method(settings)
     played = evaluate(
         env, policy, split=split, out=out, limit=tasks, trials=group_size * groups, seed=seed, workers=workers,
-        executor=executor, env_options=options, on_progress=on_played,
+        executor=executor, env_options=options, on_progress=on_played, memory_limit=memory_limit,
     )  # fmt: skip
     _check_judged(played.run)
     found = _all_truths(played.run, settings, workers, on_progress)

@@ -147,3 +147,29 @@ def test_held_out_errors_are_a_warning_and_training_goes_on(
 
 def test_the_exit_code_is_part_of_the_error() -> None:
     assert UserError.exit_code == 2 and NothingJudgedError.exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["eval", "truth", "train"])
+def test_no_command_goes_on_for_ever_with_a_limit_that_no_worker_meets(run: Run, command: str) -> None:
+    if command == "train":
+        pytest.importorskip("torch")
+    more: dict[str, tuple[object, ...]] = {
+        "eval": ("--policy", "random"),
+        "truth": ("--policy", "random", "--group-size", 2),
+        "train": ("--split", "all", "--tasks-per-step", 1, "--group-size", 2, "--steps", 1),
+    }
+    code, _, err = run(command, "--env", "toy", "--out", "run", "--workers", 1, "--memory-limit", 2, *more[command])
+    assert code == 2 and "and the limit is 2 MB (memory_limit): raise it" in err
+
+
+def test_groups_that_are_all_equal_are_told_once_and_training_ends(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is ever won, whatever is played again in the place of equal groups."""
+    pytest.importorskip("torch")
+    kept = ToyEnv._info
+    monkeypatch.setattr(ToyEnv, "_info", lambda env, valid: {**kept(env, valid), "won": False, "score": 0.0})
+    settings = ("--env", "toy", "--split", "all", "--tasks-per-step", 1, "--group-size", 2, "--steps", 3)
+    code, _, err = run("train", "--out", "run", *settings, "--workers", 0, "--drop-equal-groups", "true")
+    assert code == 0, err
+    assert caplog.text.count("all episodes of each group came out equal") == 1
