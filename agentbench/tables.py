@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentbench.episodes import SCHEMA_VERSION, Episode
+from agentbench.answers import answer_of
+from agentbench.episodes import SCHEMA_VERSION, Episode, Step
 from agentbench.files import replaced, write_text
 from agentbench.runs.steps import next_anchors
 from agentbench.store import EPISODES_FILE, read_sorted
@@ -64,6 +66,19 @@ STEP_COLUMNS = pa.schema(
 )
 
 
+ANSWER_COLUMNS = pa.schema(
+    [
+        ("invalid", pa.string()),  # why the answer broke the format; null where it did not
+        ("cut_answer", pa.bool_()),  # it ran into the longest length
+        ("prompt_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("answer_tokens", pa.int64()),
+        ("model", pa.string()),  # who answered, as the server calls it
+    ]
+)
+"""Further columns of the step table, where a run has anything to say in them (:func:`agentbench.answers.answer_of`)."""
+
+
 def write_tables(folder: Path) -> None:
     """Write ``episodes.parquet`` and ``steps.parquet`` of the run in ``folder``, each all or nothing.
 
@@ -72,17 +87,20 @@ def write_tables(folder: Path) -> None:
     lines = folder / EPISODES_FILE
     source = sha256_of(lines) if lines.exists() else None
     numbered = enumerate(read_sorted(lines))
+    has_answers = _has_answers(lines)
+    step_columns = _with_answers() if has_answers else STEP_COLUMNS
     with (
         replaced(folder / "episodes.parquet") as episodes_path,
         replaced(folder / "steps.parquet") as steps_path,
     ):
         with (
             pq.ParquetWriter(episodes_path, EPISODE_COLUMNS, compression="zstd") as episodes,
-            pq.ParquetWriter(steps_path, STEP_COLUMNS, compression="zstd") as steps,
+            pq.ParquetWriter(steps_path, step_columns, compression="zstd") as steps,
         ):
             while batch := list(islice(numbered, _BATCH)):
                 episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
-                steps.write_table(_table([row for item in batch for row in _step_rows(*item)], STEP_COLUMNS))
+                rows = [row for item in batch for row in _step_rows(*item, has_answers)]
+                steps.write_table(_table(rows, step_columns))
         # Of what was written here, not of what lies there later: another process may put older tables in their place.
         digests = {EPISODES_FILE: source, **dict(zip(TABLES, map(sha256_of, (episodes_path, steps_path)), strict=True))}
     write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
@@ -101,6 +119,21 @@ def is_current(folder: Path, table: str) -> bool:
         return all(expected[name] == sha256_of(folder / name) for name in (EPISODES_FILE, table))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
+
+
+def _has_answers(lines: Path) -> bool:
+    """Tell whether anything was recorded of an answer. Runs without a language model are told by their bytes alone."""
+    if not lines.exists():
+        return False
+    keys = [f'"{name}"'.encode() for name in (*ANSWER_COLUMNS.names, "tokens", "finish")]
+    with lines.open("rb") as file:
+        if not any(key in line for line in file for key in keys):
+            return False
+    return any(answer_of(step.details).is_known for episode in read_sorted(lines) for step in episode.steps)
+
+
+def _with_answers() -> pa.Schema:
+    return pa.schema([*STEP_COLUMNS, *ANSWER_COLUMNS], metadata=_META)
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -129,7 +162,7 @@ def _episode_row(number: int, episode: Episode) -> dict[str, Any]:
     }
 
 
-def _step_rows(number: int, episode: Episode) -> list[dict[str, Any]]:
+def _step_rows(number: int, episode: Episode, has_answers: bool) -> list[dict[str, Any]]:
     return [
         {
             "episode": number,
@@ -147,6 +180,15 @@ def _step_rows(number: int, episode: Episode) -> list[dict[str, Any]]:
             "next_anchor": next_anchor,
             "admissible_actions": step.admissible_actions,
             "text": step.text,
+            **(_answer_row(step) if has_answers else {}),
         }
         for index, (step, next_anchor) in enumerate(zip(episode.steps, next_anchors(episode), strict=True))
     ]
+
+
+def _answer_row(step: Step) -> dict[str, Any]:
+    answer = answer_of(step.details)
+    if not answer.is_known:
+        return {}
+    facts = asdict(answer)
+    return {"cut_answer": facts.pop("cut"), **facts}

@@ -148,3 +148,18 @@ def test_long_texts_are_stored_as_far_as_one_likes_and_the_cut_is_told(call: Any
         evaluate(
             "toy", f"replay:{tmp_path / 'short'}", out=tmp_path / "again", env_options={"tasks": 2, "max_steps": 2}
         )
+
+
+def test_the_step_table_has_columns_for_answers_only_where_there_is_something_to_say(tmp_path: Path) -> None:
+    known = stored(tmp_path / "known", [step(0, details=answered("there is no action", cut=True)), step(1)])
+    table = open_run(known).step_table
+    assert table.columns[-7:].tolist() == [
+        *("text", "invalid", "cut_answer", "prompt_tokens", "cached_tokens", "answer_tokens", "model")
+    ]
+    assert table.iloc[0][["invalid", "cut_answer", "answer_tokens", "model"]].tolist() == [
+        *("there is no action", True, 7, "served-one")
+    ]
+    assert table.iloc[1][["invalid", "cut_answer", "answer_tokens", "model"]].isna().all()
+    assert len(open_run(known).steps()) == 2  # and the schemes read the table as before
+    plain = stored(tmp_path / "plain", [step(0, details={"log_prob": -0.5}), step(1, 'say "model"')])
+    assert open_run(plain).step_table.columns[-1] == "text"
