@@ -11,6 +11,7 @@ from agentbench.terminal import make_console, plain, say
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
     from agentbench.store import Run
 
@@ -35,35 +36,61 @@ def show(
 
 def print_runs(runs: list[Run]) -> None:
     """Print the table of each run, where it lies, and what a reader of the number must know."""
-    from agentbench.answers import answers_of, warnings
-    from agentbench.scenarios import completion_lines, has_scenarios, summarise_run
-    from agentbench.summary import render
-
     console = make_console()
     for number, run in enumerate(runs):
         if number:
             console.print()
-        identity = run.config.get("identity", {})
-        what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
-        frame = run.episodes
-        expected = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
-        answers = answers_of(run)
-        console.print(render(summarise_run(run), title=what, answers=answers))
-        if has_scenarios(run) and len(frame):
-            console.print("\n".join(completion_lines(frame)))
-        if len(frame) < expected:
-            unfinished = f"{len(frame)} of {expected} episodes; the same command goes on"
-            console.print(plain("not finished:", "yellow"), unfinished)
-        if told := _errors_told(frame):
-            console.print(plain("errors:", "yellow"), told)
-        for warning in warnings(answers):
-            console.print(plain("warning:", "yellow"), plain(warning))
-        if answers.shortened and not any("--max-text" in str(note) for note in run.config.get("notes", [])):
-            shortened = f"{answers.shortened} of {answers.overall.steps} steps were stored with a text cut short"
-            console.print(plain("note:", "yellow"), f"{shortened} (--max-text sets the longest)")
+        if run.config.get("kind") == "train":
+            _print_training(console, run)
+        else:
+            _print_played(console, run)
         for note in run.config.get("notes", []):
             console.print(plain("note:", "yellow"), str(note))
         console.print(f"run: {run.folder}")
+
+
+def _print_training(console: Console, run: Run) -> None:
+    from agentbench.lines import read_metrics
+
+    identity, rows = run.config.get("identity", {}), read_metrics(run.folder / "metrics.jsonl")
+    done = rows[-1]["step"] if rows else 0
+    console.print(
+        plain(
+            f"{identity.get('policy')} trained with {identity.get('scheme')} on {identity.get('env')} "
+            f"{identity.get('split') or ''}: {done} of {identity.get('steps')} training steps",
+            "bold",
+        )
+    )
+    measured = [row["eval/success"] for row in rows if "eval/success" in row]
+    if measured:
+        best = f"{measured[-1]:.1%} at the last measurement, {max(measured):.1%} at the best"
+        console.print(f"success on {identity.get('eval_split')}: {best} (chosen on these tasks)")
+    console.print("its curves: agentbench report; a table of its policy: agentbench eval --policy with its folder")
+
+
+def _print_played(console: Console, run: Run) -> None:
+    from agentbench.answers import answers_of, warnings
+    from agentbench.scenarios import completion_lines, has_scenarios, summarise_run
+    from agentbench.summary import render
+
+    identity = run.config.get("identity", {})
+    what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
+    frame = run.episodes
+    expected = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
+    answers = answers_of(run)
+    console.print(render(summarise_run(run), title=what, answers=answers))
+    if has_scenarios(run) and len(frame):
+        console.print("\n".join(completion_lines(frame)))
+    if len(frame) < expected:
+        unfinished = f"{len(frame)} of {expected} episodes; the same command goes on"
+        console.print(plain("not finished:", "yellow"), unfinished)
+    if told := _errors_told(frame):
+        console.print(plain("errors:", "yellow"), told)
+    for warning in warnings(answers):
+        console.print(plain("warning:", "yellow"), plain(warning))
+    if answers.shortened and not any("--max-text" in str(note) for note in run.config.get("notes", [])):
+        shortened = f"{answers.shortened} of {answers.overall.steps} steps were stored with a text cut short"
+        console.print(plain("note:", "yellow"), f"{shortened} (--max-text sets the longest)")
 
 
 def _errors_told(frame: pd.DataFrame) -> str | None:

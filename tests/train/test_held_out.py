@@ -79,6 +79,8 @@ def test_a_run_says_it_at_the_start_and_keeps_it(
     command("train", *run, "--out", tmp_path / "run")
     kept = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
     assert len(kept) == 2 and all(note in caplog.messages for note in kept)
+    shown = " ".join(command("show", tmp_path / "run").split())
+    assert "scorer trained with grpo on toy all: 1 of 1 training steps" in shown and shown.count("note:") == 2
     # The policy that comes out of it is then evaluated on the tasks that it was trained on.
     played = evaluate("toy", str(tmp_path / "run"), out=tmp_path / "played", env_options={"tasks": 6})
     assert any("4 of the 6 evaluated tasks were trained on before" in note for note in played.notes)
@@ -92,3 +94,13 @@ def test_a_clone_is_known_by_the_tasks_that_it_imitated(command: Any, tmp_path: 
     found = notes(**settings)
     assert any("1 of the 4 evaluated tasks were trained on before (cloned in" in note for note in found)
     assert json.loads((tmp_path / "walk" / "run.json").read_text())["notes"] == []
+
+
+def test_a_sweep_says_it_of_each_scheme_that_it_is_true_of(
+    command: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    flags = ("--env", "toy", "--split", "all", "--eval-split", "last", "--group-size", 1, "--value-coefficient", 0.5)
+    command("sweep", "--schemes", "grpo,gae", *flags, "--seeds", 2, "--out", tmp_path / "sweep", "--summary")
+    assert sum("leaves scheme grpo nothing" in said for said in caplog.messages) == 1
+    assert not any("scheme gae nothing" in said for said in caplog.messages)
+    assert sum("1 of the 1 evaluated tasks" in said for said in caplog.messages) == 1
