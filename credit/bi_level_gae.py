@@ -21,7 +21,7 @@ import numpy as np
 from credit.gae import AfterTruncation, turn_gae
 from credit.normalize import whiten
 from credit.returns import check_discount, discounted_sum
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, Share, scheme
 from credit.steps import BoolArray, CreditError, FloatArray, Steps
 from credit.tokens import Tokens, TokenValues
 
@@ -30,13 +30,13 @@ from credit.tokens import Tokens, TokenValues
 def bi_level_gae(
     steps: Steps,
     *,
-    gamma_turn: float = 0.95,
-    lam: float = 1.0,
+    gamma_turn: Share = 0.95,
+    lam: Share = 1.0,
     after_truncation: AfterTruncation = "zero",
     whitened: bool = True,
     count_tokens: bool = False,
-    ddof: int = 1,
-    epsilon: float = 1e-8,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-8,
 ) -> FloatArray:
     """Turn level of the bi-level GAE of every step.
 

@@ -14,14 +14,15 @@ constant. Where the batch defines no Beta distribution (fewer than two groups, o
 from __future__ import annotations
 
 from math import lgamma
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from credit.grouping import Groups
 from credit.normalize import Singleton, normalize_within
 from credit.returns import outcomes
-from credit.scheme import scheme
+from credit.scheme import Amount, Positive, scheme
 from credit.steps import CreditError, FloatArray, Steps
 
 
@@ -32,11 +33,11 @@ from credit.steps import CreditError, FloatArray, Steps
 def bnpo(
     steps: Steps,
     *,
-    min_value: float = 0.0,
-    max_value: float = 1.0,
-    alpha: float | None = None,
-    beta: float | None = None,
-    max_weight: float = 1e6,
+    min_value: Amount = 0.0,
+    max_value: Amount = 1.0,
+    alpha: Annotated[float, Field(ge=1, le=1e6)] | None = None,
+    beta: Annotated[float, Field(ge=1, le=1e6)] | None = None,
+    max_weight: Positive = 1e6,
     singleton: Singleton = "zero",
     compat: Literal["released"] | None = None,
 ) -> FloatArray:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from credit.grouping import Groups
 from credit.normalize import Singleton, Weighting, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, scores
-from credit.scheme import OF_OUTCOMES, Compat, scheme
+from credit.scheme import OF_OUTCOMES, Compat, Factor, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -34,7 +34,7 @@ def dr_grpo(
     *,
     weighting: Weighting = "trajectories",
     singleton: Singleton = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

@@ -17,7 +17,7 @@ from typing import Literal
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within
 from credit.penalty import PenaltyTiming, penalty_of, scores
-from credit.scheme import Compat, scheme
+from credit.scheme import Compat, Ddof, Epsilon, Factor, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -41,11 +41,11 @@ def drmas(
     group_key: Literal["group+agent", "group"] = "group+agent",
     weighting: Weighting = "trajectories",
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

@@ -21,7 +21,7 @@ import numpy as np
 from credit.grpo import grpo
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance
 from credit.penalty import PenaltyTiming
-from credit.scheme import Compat, scheme
+from credit.scheme import Compat, Ddof, Epsilon, Factor, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -40,17 +40,17 @@ from credit.steps import FloatArray, Steps
 def empg(
     steps: Steps,
     *,
-    k: float = 1.0,
-    k_future: float = 1.0,
-    zeta: float = 0.05,
-    epsilon: float = 1e-8,
+    k: Factor = 1.0,
+    k_future: Factor = 1.0,
+    zeta: Factor = 0.05,
+    epsilon: Epsilon = 1e-8,
     weighting: Weighting = "trajectories",
     normalize: Normalize = "std",
-    ddof: int = 1,
-    base_epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    base_epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

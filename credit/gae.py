@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from credit.returns import check_discount, discounted_sum
-from credit.scheme import scheme
+from credit.scheme import Share, scheme
 from credit.steps import FloatArray, Steps
 
 AfterTruncation = Literal["zero", "value"]
@@ -26,7 +26,7 @@ AfterTruncation = Literal["zero", "value"]
 
 @scheme(needs=("value",), claims=("local",))
 def gae(
-    steps: Steps, *, gamma: float = 0.95, lam: float = 0.95, after_truncation: AfterTruncation = "zero"
+    steps: Steps, *, gamma: Share = 0.95, lam: Share = 0.95, after_truncation: AfterTruncation = "zero"
 ) -> FloatArray:
     """GAE advantage of every step.
 

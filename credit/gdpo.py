@@ -21,7 +21,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, ZeroVariance, normalize_within, whiten
 from credit.returns import outcomes
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, scheme
 from credit.steps import CreditError, FloatArray, Steps
 
 
@@ -35,13 +35,13 @@ def gdpo(
     components: tuple[str, ...] = ("reward",),
     weights: tuple[float, ...] = (),
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
     whitened: bool = True,
     whiten_over: Literal["trajectories", "rows", "tokens"] = "trajectories",
-    whiten_epsilon: float = 1e-8,
+    whiten_epsilon: Epsilon = 1e-8,
     compat: Literal["released"] | None = None,
 ) -> FloatArray:
     """GDPO advantage of every step.

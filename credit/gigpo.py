@@ -20,7 +20,7 @@ from typing import Literal
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, returns, scores
-from credit.scheme import Compat, scheme
+from credit.scheme import Compat, Ddof, Epsilon, Factor, Share, scheme
 from credit.similarity import merge_similar
 from credit.steps import FloatArray, Steps
 
@@ -42,18 +42,18 @@ from credit.steps import FloatArray, Steps
 def gigpo(
     steps: Steps,
     *,
-    gamma: float = 0.95,
-    step_weight: float = 1.0,
+    gamma: Share = 0.95,
+    step_weight: Factor = 1.0,
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     weighting: Weighting = "trajectories",
     episode_singleton: Singleton = "zero",
     step_singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
     grouping: Literal["exact", "similarity"] = "exact",
-    similarity_threshold: float = 0.95,
-    invalid_penalty: float = 0.0,
+    similarity_threshold: Share = 0.95,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

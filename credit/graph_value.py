@@ -20,13 +20,13 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import SNAP, normalize_within
 from credit.returns import check_discount, outcomes
-from credit.scheme import scheme
+from credit.scheme import Epsilon, Share, scheme
 from credit.steps import FloatArray, IntArray, Steps
 
 
 @scheme(needs=("state",), compares=("group", "state"), claims=("zero_without_reward", "local", "scale"))
 def graph_value(
-    steps: Steps, *, gamma: float = 0.99, normalize: Literal["none", "mean", "std"] = "none", epsilon: float = 1e-6
+    steps: Steps, *, gamma: Share = 0.99, normalize: Literal["none", "mean", "std"] = "none", epsilon: Epsilon = 1e-6
 ) -> FloatArray:
     """Graph value difference of every step.
 

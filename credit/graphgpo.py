@@ -23,7 +23,7 @@ from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, scores
 from credit.returns import check_discount
-from credit.scheme import Compat, scheme
+from credit.scheme import Compat, Ddof, Epsilon, Factor, Positive, Share, scheme
 from credit.steps import FloatArray, Steps
 from credit.transitions import Success, Transitions, distances_to_goal, transitions
 
@@ -46,22 +46,22 @@ from credit.transitions import Success, Transitions, distances_to_goal, transiti
 def graphgpo(
     steps: Steps,
     *,
-    gamma: float = 0.1,
+    gamma: Share = 0.1,
     normalize_distance: bool = False,
-    scale: float = 10.0,
-    step_weight: float = 1.0,
-    episode_weight: float = 1.0,
+    scale: Positive = 10.0,
+    step_weight: Factor = 1.0,
+    episode_weight: Factor = 1.0,
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     weighting: Weighting = "trajectories",
     episode_singleton: Singleton = "zero",
     step_singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
     success: Success = "rewarded",
     grouping: Literal["exact", "similarity"] = "exact",
-    similarity_threshold: float = 0.95,
-    invalid_penalty: float = 0.0,
+    similarity_threshold: Share = 0.95,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, scores
-from credit.scheme import OF_OUTCOMES, Compat, scheme
+from credit.scheme import OF_OUTCOMES, Compat, Ddof, Epsilon, Factor, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -36,11 +36,11 @@ def grpo(
     *,
     weighting: Weighting = "trajectories",
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

@@ -20,7 +20,7 @@ import numpy as np
 from credit.grouping import Groups, contexts
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, returns, scores
-from credit.scheme import Compat, scheme
+from credit.scheme import Compat, Count, Ddof, Epsilon, Factor, Share, scheme
 from credit.steps import CreditError, FloatArray, Steps
 
 
@@ -42,19 +42,19 @@ from credit.steps import CreditError, FloatArray, Steps
 def hgpo(
     steps: Steps,
     *,
-    gamma: float = 0.95,
-    history_length: int = 2,
-    length_weight_alpha: float = 1.0,
+    gamma: Share = 0.95,
+    history_length: Count = 2,
+    length_weight_alpha: Factor = 1.0,
     base_group: bool = False,
     normalize: Normalize = "std",
-    ddof: int = 0,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 0,
+    epsilon: Epsilon = 1e-6,
     drop_exact_zero: bool = False,
-    base_ddof: int = 1,
+    base_ddof: Ddof = 1,
     base_weighting: Weighting = "trajectories",
     base_singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

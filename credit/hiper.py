@@ -26,7 +26,7 @@ import numpy as np
 from credit.normalize import SNAP
 from credit.penalty import penalty_of
 from credit.returns import check_discount, discounted_sum
-from credit.scheme import scheme
+from credit.scheme import Amount, Ddof, Epsilon, Factor, Share, scheme
 from credit.steps import BoolArray, FloatArray, IntArray, Steps
 
 Stream = Literal["low", "high", "term"]
@@ -41,17 +41,17 @@ def hiper(
     steps: Steps,
     *,
     stream: Stream = "low",
-    gamma: float = 0.99,
-    lambda_turn: float = 0.95,
-    lambda_segment: float = 0.95,
-    keep_penalty: float = 0.0,
+    gamma: Share = 0.99,
+    lambda_turn: Share = 0.95,
+    lambda_segment: Share = 0.95,
+    keep_penalty: Amount = 0.0,
     keep_penalty_mode: Literal["fixed", "normalized"] = "fixed",
-    keep_consistency_penalty: float = 0.0,
-    invalid_penalty: float = 0.0,
+    keep_consistency_penalty: Amount = 0.0,
+    invalid_penalty: Factor = 0.0,
     bootstrap_truncated: bool = False,
     normalize_streams: bool = False,
-    ddof: int = 0,
-    epsilon: float = 1e-8,
+    ddof: Ddof = 0,
+    epsilon: Epsilon = 1e-8,
     compat: Literal["verl-agent"] | None = None,
 ) -> FloatArray:
     """One stream of HiPER's advantages of every step.

@@ -21,7 +21,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, normalize_within
 from credit.returns import check_discount, outcomes, step_returns
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, Share, scheme
 from credit.steps import FloatArray, Steps
 from credit.tokens import Tokens, TokenValues, reverse_sum
 
@@ -30,10 +30,10 @@ from credit.tokens import Tokens, TokenValues, reverse_sum
 def igpo(
     steps: Steps,
     *,
-    gamma: float = 1.0,
+    gamma: Share = 1.0,
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
 ) -> FloatArray:
     """IGPO advantage of every step.

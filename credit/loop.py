@@ -19,7 +19,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Normalize, normalize_within
 from credit.returns import outcomes
-from credit.scheme import OF_OUTCOMES, scheme
+from credit.scheme import OF_OUTCOMES, Factor, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -31,7 +31,7 @@ def loop(
     steps: Steps,
     *,
     normalize: Normalize = "mean",
-    drop_below: float = 0.0,
+    drop_below: Factor = 0.0,
     compat: Literal["released"] | None = None,
 ) -> FloatArray:
     """LOOP advantage of every step.

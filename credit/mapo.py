@@ -22,7 +22,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import normalize_within
 from credit.returns import step_returns
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, Share, scheme
 from credit.steps import CreditError, FloatArray, Steps
 
 
@@ -30,12 +30,12 @@ from credit.steps import CreditError, FloatArray, Steps
 def mapo(
     steps: Steps,
     *,
-    alpha: float = 0.5,
-    gamma: float = 1.0,
+    alpha: Share = 0.5,
+    gamma: Share = 1.0,
     turn_reward: Literal["reward", "score", "progress"] = "reward",
     immediate_scope: Literal["group", "batch"] = "group",
-    ddof: int = 0,
-    epsilon: float = 1e-8,
+    ddof: Ddof = 0,
+    epsilon: Epsilon = 1e-8,
 ) -> FloatArray:
     """MAPO advantage of every step.
 

@@ -20,7 +20,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import SNAP, normalize_within
 from credit.returns import check_discount, discounted_sum
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, Share, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -28,11 +28,11 @@ from credit.steps import FloatArray, Steps
 def mars(
     steps: Steps,
     *,
-    gamma: float = 1.0,
+    gamma: Share = 1.0,
     scope: Literal["batch", "group"] = "batch",
     unique_values: bool = True,
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
 ) -> FloatArray:
     """MARS advantage of every step.
 

@@ -22,7 +22,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Singleton, ZeroVariance, normalize_within
 from credit.returns import check_discount, discounted_sum, outcomes, step_returns
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, Factor, Share, scheme
 from credit.steps import BoolArray, FloatArray, Steps
 from credit.tokens import Tokens, TokenValues
 
@@ -35,10 +35,10 @@ from credit.tokens import Tokens, TokenValues
 def matchtir(
     steps: Steps,
     *,
-    gamma: float = 0.9,
-    turn_weight: float = 0.5,
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    gamma: Share = 0.9,
+    turn_weight: Factor = 0.5,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
     compat: Literal["released"] | None = None,

@@ -21,7 +21,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import SNAP
 from credit.returns import outcomes
-from credit.scheme import OF_OUTCOMES, scheme
+from credit.scheme import OF_OUTCOMES, Epsilon, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -30,7 +30,7 @@ def mcgrpo(
     steps: Steps,
     *,
     normalize: Literal["mad", "mean"] = "mad",
-    epsilon: float = 1e-3,
+    epsilon: Epsilon = 1e-3,
     rescale: bool = True,
     zero_spread: Literal["undivided", "epsilon"] = "undivided",
     compat: Literal["released"] | None = None,

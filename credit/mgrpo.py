@@ -20,7 +20,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, ZeroVariance, normalize_within
 from credit.returns import outcomes
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -35,8 +35,8 @@ def mgrpo(
     *,
     score: Literal["outcome", "own"] = "outcome",
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
     compat: Literal["released"] | None = None,

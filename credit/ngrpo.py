@@ -20,7 +20,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, scores
-from credit.scheme import scheme
+from credit.scheme import Amount, Count, Ddof, Epsilon, Factor, scheme
 from credit.steps import CreditError, FloatArray, Steps
 
 
@@ -31,15 +31,15 @@ from credit.steps import CreditError, FloatArray, Steps
 def ngrpo(
     steps: Steps,
     *,
-    max_reward: float = 1.0,
-    virtual_samples: int = 1,
+    max_reward: Amount = 1.0,
+    virtual_samples: Count = 1,
     weighting: Weighting = "trajectories",
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Literal["released"] | None = None,
 ) -> FloatArray:

@@ -21,7 +21,7 @@ import numpy as np
 from credit.grpo import grpo
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance
 from credit.penalty import PenaltyTiming
-from credit.scheme import OF_OUTCOMES, Compat, scheme
+from credit.scheme import OF_OUTCOMES, Compat, Ddof, Epsilon, Factor, Positive, scheme
 from credit.steps import CreditError, FloatArray, Steps
 
 _EQUAL = 1e-10  # surprises that vary less are all the same
@@ -43,18 +43,18 @@ _EQUAL = 1e-10  # surprises that vary less are all the same
 def ocar(
     steps: Steps,
     *,
-    tau: float = 1.0,
+    tau: Positive = 1.0,
     surprise: Literal["theta", "theta_minus_ref"] = "theta",
-    znorm_floor: float = 0.1,
-    weight_min: float = 0.1,
-    weight_max: float = 10.0,
+    znorm_floor: Positive = 0.1,
+    weight_min: Positive = 0.1,
+    weight_max: Positive = 10.0,
     weighting: Weighting = "trajectories",
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
     singleton: Singleton = "zero",
     zero_variance: ZeroVariance = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

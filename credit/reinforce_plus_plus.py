@@ -16,7 +16,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Singleton, Weighting, normalize_within, samples_of, whiten
 from credit.penalty import PenaltyTiming, penalty_of, scores
-from credit.scheme import Compat, scheme
+from credit.scheme import Compat, Ddof, Epsilon, Factor, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -37,9 +37,9 @@ def reinforce_plus_plus(
     weighting: Weighting = "trajectories",
     singleton: Singleton = "zero",
     count_tokens: bool = False,
-    ddof: int = 1,
-    epsilon: float = 1e-8,
-    invalid_penalty: float = 0.0,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-8,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

@@ -16,7 +16,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import Singleton, Weighting, normalize_within, samples_of
 from credit.penalty import PenaltyTiming, penalty_of, scores
-from credit.scheme import OF_OUTCOMES, Compat, scheme
+from credit.scheme import OF_OUTCOMES, Compat, Factor, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -36,7 +36,7 @@ def rloo(
     *,
     weighting: Weighting = "trajectories",
     singleton: Singleton = "zero",
-    invalid_penalty: float = 0.0,
+    invalid_penalty: Factor = 0.0,
     penalty_timing: PenaltyTiming = "after_normalization",
     compat: Compat = None,
 ) -> FloatArray:

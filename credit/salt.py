@@ -24,7 +24,7 @@ import numpy as np
 from credit.grouping import Groups, contexts
 from credit.grpo import grpo
 from credit.rloo import rloo
-from credit.scheme import OF_OUTCOMES, scheme
+from credit.scheme import OF_OUTCOMES, AtLeastOne, Count, Ddof, Epsilon, Share, scheme
 from credit.similarity import merge_similar
 from credit.steps import CreditError, FloatArray, IntArray, Steps
 
@@ -41,14 +41,14 @@ def salt(
     *,
     base: Literal["grpo", "rloo"] = "grpo",
     match: tuple[str, ...] = TRANSITION,
-    history: int = 0,
-    min_trajectories: int = 2,
+    history: Count = 0,
+    min_trajectories: AtLeastOne = 2,
     merge_mean: Literal["distinct_trajectories", "rows"] = "distinct_trajectories",
     grouping: Literal["exact", "similarity"] = "exact",
-    similarity_threshold: float = 0.95,
+    similarity_threshold: Share = 0.95,
     normalize: Literal["std", "mean"] = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
 ) -> FloatArray:
     """SALT advantage of every step.
 

@@ -16,8 +16,8 @@ How to add a scheme: write ``credit/NAME.py`` that opens with a docstring like t
 
 and add it to the list in ``credit/registry.py``. The body gets rows sorted by group, episode and step, at least
 one of them, with the columns in ``needs`` present, and options that were checked against their annotations
-(``Literal`` choices, finite numbers). It returns float64 of shape ``(n,)`` for those rows. The decorator takes
-care of the rest: the caller's row order, the empty table, ``compat`` presets, clear errors.
+(``Literal`` choices, finite numbers, ranges such as ``Share``). It returns float64 of shape ``(n,)`` for those rows.
+The decorator takes care of the rest: the caller's row order, the empty table, ``compat`` presets, clear errors.
 """
 
 from __future__ import annotations
@@ -25,19 +25,37 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import math
+import operator
 import sys
+import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, Literal, ParamSpec
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec
 
 import numpy as np
+from pydantic import Field
 
 from credit.steps import CreditError, FloatArray, MissingColumnError, Steps
 
 P = ParamSpec("P")
 Compat = Literal["verl-agent"] | None
+
+# What the options of schemes may be; the command line reads the same declarations.
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A discount, a decay, a share or a similarity."""
+Ddof = Annotated[int, Field(ge=0, le=1)]
+"""A variance divides by the number of samples minus this."""
+Epsilon = Annotated[float, Field(ge=0, le=1)]
+"""Added to a deviation or a variance; 0 where it cannot be 0."""
+Factor = Annotated[float, Field(ge=0, le=1e9)]
+"""A weight or a penalty: never negative."""
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Amount = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""A reward, of either sign."""
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]
+
 Claim = Literal[
     "zero_without_reward",  # a group that earned nothing gets 0
     "zero_when_equal",  # a group whose episodes all have the same outcome gets 0
@@ -147,7 +165,7 @@ def scheme(
 
         @functools.cache
         def hints() -> Mapping[str, Any]:
-            found = typing.get_type_hints(function)
+            found = typing.get_type_hints(function, include_extras=True)
             return {option: found[option] for option in list(inspect.signature(function).parameters)[1:]}
 
         call.scheme_facts = (needs, compares, claims, presets)  # type: ignore[attr-defined]
@@ -180,7 +198,8 @@ def sections(docstring: str) -> dict[str, str]:
 def unknown(kind: str, name: str, known: Iterable[str]) -> CreditError:
     """Make the error for a name that does not exist, with the nearest names that do."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    by_small = {each.lower(): each for each in names}
+    close = [by_small[each] for each in difflib.get_close_matches(name.lower(), by_small, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(close)}?" if close else f"there is {', '.join(names) or 'none'}"
     return CreditError(f"unknown {kind} {name!r}: {hint}")
 
@@ -189,25 +208,52 @@ def _resolved(
     name: str, hints: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]], options: dict[str, Any]
 ) -> dict[str, Any]:
     """Check the options against the annotations, and fill in what a preset sets."""
-    for option, value in options.items():
+    for option, value in list(options.items()):
         if option not in hints:
             raise unknown(f"option of {name}", option, hints)
         _check_option(f"{name}: option {option!r}", hints[option], value)
+        options[option] = tuple(value) if isinstance(value, list) else value
     preset = options.pop("compat", None)
     return {**presets.get(preset, {}), **options}
 
 
 def _check_option(what: str, hint: Any, value: Any) -> None:
-    literals = [part for part in (hint, *typing.get_args(hint)) if typing.get_origin(part) is Literal]
-    choices = [choice for literal in literals for choice in typing.get_args(literal)]
-    may_be_none = type(None) in typing.get_args(hint)
-    if choices and value not in choices and not (value is None and may_be_none):
-        raise CreditError(f"{what} is one of {', '.join(map(repr, choices))}, got {value!r}")
-    if hint is bool and not isinstance(value, (bool, np.bool_)):
-        raise CreditError(f"{what} is True or False, got {value!r}")
-    if hint in (int, float) and (
-        isinstance(value, bool)
-        or not isinstance(value, (int, np.integer) if hint is int else (int, float, np.integer, np.floating))
-        or not math.isfinite(value)
-    ):
-        raise CreditError(f"{what} is a finite {'whole ' if hint is int else ''}number, got {value!r}")
+    if should_be := _should_be(hint, value):
+        raise CreditError(f"{what} is {should_be}, got {value!r}")
+
+
+def _should_be(hint: Any, value: Any, bounds: Sequence[Any] = ()) -> str:
+    """Return in words what a value should be; empty where it is that."""
+    if typing.get_origin(hint) is Annotated:
+        hint, *notes = typing.get_args(hint)
+        bounds = [bound for note in notes for bound in getattr(note, "metadata", [note])]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        if value is None and len(parts) < len(typing.get_args(hint)):
+            return ""
+        told = [_should_be(part, value, bounds) for part in parts]
+        return "" if "" in told else " or ".join(told)
+    if typing.get_origin(hint) is Literal:
+        is_choice = any(type(value) is type(choice) and value == choice for choice in typing.get_args(hint))
+        return "" if is_choice else f"one of {', '.join(map(repr, typing.get_args(hint)))}"
+    if typing.get_origin(hint) is tuple and typing.get_args(hint)[1:] == (...,):
+        item = typing.get_args(hint)[0]
+        is_list = isinstance(value, tuple | list) and not any(_should_be(item, each) for each in value)
+        return "" if is_list else f"a tuple of {'names' if item is str else 'finite numbers'}"
+    if hint is bool:
+        return "" if isinstance(value, bool | np.bool_) else "True or False"
+    if hint is str:
+        return "" if isinstance(value, str) and value.strip() else "a text"
+    return _should_be_number(hint, value, bounds) if hint in (int, float) else ""
+
+
+def _should_be_number(hint: Any, value: Any, bounds: Sequence[Any]) -> str:
+    kinds = (int, np.integer) if hint is int else (int, float, np.integer, np.floating)
+    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    limits = [(sign, getattr(bound, sign)) for bound in bounds for sign in signs if hasattr(bound, sign)]
+    number: Any = value if isinstance(value, kinds) and not isinstance(value, bool) else np.inf
+    is_number = abs(number) <= sys.float_info.max
+    if is_number and all(getattr(operator, sign)(number, limit) for sign, limit in limits):
+        return ""
+    words = " and ".join(f"{signs[sign]} {limit:g}" for sign, limit in limits)
+    return f"a finite {'whole ' if hint is int else ''}number{', ' if words else ''}{words}"

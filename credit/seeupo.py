@@ -25,7 +25,7 @@ import numpy as np
 from credit.grouping import Groups
 from credit.normalize import SNAP, Singleton, normalize_within
 from credit.returns import outcomes
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, Positive, scheme
 from credit.steps import CreditError, FloatArray, IntArray, Steps
 
 
@@ -35,12 +35,12 @@ def seeupo(
     *,
     group_center: bool = True,
     batch_norm: bool = True,
-    ddof: int = 1,
-    std_floor: float = 1e-6,
-    clamp: float = 3.0,
+    ddof: Ddof = 1,
+    std_floor: Epsilon = 1e-6,
+    clamp: Positive = 3.0,
     singleton: Singleton = "zero",
-    ratio_min: float = 0.8,
-    ratio_max: float = 1.2,
+    ratio_min: Positive = 0.8,
+    ratio_max: Positive = 1.2,
     compat: Literal["released"] | None = None,
 ) -> FloatArray:
     """SeeUPO advantage of every step.

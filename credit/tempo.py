@@ -19,7 +19,7 @@ import numpy as np
 from credit.grouping import Groups, combine
 from credit.normalize import SNAP, Normalize
 from credit.returns import outcomes
-from credit.scheme import OF_OUTCOMES, scheme
+from credit.scheme import OF_OUTCOMES, Ddof, Epsilon, scheme
 from credit.steps import CreditError, FloatArray, IntArray, Steps
 from credit.tokens import Tokens, TokenValues
 
@@ -32,8 +32,8 @@ def tempo(
     *,
     prefix_token: tuple[str, ...] = STEP,
     normalize: Normalize = "std",
-    ddof: int = 1,
-    epsilon: float = 1e-6,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-6,
 ) -> FloatArray:
     """TEMPO advantage of every step.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from credit.gae import AfterTruncation, turn_gae
 from credit.normalize import whiten
-from credit.scheme import scheme
+from credit.scheme import Ddof, Epsilon, Share, scheme
 from credit.steps import FloatArray, Steps
 
 
@@ -25,13 +25,13 @@ from credit.steps import FloatArray, Steps
 def turn_ppo(
     steps: Steps,
     *,
-    gamma: float = 0.95,
-    lam: float = 0.95,
+    gamma: Share = 0.95,
+    lam: Share = 0.95,
     after_truncation: AfterTruncation = "zero",
     whitened: bool = True,
     count_tokens: bool = False,
-    ddof: int = 1,
-    epsilon: float = 1e-8,
+    ddof: Ddof = 1,
+    epsilon: Epsilon = 1e-8,
 ) -> FloatArray:
     """Turn-level PPO advantage of every step.
 
