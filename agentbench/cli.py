@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+import agentbench
 from agentbench.commands import (
     check,
     compare,
@@ -34,6 +35,7 @@ from agentbench.commands import (
     truth,
     verify,
 )
+from agentbench.commands.options import command, refuse_empty
 from agentbench.terminal import SafeFormatter, say, show_traceback
 from envs.errors import UserError
 
@@ -46,29 +48,47 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("eval", context_settings=EXTRA)(evaluate.evaluate)
-app.command(context_settings=EXTRA)(train.train)
-app.command()(train.clone)
-app.command(context_settings=EXTRA)(sweep.sweep)
-app.command()(show.show)
-app.command()(replay.replay)
-app.command()(diff.diff)
-app.command()(plan.plan)
-app.command()(report.report)
-app.command()(report.view)
-app.command()(report.export)
-app.command(context_settings=EXTRA)(credit.credit)
-app.command(context_settings=EXTRA)(compare.compare)
-app.command(context_settings=EXTRA)(graph.graph)
-app.command(context_settings=EXTRA)(truth.truth)
-app.command()(truth.quality)
-app.command(context_settings=EXTRA)(install.install)
-app.command()(verify.verify)
-app.command(context_settings=EXTRA)(listing.envs)
-app.command()(listing.policies)
-app.command()(schemes.schemes)
-app.command()(doctor.doctor)
-app.command("import")(importing.import_logs)
+
+
+def show_version(asked: bool) -> None:
+    """Print the version, and end."""
+    if asked:
+        say(f"agentbench {agentbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="print the version and end")
+    ] = False,
+) -> None:
+    """Evaluate, train and compare language agents on long, multi-step tasks."""
+
+
+app.command("eval", context_settings=EXTRA)(command(evaluate.evaluate))
+app.command(context_settings=EXTRA)(command(train.train))
+app.command()(command(train.clone))
+app.command(context_settings=EXTRA)(command(sweep.sweep))
+app.command()(command(show.show))
+app.command()(command(replay.replay))
+app.command()(command(diff.diff))
+app.command()(command(plan.plan))
+app.command()(command(report.report))
+app.command()(command(report.view))
+app.command()(command(report.export))
+app.command(context_settings=EXTRA)(command(credit.credit))
+app.command(context_settings=EXTRA)(command(compare.compare))
+app.command(context_settings=EXTRA)(command(graph.graph))
+app.command(context_settings=EXTRA)(command(truth.truth))
+app.command()(command(truth.quality))
+app.command(context_settings=EXTRA)(command(install.install))
+app.command()(command(verify.verify))
+app.command(context_settings=EXTRA)(command(listing.envs))
+app.command()(command(listing.policies))
+app.command()(command(schemes.schemes))
+app.command()(command(doctor.doctor))
+app.command("import")(command(importing.import_logs))
 app.add_typer(check.app, name="check")
 app.add_typer(model.app, name="model")
 
@@ -132,7 +152,12 @@ def _run() -> None:
     sys.excepthook = show_traceback
     threading.excepthook = lambda hooked: show_traceback(hooked.exc_type, hooked.exc_value, hooked.exc_traceback)
     try:
-        app()
+        refuse_empty(sys.argv[1:])
+        if code := _command():
+            sys.exit(code)
+    except typer.Abort:
+        say("agentbench: stopped", err=True)
+        sys.exit(1)
     except UserError as error:
         say(f"agentbench: {error}", err=True)
         sys.exit(error.exit_code)
@@ -152,3 +177,19 @@ def _run() -> None:
         advice = ": make room and run the same command again" if is_full else ""
         say(f"agentbench: {error}{advice}", err=True)
         sys.exit(2)
+
+
+def _command() -> int:
+    """Run the command; what is wrong with the command line itself is told in one line. Return the exit code."""
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own error, of whichever click it brings
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+        else:
+            context = getattr(error, "ctx", None)
+            where = f" (see '{context.command_path} --help')" if context else ""
+            say(f"agentbench: {' '.join(error.format_message().split()).rstrip('.')}{where}", err=True)
+        return int(getattr(error, "exit_code", 2))

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agentbench.episodes import MAX_TEXT
 from envs.errors import UserError, unknown
-from envs.options import declared, resolve
+from envs.options import declared, resolve, with_defaults
 from envs.registry import ENVIRONMENTS, option_names, read_options
+from envs.registry import options_of as env_options_of
 from envs.safe_text import refuse_secrets
-from policies.registry import options_of, read_policy_options
+from policies.registry import POLICIES, options_of, read_policy_options
 
 LONGEST = 1e7
 """Seconds: nobody waits longer, and no system call can."""
@@ -107,6 +108,18 @@ def no_setting(
 
 def _chosen(name: str, settings: Mapping[str, Any], kind: type[BaseModel]) -> str:
     return str(settings.get(name, kind.model_fields[name].default))
+
+
+def resolved_options(config: Any) -> dict[str, Any]:
+    """Return what a run's record says of the options of environment and policy, defaults filled in."""
+    split = {} if config.split is None else {"split": config.split}
+    policy = POLICIES.get(config.policy.partition(":")[0])
+    return {
+        "options": {
+            "environment": with_defaults(env_options_of(config.env), {**split, **config.env_options}),
+            "policy": with_defaults(policy.declared() if policy else {}, config.policy_options),
+        }
+    }
 
 
 def bad_settings(error: ValidationError) -> UserError:

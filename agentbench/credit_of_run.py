@@ -37,13 +37,14 @@ class RunCredit:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def read_run(folder: Path, columns: Path | None = None) -> RunCredit:
+def read_run(folder: Path, columns: Path | None = None, *, replace: bool = False) -> RunCredit:
     """Read the judged steps of a run.
 
     Args:
         folder: of the run.
         columns: a Parquet or CSV file with task_id, trial, step and further columns that schemes read (value,
-            entropy, score, …), one row for every step; a column of the run with the same name is replaced.
+            entropy, score, …), one row for every step.
+        replace: a column of the run with the same name is replaced; otherwise it is refused.
 
     Raises:
         UserError: no run, no judged step in it, or a file of columns that does not fit it.
@@ -52,7 +53,7 @@ def read_run(folder: Path, columns: Path | None = None) -> RunCredit:
     if table.empty:
         raise UserError(f"the run in {folder} has no judged steps yet: every episode ended in an error, or none ended")
     if columns is not None:
-        table = _joined(table, columns)
+        table = _joined(table, columns, replace)
     return RunCredit(table, Steps.from_frame(table))
 
 
@@ -122,14 +123,35 @@ def _by_scheme(names: list[str], options: dict[str, Any]) -> dict[str, dict[str,
     return found
 
 
-def _joined(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def options_of(names: Iterable[str]) -> set[str]:
+    """Return the names of the options of these schemes."""
+    return {option for name in names for option in SCHEMES[name].options}
+
+
+def _read_columns(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"no file {path}: --columns takes a Parquet or CSV file")
-    more = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    try:
+        found = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+        return found.astype({name: int for name in ("trial", "step") if name in found.columns})
+    except (OSError, ValueError, ArithmeticError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"cannot read the columns in {path}, which should be a Parquet or CSV file: {reason}"
+        ) from error
+
+
+def _joined(table: pd.DataFrame, path: Path, replace: bool) -> pd.DataFrame:
+    more = _read_columns(path)
     if missing := [name for name in KEY if name not in more.columns]:
         raise UserError(f"{path} has no column {missing[0]!r}: it needs {', '.join(KEY)} to be joined with the run")
     key = ["group" if name == "task_id" else name for name in KEY]
-    more = more.rename(columns={"task_id": "group"})
+    known = [name for name in more.columns if name in table.columns and name not in KEY]
+    if fixed := [name for name in known if name in ("group", "episode")]:
+        raise UserError(f"{path} has a column {fixed[0]!r}, which the run itself decides: take it out of the file")
+    if known and not replace:
+        raise UserError(f"{path} has a column {known[0]!r}, and so has the run: --replace takes that of the file")
+    more = more.astype({"task_id": str}).rename(columns={"task_id": "group"})
     if more.duplicated(key).any():
         raise UserError(f"{path} has several rows for one step: one row for each {', '.join(KEY)}")
     kept = table.drop(columns=[name for name in more.columns if name in table.columns and name not in key])

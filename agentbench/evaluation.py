@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentbench.config import EvaluateConfig, check_config
+from agentbench.config import EvaluateConfig, check_config, resolved_options
 from agentbench.episodes import MAX_TEXT, Episode
 from agentbench.failures import tell
 from agentbench.held_out import overlap_notes, say_notes
@@ -115,6 +115,7 @@ def evaluate(
     record = {
         "kind": "evaluate",
         "config": config.model_dump(),
+        **resolved_options(config),
         "notes": notes,
         "protected": environment.protected,
         **describe(),

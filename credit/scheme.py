@@ -255,5 +255,7 @@ def _should_be_number(hint: Any, value: Any, bounds: Sequence[Any]) -> str:
     is_number = abs(number) <= sys.float_info.max
     if is_number and all(getattr(operator, sign)(number, limit) for sign, limit in limits):
         return ""
-    words = " and ".join(f"{signs[sign]} {limit:g}" for sign, limit in limits)
-    return f"a finite {'whole ' if hint is int else ''}number{', ' if words else ''}{words}"
+    words = ", " + " and ".join(f"{signs[sign]} {limit:g}" for sign, limit in limits) if limits else ""
+    if [sign for sign, _ in limits] == ["ge", "le"]:
+        words = f" in [{limits[0][1]:g}, {limits[1][1]:g}]"
+    return f"a finite {'whole ' if hint is int else ''}number{words}"

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
+from annotated_types import Ge, Le
+
 from envs.errors import UserError, unknown
 from envs.safe_text import shown
 
@@ -369,6 +371,10 @@ def _taken_apart(kind: Any) -> tuple[Any, list[Any], list[Any]]:
             for each in (note, *(getattr(note, "metadata", None) or ())):
                 lower += [each] if hasattr(each, "ge") or hasattr(each, "gt") else []
                 upper += [each] if hasattr(each, "le") or hasattr(each, "lt") else []
+            if (least := getattr(note, "min", None)) is not None:  # of an option of a command
+                lower.append(Ge(least))
+            if (most := getattr(note, "max", None)) is not None:
+                upper.append(Le(most))
     return kind, lower, upper
 
 

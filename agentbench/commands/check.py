@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentbench.commands.options import command
 from agentbench.terminal import say
 
 if TYPE_CHECKING:
@@ -20,15 +21,19 @@ EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command(context_settings=EXTRA)
+@command
 def env(context: typer.Context, name: Annotated[str, typer.Argument(help="environment to check")]) -> None:
     """Check an environment; any --name value is an option of it (--split generated:0:6)."""
     from agentbench.check import check_environment
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import extra_options
+    from envs.registry import option_names, read_options
 
-    _tell(f"environment {name}", check_environment(name, **parse_extra(context.args)))
+    options = read_options(name, extra_options(context, option_names(name)))
+    _tell(f"environment {name}", check_environment(name, **options))
 
 
 @app.command()
+@command
 def scheme(name: Annotated[str, typer.Argument(help="credit scheme to check")]) -> None:
     """Check a credit scheme: what must hold for every one, and what it claims of itself."""
     from agentbench.check import check_scheme
@@ -37,6 +42,7 @@ def scheme(name: Annotated[str, typer.Argument(help="credit scheme to check")]) 
 
 
 @app.command(context_settings=EXTRA)
+@command
 def policy(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="policy to check")],
@@ -44,9 +50,11 @@ def policy(
 ) -> None:
     """Check a policy on prompts of an environment; any other --name value is an option of the environment."""
     from agentbench.check import check_policy
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import extra_options
+    from envs.registry import option_names, read_options
 
-    _tell(f"policy {name} on {env}", check_policy(name, env, **parse_extra(context.args)))
+    options = read_options(env, extra_options(context, option_names(env)))
+    _tell(f"policy {name} on {env}", check_policy(name, env, **options))
 
 
 def _tell(what: str, outcomes: Iterable[Outcome]) -> None:

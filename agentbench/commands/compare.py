@@ -14,25 +14,28 @@ def compare(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="folder of the run")],
     schemes: Annotated[str, typer.Option(help="schemes, with commas between, or all")] = "all",
-    steps: Annotated[int, typer.Option(help="how many of the steps on which they differ most to show")] = 5,
+    steps: Annotated[int, typer.Option(min=0, help="how many of the steps on which they differ most to show")] = 5,
     out: Annotated[Path | None, typer.Option(help="also write it: .md the report, .csv every two schemes")] = None,
     columns: Annotated[
         Path | None, typer.Option(help="file with task_id, trial, step and columns that schemes read (value, …)")
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="--columns may replace columns that the run has")] = False,
 ) -> None:
     """Compare credit schemes on the same steps: correlation, signs, zeros, and where they differ most.
 
     Any other --name value is an option of the schemes that know it (--gamma 0.9, --compat verl-agent).
     """
-    from agentbench.commands.options import parse_extra
-    from agentbench.credit_of_run import compute, read_run, scheme_names
+    from agentbench.commands.options import extra_options
+    from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.credit_report import agreement_sheets, difference_lines, health_sheet, no_credit_note
     from credit.agreement import agreement
     from envs.errors import UserError
 
     if out is not None and (out.suffix not in (".md", ".csv") or not out.parent.is_dir()):
         raise UserError(f"cannot write {out}: the name ends in .md or .csv, and its folder must exist")
-    done = compute(read_run(run, columns), scheme_names(schemes), parse_extra(context.args), skip=True)
+    names = scheme_names(schemes)
+    options = extra_options(context, options_of(names))
+    done = compute(read_run(run, columns, replace=replace), names, options, skip=True)
     found = agreement(done.values)
     sheets = [health_sheet(done), *agreement_sheets(found)]
     head = (

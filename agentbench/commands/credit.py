@@ -18,13 +18,14 @@ def credit(
     columns: Annotated[
         Path | None, typer.Option(help="file with task_id, trial, step and columns that schemes read (value, …)")
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="--columns may replace columns that the run has")] = False,
 ) -> None:
     """Compute advantages for every judged step of a run, and count the health of each scheme.
 
     Any other --name value is an option of the schemes that know it (--gamma 0.9, --compat verl-agent).
     """
-    from agentbench.commands.options import parse_extra
-    from agentbench.credit_of_run import compute, read_run, scheme_names
+    from agentbench.commands.options import extra_options
+    from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.credit_report import health_sheet, no_credit_note
     from envs.errors import UserError
 
@@ -33,7 +34,8 @@ def credit(
     if out is not None and not out.parent.is_dir():
         raise UserError(f"cannot write {out}: there is no folder {out.parent}")
     names = scheme_names(scheme)
-    done = compute(read_run(run, columns), names, parse_extra(context.args), skip=scheme.strip() == "all")
+    options = extra_options(context, options_of(names))
+    done = compute(read_run(run, columns, replace=replace), names, options, skip=scheme.strip() == "all")
     for name, reason in done.skipped.items():
         say(f"skipped {name}: {reason}", err=True)
     episodes = done.table["episode"].nunique()

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def diff(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs, the baseline first")],
     measure: Annotated[str, typer.Option(help="what to compare: success or score")] = "success",
-    confidence: Annotated[float, typer.Option(help="of the intervals")] = 0.95,
-    changes: Annotated[int, typer.Option(help="changed tasks to list for each run")] = 20,
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="of the intervals")] = 0.95,
+    changes: Annotated[int, typer.Option(min=0, help="changed tasks to list for each run")] = 20,
     out: Annotated[Path | None, typer.Option(help="also write the comparisons to this CSV file")] = None,
     tasks_out: Annotated[Path | None, typer.Option(help="also write every task's difference to this CSV file")] = None,
-    seed: Annotated[int, typer.Option(help="of the random draws, where a test is not exact")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the random draws, where a test is not exact")] = 0,
 ) -> None:
     """Compare runs on the same tasks with the first one: difference, interval, p-value, and the tasks that flipped."""
     from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table

@@ -19,17 +19,20 @@ def graph(
     out: Annotated[Path, typer.Option(help="file to write; its ending decides: .svg, .png, .pdf or .graphml")],
     task: Annotated[str | None, typer.Option(help="id or name of the task, or the beginning of one")] = None,
     scheme: Annotated[str, typer.Option(help="scheme whose advantages colour the edges")] = "salt",
-    edges: Annotated[int | None, typer.Option(help="draw only so many edges, those with the most credit")] = None,
+    edges: Annotated[
+        int | None, typer.Option(min=0, help="draw only so many edges, those with the most credit")
+    ] = None,
     columns: Annotated[
         Path | None, typer.Option(help="file with task_id, trial, step and columns that the scheme reads (value, …)")
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="--columns may replace columns that the run has")] = False,
 ) -> None:
     """Merge the episodes of a task to one graph of situations and actions, and draw or export it.
 
     Any other --name value is an option of the scheme (--gamma 0.9).
     """
-    from agentbench.commands.options import parse_extra
-    from agentbench.credit_of_run import compute, read_run, scheme_names
+    from agentbench.commands.options import extra_options
+    from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.store import open_run
     from credit.graph import strongest, trajectory_graph, write_graphml
     from envs.errors import UserError
@@ -39,7 +42,8 @@ def graph(
     names = scheme_names(scheme)
     if len(names) > 1:
         raise UserError(f"one scheme colours the edges, got {len(names)}: name one")
-    done = compute(read_run(run, columns), names, parse_extra(context.args), skip=False)
+    options = extra_options(context, options_of(names))
+    done = compute(read_run(run, columns, replace=replace), names, options, skip=False)
     episodes = open_run(run).episodes
     task_id, name = _task(episodes[episodes["task_id"].isin(done.table["group"])], task)
     found = trajectory_graph(done.steps, done.values[names[0]], group=task_id)

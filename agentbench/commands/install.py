@@ -17,11 +17,14 @@ def install(
     ] = None,
 ) -> None:
     """Install the official data of an environment under $AGENTBENCH_HOME, with digests checked."""
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import extra_options
     from envs.errors import UserError
+    from envs.options import declared, resolve
     from envs.registry import find, load
 
     environment = find(name)
     if environment.installer is None:
         raise UserError(f"environment {name!r} needs no data")
-    load(environment.installer)(source, say, **parse_extra(context.args))
+    installer = load(environment.installer)
+    known = declared(installer, 2)
+    installer(source, say, **resolve(f"installing {name!r}", known, extra_options(context, known)))

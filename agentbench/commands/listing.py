@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentbench.terminal import make_console, say
+from envs.options import REQUIRED, Option
 
 if TYPE_CHECKING:
     from envs.registry import Environment
@@ -21,9 +23,9 @@ def envs(
 
     Any other --name value is an option of the environment (--goals synthetic --split all).
     """
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import extra_options
     from envs.errors import UserError
-    from envs.registry import ENVIRONMENTS, find
+    from envs.registry import ENVIRONMENTS, find, option_names
 
     if name is None:
         if ceiling or context.args:
@@ -31,33 +33,52 @@ def envs(
         _print({name: f"{each.summary}  [{each.gymnasium_id}]" for name, each in ENVIRONMENTS.items()})
         return
     environment = find(name)
+    options = extra_options(context, option_names(name))
     if ceiling:
-        _print_ceiling(environment, parse_extra(context.args))
+        _print_ceiling(environment, options)
     else:
-        _print_details(environment, parse_extra(context.args))
+        _print_details(environment, options)
 
 
-def policies() -> None:
-    """List the policies."""
+def policies(
+    name: Annotated[str | None, typer.Argument(help="show the options of this policy")] = None,
+) -> None:
+    """List the policies, or show one: its options."""
+    from envs.errors import unknown
     from policies.registry import POLICIES
 
-    _print({name: entry.summary for name, entry in POLICIES.items()})
+    if name is None:
+        _print({name: entry.summary for name, entry in POLICIES.items()})
+        return
+    name = name.partition(":")[0]
+    if name not in POLICIES:
+        raise unknown("policy", name, POLICIES)
+    known = POLICIES[name].declared()
+    say(f"{name}: {POLICIES[name].summary}\n")
+    say("options, what they may be and their defaults:" if known else "no options")
+    _print_options(known)
 
 
 def _print_details(environment: Environment, options: dict[str, object]) -> None:
-    import inspect
     from collections import Counter
 
-    from envs.registry import make
+    from envs.registry import make, options_of
 
     made = make(environment.name, **options)
-    say(f"{environment.name}: {environment.summary}\n\noptions and their defaults:")
-    parameters = inspect.signature(environment.load()).parameters.values()
-    _print({f"  --{each.name.replace('_', '-')}": repr(each.default) for each in parameters})
+    say(f"{environment.name}: {environment.summary}\n\noptions, what they may be and their defaults:")
+    _print_options(options_of(environment.name))
     types = Counter(task.type for task in made.tasks)
     say(f"\n{len(made.tasks)} tasks: " + ", ".join(f"{count} {kind}" for kind, count in sorted(types.items())))
     for note in made.notes:
         say(f"note: {note}")
+
+
+def _print_options(options: Mapping[str, Option]) -> None:
+    for name, each in options.items():
+        default = "needed" if each.default is REQUIRED else f"default {each.default!r}"
+        say(f"  --{name.replace('_', '-')}: {each.allowed}; {default}")
+        if each.description:
+            say(f"      {each.description}")
 
 
 def _print_ceiling(environment: Environment, options: dict[str, object]) -> None:

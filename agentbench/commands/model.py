@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from agentbench.commands.options import command
 from agentbench.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Make and export language models.")
 
 
 @app.command()
+@command
 def init(
     out: Annotated[Path, typer.Option(help="folder for the model")],
     tokenizer_from: Annotated[Path, typer.Option(help="run on whose texts the tokenizer is trained")],
     size: Annotated[str, typer.Option(help="about how many weights: 500k, 5m")] = "5m",
     family: Annotated[str, typer.Option(help="qwen3 or llama")] = "qwen3",
-    vocabulary: Annotated[int, typer.Option(help="most tokens of the tokenizer")] = 2048,
+    vocabulary: Annotated[int, typer.Option(min=1, max=10_000_000, help="most tokens of the tokenizer")] = 2048,
     context: Annotated[int, typer.Option(min=128, help="longest sequence, in tokens")] = 8192,
     seed: Annotated[int, typer.Option(min=0, help="of the weights")] = 0,
 ) -> None:
@@ -38,6 +40,7 @@ def init(
 
 
 @app.command()
+@command
 def export(
     policy: Annotated[Path, typer.Argument(help="folder of a trained language policy, or of its run")],
     out: Annotated[Path, typer.Option(help="folder for the model")],

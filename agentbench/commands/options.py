@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import typer
 
 from envs.errors import UserError, unknown
-from envs.options import LONE, Typed
+from envs.options import LONE, Typed, declared, resolve
 
 
 def parse_extra(arguments: list[str]) -> dict[str, Any]:
@@ -58,3 +59,41 @@ def check_names(context: typer.Context, options: Iterable[str], known: Iterable[
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def extra_options(context: typer.Context, known: Iterable[str]) -> dict[str, Any]:
+    """Take the further options of a command apart, and refuse one that is not ``known``.
+
+    Raises:
+        UserError: an argument that belongs to no option, or an option that neither the command nor ``known`` has.
+    """
+    options = parse_extra(context.args)
+    check_names(context, options, known)
+    return options
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a command of a function: its options are checked against their declarations (``min``, ``max``, finite)."""
+
+    @functools.wraps(function)
+    def checked(**values: Any) -> Any:
+        known = {name: each for name, each in declared(function).items() if values.get(name) != each.default}
+        read = resolve("", known, {name: value for name, value in values.items() if name in known})
+        return function(**{**values, **read})
+
+    return checked
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: an unset variable of a shell, where an empty path would mean the present folder.
+
+    Raises:
+        UserError: there is one.
+    """
+    before = ""
+    for argument in arguments:
+        name, is_given, value = argument.partition("=")
+        if not argument.strip() or (argument.startswith("--") and is_given and not value.strip()):
+            where = name if argument.strip() else before
+            raise UserError(f"{where} needs a value, got an empty one" if where else "an argument is empty")
+        before = argument if argument.startswith("--") else ""

@@ -11,27 +11,32 @@ from agentbench.terminal import make_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-_Rate = Annotated[float, typer.Option(help="success rate that both agents have, about")]
+_Rate = Annotated[float, typer.Option(min=0, max=1, help="success rate that both agents have, about")]
 _Within = Annotated[
     float | None,
     typer.Option(
+        min=0,
+        max=1,
         help="variance of a trial about its task's own rate, 0 (a task always ends alike) to rate·(1-rate) "
-        "(all tasks are equally hard)  [default: two thirds of that]"
+        "(all tasks are equally hard)  [default: two thirds of that]",
     ),
 ]
 
 
 def plan(
-    tasks: Annotated[int | None, typer.Option(help="tasks each agent is evaluated on")] = None,
-    trials: Annotated[int, typer.Option(help="times each task is played")] = 1,
-    difference: Annotated[float | None, typer.Option(help="difference of success rates to see (0.03)")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="tasks each agent is evaluated on")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="times each task is played")] = 1,
+    difference: Annotated[
+        float | None, typer.Option(min=0, max=1, help="difference of success rates to see (0.03)")
+    ] = None,
     rate: _Rate = 0.5,
     within_variance: _Within = None,
     correlation: Annotated[
-        float, typer.Option(help="of the two agents' success rates over tasks, when both play the same tasks")
+        float,
+        typer.Option(min=-1, max=1, help="of the two agents' success rates over tasks, when both play the same tasks"),
     ] = 0.5,
-    power: Annotated[float, typer.Option(help="chance to see a difference that is there")] = 0.8,
-    alpha: Annotated[float, typer.Option(help="chance to see one that is not there (two-sided)")] = 0.05,
+    power: Annotated[float, typer.Option(min=0, max=1, help="chance to see a difference that is there")] = 0.8,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="chance to see one that is not there (two-sided)")] = 0.05,
 ) -> None:
     """Say how small a difference of two agents can be seen with some tasks, or how many tasks a difference needs.
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def replay(
     run: Annotated[Path, typer.Argument(help="folder of a run")],
-    episode: Annotated[int | None, typer.Option(help="row of the episode table, from 0")] = None,
+    episode: Annotated[int | None, typer.Option(min=0, help="row of the episode table, from 0")] = None,
     task: Annotated[str | None, typer.Option(help="task id or name, instead of --episode")] = None,
-    trial: Annotated[int, typer.Option(help="which trial, with --task")] = 0,
+    trial: Annotated[int, typer.Option(min=0, help="which trial, with --task")] = 0,
     actions: Annotated[bool, typer.Option(help="also list the admissible actions of each step")] = False,
     pause: Annotated[bool, typer.Option(help="wait for Enter after each step")] = False,
 ) -> None:

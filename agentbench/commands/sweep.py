@@ -34,14 +34,15 @@ def sweep(
     interruption goes on: finished runs are passed over. A failed run is named and the others go on; the exit code
     is then 1.
     """
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import extra_options
     from agentbench.held_out import say_notes, training_notes
+    from agentbench.train.config import flag_names
     from agentbench.train.sweep import plan_sweep, run_sweep
 
     if measure not in ("success", "score"):
         raise unknown("measure", measure, ("success", "score"))
     names = [name.strip() for name in schemes.split(",") if name.strip()]
-    runs = plan_sweep(config, parse_extra(context.args), names, seeds, out)
+    runs = plan_sweep(config, extra_options(context, flag_names(context.args)), names, seeds, out)
     say_notes(dict.fromkeys(note for run in runs for note in training_notes(run.config)))
     failed = 0
     if not summary:

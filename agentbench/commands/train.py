@@ -31,13 +31,13 @@ def train(
     --learning-rate and so on; --dry-run lists them all. --resume ends with the same weights as a run that was never
     stopped.
     """
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import extra_options
     from agentbench.held_out import say_notes, training_notes
-    from agentbench.train.config import read_config
+    from agentbench.train.config import flag_names, read_config
     from agentbench.train.run import estimate
     from agentbench.train.run import train as run
 
-    settings = read_config(config, parse_extra(context.args))
+    settings = read_config(config, extra_options(context, flag_names(context.args)))
     if dry_run:
         for name, value in settings.model_dump().items():
             say(f"{name} = {value!r}")
@@ -61,7 +61,7 @@ def clone(
     policy: Annotated[str, typer.Option(help="'scorer', hf:MODEL, or the folder of a saved policy")] = "scorer",
     policy_options: Annotated[str, typer.Option(help="JSON, as in '{\"constrained\": true}'")] = "{}",
     passes: Annotated[int, typer.Option(min=1, help="times through all steps")] = 10,
-    learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=0, max=1e3, help="of AdamW")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="steps an update")] = 128,
     episodes: Annotated[int | None, typer.Option(min=1, help="use only this many episodes")] = None,
     failures: Annotated[bool, typer.Option(help="imitate failed episodes too")] = False,

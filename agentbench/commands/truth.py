@@ -21,17 +21,26 @@ def truth(
     ] = "alfworld",
     policy: Annotated[str, typer.Option(help="whose advantages (a problem has its own policy)")] = "mixed:0.5",
     split: Annotated[str | None, typer.Option(help="set of tasks; default: the environment's own")] = None,
-    tasks: Annotated[int | None, typer.Option(help="play only so many tasks, drawn with the seed")] = None,
-    group_size: Annotated[int, typer.Option(help="episodes a group")] = 8,
-    groups: Annotated[int | None, typer.Option(help="groups a task [1; for a problem 100]")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="play only so many tasks, drawn with the seed")] = None,
+    group_size: Annotated[int, typer.Option(min=1, max=100_000, help="episodes a group")] = 8,
+    groups: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="groups a task [1; for a problem 100]")
+    ] = None,
     method: Annotated[str, typer.Option(help="auto, exact or monte-carlo")] = "auto",
-    rollouts: Annotated[int, typer.Option(help="rollouts from every point, for monte-carlo")] = 16,
+    rollouts: Annotated[
+        int, typer.Option(min=2, max=1_000_000, help="rollouts from every point, for monte-carlo")
+    ] = 16,
     critic_rollouts: Annotated[
-        int, typer.Option(help="further rollouts, for the value that schemes with a critic are given; 0: none")
+        int,
+        typer.Option(
+            min=0, max=1_000_000, help="further rollouts, for the value that schemes with a critic are given; 0: none"
+        ),
     ] = 8,
-    state_limit: Annotated[int, typer.Option(help="most states of a game that are counted, for exact")] = 200_000,
-    seed: Annotated[int, typer.Option(help="seed of every random draw")] = 0,
-    workers: Annotated[int, typer.Option(help="worker processes")] = 2,
+    state_limit: Annotated[
+        int, typer.Option(min=1, help="most states of a game that are counted, for exact")
+    ] = 200_000,
+    seed: Annotated[int, typer.Option(min=0, help="seed of every random draw")] = 0,
+    workers: Annotated[int, typer.Option(min=1, max=512, help="worker processes")] = 2,
     executor: Annotated[str, typer.Option(help="where the groups are played: local, ray, or ray:HOST:PORT")] = "local",
     memory_limit: Annotated[float, typer.Option(help="MB at which a worker that plays is replaced")] = 2048.0,
 ) -> None:
@@ -40,9 +49,14 @@ def truth(
     The same command after an interruption goes on where it stopped. Any other --name value is an option of the
     environment or the problem (--max-steps 30; --length 10 --success 0.3).
     """
-    from agentbench.commands.options import parse_extra
+    from agentbench.commands.options import extra_options
     from agentbench.truth.problems import PROBLEMS
     from agentbench.truth.run import make_truth
+    from envs.options import declared
+    from envs.registry import option_names
+
+    own = [*declared(PROBLEMS[env]), "success"] if env in PROBLEMS else option_names(env)
+    options = extra_options(context, own)
 
     try:
         with progress(f"{policy} on {env}") as play, progress("true advantages") as report:
@@ -50,7 +64,7 @@ def truth(
                 out, env=env, policy=policy, split=split, tasks=tasks, group_size=group_size,
                 groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
                 critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers,
-                executor=executor, env_options=parse_extra(context.args), on_progress=report,
+                executor=executor, env_options=options, on_progress=report,
                 memory_limit=memory_limit,
                 on_played=lambda now: play(now.finished, now.total, now.note),
             )  # fmt: skip
@@ -72,11 +86,11 @@ def quality(
     schemes: Annotated[str, typer.Option(help="schemes, with commas between, or all")] = "all",
     group_sizes: Annotated[str, typer.Option(help="episodes a group, with commas between [the run's own; 8]")] = "",
     problems: Annotated[str, typer.Option(help="tabular problems to play beside, with commas between, or all")] = "",
-    groups: Annotated[int, typer.Option(help="groups of each tabular problem")] = 200,
+    groups: Annotated[int, typer.Option(min=1, max=1_000_000, help="groups of each tabular problem")] = 200,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="vary the anchor of the runs; group size, horizon, … on key-door")
     ] = False,
-    seed: Annotated[int, typer.Option(help="seed of the tabular problems")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the tabular problems")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the tables and pictures [the first run]")] = None,
 ) -> None:
     """Measure how near the schemes come to the true advantages: quality.csv, .json, .md and .png.

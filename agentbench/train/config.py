@@ -15,7 +15,9 @@ from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
 from envs.errors import UserError
 from envs.options import declared, resolve
+from envs.registry import ENVIRONMENTS, option_names
 from envs.safe_text import refuse_secrets
+from policies.registry import POLICIES, options_of
 
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
@@ -134,6 +136,13 @@ class TrainConfig(BaseModel):
         names = LossSettings.__dataclass_fields__
         kl = self.kl_coefficient if self.kl_in == "loss" else 0.0
         return LossSettings(**{**self.model_dump(include=set(names)), "kl_coefficient": kl})
+
+
+def flag_names(arguments: list[str]) -> list[str]:
+    """Return the names that ``train`` takes as flags, and those of all options, which :func:`read_config` explains."""
+    others = {name for each in ENVIRONMENTS for name in option_names(each)}
+    others |= {name for each in POLICIES for name in options_of(each)}
+    return [*TrainConfig.model_fields, *others]
 
 
 def read_config(path: Path | None, flags: dict[str, Any]) -> TrainConfig:

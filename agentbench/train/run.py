@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from agentbench.config import resolved_options
 from agentbench.episodes import Episode, Step
 from agentbench.files import write_text
 from agentbench.held_out import say_notes, training_notes
@@ -28,6 +29,7 @@ from credit.registry import find as find_scheme
 from envs.errors import UserError
 from envs.options import declared, resolve
 from policies import make_policy
+from policies.devices import check_device
 from policies.digest import sealed_line
 from policies.trainable import TrainablePolicy
 
@@ -81,7 +83,11 @@ def _train_and_record(
     how = {name: settings[name] for name in HOW_NOT_WHAT}
     notes = training_notes(config)
     say_notes(notes)
-    lock = claim(out, identity, {"kind": "train", **how, "processes": ranks.count, "notes": notes, **describe()})
+    lock = claim(
+        out,
+        identity,
+        {"kind": "train", **how, "processes": ranks.count, "notes": notes, **resolved_options(config), **describe()},
+    )
     try:
         trainer = Trainer(config, policy, out, ranks)
         trainer.resume()
@@ -144,6 +150,7 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
     Raises:
         UserError: it cannot be trained.
     """
+    check_device(config.device)
     if config.policy == "scorer":
         from policies.scorer import ScorerPolicy
 

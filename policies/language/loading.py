@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from envs.errors import UserError
+from policies.devices import check_device
 from policies.language.settings import LanguageSettings
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
@@ -89,6 +90,7 @@ def prepare(model: Any, settings: LanguageSettings) -> nn.Module:
     for part in model.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
+    check_device(settings.device)
     limit_threads(model, settings.device)
     model.to(settings.device)
     model.eval()

@@ -91,6 +91,29 @@ def test_columns_from_elsewhere_are_joined(call: Any, run: Path, tmp_path: Path)
     assert code == 2 and "several rows for one step" in err
 
 
+def test_a_column_that_the_run_has_is_replaced_only_where_that_is_said(call: Any, run: Path, tmp_path: Path) -> None:
+    key = open_run(run).step_table[["task_id", "trial", "step"]]
+    key.assign(reward=0.0).to_csv(tmp_path / "reward.csv", index=False)
+    code, _, err = call("credit", run, "--scheme", "grpo", "--columns", tmp_path / "reward.csv")
+    assert code == 2 and "has a column 'reward', and so has the run: --replace" in err
+    code, out, _ = call("credit", run, "--scheme", "grpo", "--columns", tmp_path / "reward.csv", "--replace")
+    assert code == 0 and "grpo" in out
+    for name in ("group", "episode"):
+        key.assign(**{name: "x"}).to_csv(tmp_path / "fixed.csv", index=False)
+        code, _, err = call("credit", run, "--scheme", "grpo", "--columns", tmp_path / "fixed.csv", "--replace")
+        assert code == 2 and f"has a column '{name}', which the run itself decides" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 cut", b"\xff\xfe\x00", b"task_id,trial,step\n,,\n", b'a,b\n"x'])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "txt"])
+def test_a_broken_file_of_columns_is_one_clear_line(
+    call: Any, run: Path, tmp_path: Path, content: bytes, ending: str
+) -> None:
+    (tmp_path / f"broken.{ending}").write_bytes(content)
+    code, _, err = call("credit", run, "--scheme", "gae", "--columns", tmp_path / f"broken.{ending}")
+    assert code == 2 and len(err.strip().splitlines()) == 1 and f"broken.{ending}" in err, err
+
+
 def test_comparing_all_schemes_says_which_were_skipped_and_why(call: Any, run: Path, tmp_path: Path) -> None:
     code, out, _ = call("compare", run, "--out", tmp_path / "report.md")
     assert code == 0
@@ -119,8 +142,11 @@ def test_a_graph_is_drawn_and_exported(call: Any, run: Path, tmp_path: Path) -> 
         (("credit", "RUN", "--scheme", "gipgo"), "did you mean gigpo"),
         (("credit", "RUN", "--scheme", ","), "no scheme was named"),
         (("credit", "RUN", "--scheme", "gae"), "gae needs the column 'value'"),
-        (("credit", "RUN", "--scheme", "gigpo", "--gama", "0.9"), "did you mean gamma"),
-        (("credit", "RUN", "--scheme", "gigpo", "--gamma", "7"), "gamma must be in [0, 1], got 7"),
+        (("credit", "RUN", "--scheme", "gigpo", "--gama", "0.9"), "did you mean --gamma"),
+        (
+            ("credit", "RUN", "--scheme", "gigpo", "--gamma", "7"),
+            "gamma of scheme 'gigpo' must be a number from 0 to 1",
+        ),
         (("credit", "RUN", "--scheme", "gigpo", "--out", "a.txt"), "must end in .parquet or .csv"),
         (("credit", "RUN", "--scheme", "gae", "--columns", "no.csv"), "no file no.csv"),
         (("credit", "no-such-run", "--scheme", "gigpo"), "no run in no-such-run"),
