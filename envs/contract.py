@@ -19,21 +19,22 @@ it is) and ``example_actions`` (where actions cannot be listed: a few that are p
 
 from __future__ import annotations
 
-import math
-import string
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import gymnasium
 
-from envs.errors import UserError, unknown
+from envs.errors import ContractError, UserError, unknown
+from envs.moment import INFO_KEYS, Info, Moment, checked_moment, copied
 from envs.options import checked
+from envs.spaces import TextSpace
 
-INFO_KEYS = ("task_id", "task_type", "instruction", "anchor", "admissible_actions", "is_valid", "won", "score")
+__all__ = ["INFO_KEYS", "MOST_STEPS", "Info", "Moment", "RenderMode", "Task", "TextEnv", "TextSpace"]
 
-Info = dict[str, Any]
+_KEPT = ("max_steps", "render_mode", "spec", "observation_space", "action_space", "_np_random", "_np_random_seed")
+"""What a copy of an environment takes over beside its options and the present point of the episode."""
 
 MOST_STEPS = 1_000_000
 """No episode is longer: a larger ``max_steps`` is a slip."""
@@ -58,29 +59,15 @@ class Task:
     index: int
 
 
-class TextSpace(gymnasium.spaces.Text):
-    """Any string. Samples are short printable strings; every ``str`` is a member, whatever its length."""
-
-    def __init__(self) -> None:
-        super().__init__(max_length=40, charset=string.ascii_lowercase + " ")
-
-    def contains(self, x: Any) -> bool:
-        """Tell whether ``x`` is a string."""
-        return isinstance(x, str)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TextSpace)
-
-    def __hash__(self) -> int:
-        return hash(TextSpace)
-
-
 class TextEnv(gymnasium.Env[str, str]):
     """Base class of the environments: picks the task, counts steps, truncates; subclasses play.
 
     A subclass sets ``name``, implements ``tasks``, ``digest``, ``_start``, ``_act``, ``_save`` and ``_load``,
     and calls ``super().__init__(max_steps)``. Everything else (choice of the task, step limit, snapshots,
     the common part of ``info``) is here once.
+
+    An environment can be pickled and deep-copied at any point: a copy is made with the same options, goes to the
+    same point as by :meth:`restore`, and draws the same tasks next. What else was set on the object is not copied.
 
     Args:
         max_steps: the episode is truncated after this many steps; at least 1.
@@ -94,6 +81,13 @@ class TextEnv(gymnasium.Env[str, str]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
     name: ClassVar[str]
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make the object, and note the options for its copies."""
+        self = super().__new__(cls)
+        self._made_with = (args, kwargs)
+        return self
 
     def __init_subclass__(cls, **more: Any) -> None:
         """Have every way to make an environment read its options as their declared types (:mod:`envs.options`)."""
@@ -111,6 +105,9 @@ class TextEnv(gymnasium.Env[str, str]):
         self.action_space = TextSpace()
         self.render_mode: str | None = None
         self._task: Task | None = None
+        self._begun_task: str | None = None  # id of the task that the subclass has begun
+        self._is_broken = False  # what the subclass raised left nobody knows what behind
+        self._ended: tuple[bool, bool, Info] | None = None  # how the episode ended, and its last info
         self._about: Info = {}
         self._steps = 0
         self._observation = ""
@@ -175,37 +172,58 @@ class TextEnv(gymnasium.Env[str, str]):
         if extra := set(options) - {"task"}:
             raise UserError(f"reset option {sorted(extra)[0]!r} is not known: the only one is 'task'")
         if "task" in options:
-            self._task = self.find_task(str(options["task"]))
+            task = self.find_task(str(options["task"]))
         else:
-            self._task = self.tasks[int(self.np_random.integers(len(self.tasks)))]
-        self._steps = 0
-        self._observation, info = self._start(self._task)
-        return self._observation, self._with_task(info)
+            task = self.tasks[int(self.np_random.integers(len(self.tasks)))]
+        found = self._begin(task)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise ContractError(f"the start of task {task.id} gave {found!r:.60}, not observation and info")
+        self._observation, _, _, _, info = self._checked(found[0], 0.0, False, False, found[1])
+        self._is_broken = False
+        return self._observation, info
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+    def step(self, action: str) -> Moment:
         """Carry out one action: observation, reward, terminated, truncated, info.
 
         Any string is a legal argument; one that the engine does not understand changes nothing but the
-        step count and gives ``info["is_valid"] == False``.
+        step count and gives ``info["is_valid"] == False``. After the end nothing is carried out: the last observation
+        and the same end come again, with reward 0 and ``is_valid`` False, until :meth:`reset`.
 
         Raises:
-            ValueError: the environment gave a reward or score that is not finite: no mean could be taken of it.
+            UserError: there is no episode to go on with, or the action is not a string.
+            ContractError: the subclass gave something that is not what the contract says.
         """
         if self._task is None:
             raise UserError("step() before reset(): call reset() first")
         if not isinstance(action, str):
             raise UserError(f"an action is a string, got {type(action).__name__}")
-        self._observation, reward, terminated, info = self._act(action)
-        score = info.get("score", 0.0)
-        if not (math.isfinite(reward) and math.isfinite(score)):
-            raise ValueError(f"the reward {reward} or the score {score} is not finite")
+        if self._ended is not None:
+            terminated, truncated, info = self._ended
+            return self._observation, 0.0, terminated, truncated, {**copied(info), "is_valid": False}
+        if self._is_broken:
+            raise UserError("the environment failed in this episode: call reset() first")
+        self._is_broken = True
+        found = self._act(action)
+        if not isinstance(found, tuple) or len(found) != 4:
+            raise ContractError(f"an action gave {found!r:.60}, not observation, reward, terminated and info")
+        observation, reward, terminated, info = found
+        is_last = self._steps + 1 >= self.max_steps
+        moment = self._checked(observation, reward, terminated, is_last, info)
+        self._is_broken = False
         self._steps += 1
-        truncated = not terminated and self._steps >= self.max_steps
-        return self._observation, float(reward), terminated, truncated, self._with_task(info)
+        self._observation = moment[0]
+        truncated = is_last and not moment[2]
+        if moment[2] or truncated:
+            self._ended = (moment[2], truncated, copied(moment[4]))
+        return (*moment[:3], truncated, moment[4])
 
     def render(self) -> str:
         """Return the present observation (render mode ``ansi``)."""
         return self._observation
+
+    def close(self) -> None:
+        """End the episode; a subclass that holds something outside of Python releases it here too."""
+        self._task = self._begun_task = None
 
     # -- exact branching -----------------------------------------------------------------------------
 
@@ -213,20 +231,75 @@ class TextEnv(gymnasium.Env[str, str]):
         """Return the present point of the episode: picklable, small, valid in any copy of this environment."""
         if self._task is None:
             raise UserError("snapshot() before reset(): call reset() first")
-        return (self._task.id, self._steps, self._observation, self._save())
+        if self._ended is not None:  # nothing is asked of the subclass any more: it may have gone on to elsewhere
+            terminated, truncated, info = self._ended
+            return (self._task, self._steps, self._observation, (terminated, truncated, copied(info)), None)
+        return (self._task, self._steps, self._observation, None, self._save())
 
     def restore(self, snapshot: tuple[Any, ...]) -> tuple[str, Info]:
         """Go back to a snapshot; return the observation and ``info`` of that point.
 
         What follows is exactly what would have followed there.
-        """
-        task_id, steps, observation, state = snapshot
-        if self._task is None or self._task.id != task_id:
-            self._task = self.find_task(task_id)
-            self._start(self._task)
-        self._steps, self._observation = steps, observation
-        return observation, self._with_task(self._load(state))
 
-    def _with_task(self, info: Info) -> Info:
+        Raises:
+            UserError: the environment has no such task, or this is not a snapshot.
+        """
+        if not isinstance(snapshot, tuple) or len(snapshot) != 5:
+            raise UserError(f"restore() takes what snapshot() gave, not {snapshot!r:.60}")
+        asked, steps, observation, end, state = snapshot
+        task = self._same_task(asked)
+        if end is not None:
+            self._task = task
+            self._steps, self._observation, self._ended, self._is_broken = steps, observation, copied(end), False
+            return observation, copied(end[2])
+        if self._begun_task == task.id and not self._is_broken:
+            self._task = task
+        else:
+            self._begin(task)
+        self._steps, self._observation, self._ended, self._is_broken = steps, observation, None, True
+        info = self._load(state)
+        _, _, _, _, own = self._checked(observation, 0.0, False, False, info)
+        self._is_broken = False
+        return observation, own
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how a copy is made: pickle and deepcopy ask."""
+        kept = {name: vars(self)[name] for name in _KEPT if name in vars(self)}
+        point = None if self._task is None or self._is_broken else self.snapshot()
+        return _copy, (type(self), *self._made_with, kept, point)
+
+    def _same_task(self, task: Task) -> Task:
+        """Return the task of another copy of the environment as it is here, where its place may be another one."""
+        if self._task is not None and self._task.id == task.id:
+            return self._task
+        if task.index < len(self.tasks) and self.tasks[task.index].id == task.id:
+            return self.tasks[task.index]  # in a list that is made bit by bit the id alone would be a long search
+        return self.find_task(task.id)
+
+    def _begin(self, task: Task) -> Any:
+        """Let the subclass begin a task; where that fails, no episode is under way."""
+        self._task, self._begun_task, self._ended = task, task.id, None
+        self._steps, self._is_broken = 0, True
+        try:
+            return self._start(task)
+        except BaseException:
+            self._task = self._begun_task = None
+            raise
+
+    def _checked(self, observation: Any, reward: Any, terminated: Any, truncated: bool, info: Any) -> Moment:
         assert self._task is not None
-        return {"task_id": self._task.id, "task_type": self._task.type, **self._about, **info}
+        if not isinstance(info, dict):
+            raise ContractError(f"info is {info!r:.60} ({type(info).__name__}), not a dictionary")
+        whole = {"task_id": self._task.id, "task_type": self._task.type, **self._about, **info}
+        return checked_moment((observation, reward, terminated, truncated, whole), self._task.id)
+
+
+def _copy(
+    kind: type[TextEnv], args: tuple[Any, ...], options: dict[str, Any], kept: dict[str, Any], point: Any
+) -> TextEnv:
+    """Make a copy of an environment; for pickle."""
+    environment = kind(*args, **options)
+    vars(environment).update(kept)
+    if point is not None:
+        environment.restore(point)
+    return environment

@@ -14,6 +14,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class ContractError(ValueError):
+    """An environment gave what its contract does not allow; the text names the value. It costs the episode."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> UserError:
     """Make the error for a name that does not exist, with the nearest names that do, in small or capital letters.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -94,6 +95,23 @@ class Response:
     text: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     trace: Any = None
+
+
+def response_faults(answer: object) -> Iterator[str]:
+    """Yield what of an answer breaks the contract, a line each."""
+    if not isinstance(answer, Response):
+        yield f"an answer is {type(answer).__name__}, not a policies.Response"
+        return
+    if not isinstance(answer.action, str):
+        yield f"an action is {type(answer.action).__name__}, not a string"
+    if answer.text is not None and not isinstance(answer.text, str):
+        yield f"the text of an answer is {type(answer.text).__name__}, neither a string nor None"
+    if not answer.details:
+        return
+    try:
+        json.dumps(answer.details)
+    except (TypeError, ValueError, RecursionError) as error:
+        yield f"the details of an answer cannot be written as JSON ({error})"
 
 
 class Policy(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ from agentbench.provenance import stable_seed
 from envs.contract import TextEnv
 from envs.errors import UserError, told
 from envs.registry import make
-from policies.contract import Policy, Prompt, Response, Turn
+from policies.contract import Policy, Prompt, Response, Turn, response_faults
 from policies.registry import make_policy
 
 TASKS = 3  # that are played
@@ -72,7 +71,7 @@ def _one_answer(policy: Policy, prompt: Prompt) -> Response:
     answers = policy.act([prompt])
     if len(answers) != 1:
         raise _NoAnswerError(f"for 1 prompt it gave {answers!r:.60}")
-    for fault in _response_faults(answers[0]):
+    for fault in response_faults(answers[0]):
         if "JSON" not in fault:  # that can be played, and is told below
             raise _NoAnswerError(fault)
     return answers[0]
@@ -94,21 +93,7 @@ def _types(policy: Policy, prompts: list[Prompt]) -> Iterator[str]:
             yield f"for {len(batch)} prompts it gave {answers!r:.60}"
             continue
         for answer in answers:
-            yield from _response_faults(answer)
-
-
-def _response_faults(answer: object) -> Iterator[str]:
-    if not isinstance(answer, Response):
-        yield f"an answer is {type(answer).__name__}, not a policies.Response"
-        return
-    if not isinstance(answer.action, str):
-        yield f"an action is {type(answer.action).__name__}, not a string"
-    if answer.text is not None and not isinstance(answer.text, str):
-        yield f"the text of an answer is {type(answer.text).__name__}, neither a string nor None"
-    try:
-        json.dumps(answer.details)
-    except (TypeError, ValueError) as error:
-        yield f"the details of an answer cannot be written as JSON ({error})"
+            yield from response_faults(answer)
 
 
 def _said(answers: Sequence[Response]) -> list[tuple[Any, ...]]:
@@ -160,4 +145,4 @@ def _rubbish(policy: Policy, prompt: Prompt) -> Iterator[str]:
             yield f"observation {each.observation!r:.30}: it raised {told(error)}"
             continue
         for answer in answers:
-            yield from _response_faults(answer)
+            yield from response_faults(answer)

@@ -22,7 +22,7 @@ from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailur
 from envs.contract import Info, Task
 from envs.errors import UserError
 from envs.safe_text import redacted, whole
-from policies.contract import Policy, Prompt, Response, Turn
+from policies.contract import Policy, Prompt, Response, Turn, response_faults
 
 SHARE = 0.002
 """Seconds that environments in this process may work before answers that have come are looked at again."""
@@ -162,10 +162,9 @@ class _Rollout:
             return False
         observation, reward, terminated, truncated, info = reply
         assert seat.job is not None
-        if seat.response is None:
-            if info["task_id"] != seat.job.task.id:
-                raise WorkerFailure(f"asked for task {seat.job.task.id}, the worker plays {info['task_id']}")
-        else:
+        if info["task_id"] != seat.job.task.id:
+            raise WorkerFailure(f"asked for task {seat.job.task.id}, the worker plays {info['task_id']}")
+        if seat.response is not None:
             self._record(seat, reward, terminated, truncated, info)
         seat.observation, seat.info = whole(observation), info
         if not (terminated or truncated):
@@ -393,10 +392,11 @@ def _told(error: Exception) -> str:
 def _checked(policy: Policy, answers: Any, count: int) -> list[Response | str]:
     if not isinstance(answers, list) or len(answers) != count:
         raise UserError(f"policy {policy.name!r}: act() must return a list of {count} responses")
-    for answer in answers:
-        if not isinstance(answer, Response) or not isinstance(answer.action, str):
-            raise UserError(f"policy {policy.name!r}: act() must return Response objects whose action is a string")
-    return answers
+    faults = [next(response_faults(answer), None) for answer in answers]
+    return [
+        answer if fault is None else f"the policy failed: {fault}"
+        for answer, fault in zip(answers, faults, strict=True)
+    ]
 
 
 def play(

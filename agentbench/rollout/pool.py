@@ -153,6 +153,8 @@ class ProcessWorker:
             status, reply, self.seconds = self.connection.recv()
         except (EOFError, OSError) as error:
             raise WorkerFailure(f"the worker process died ({self._cause()})") from error
+        except Exception as error:  # a stranger's object that cannot be made here
+            raise WorkerFailure(f"its answer cannot be read here: {type(error).__name__}: {error}") from error
         if status != "ok":
             # Nobody knows what state the environment was left in: a fresh one is the only safe way on.
             raise WorkerFailure(f"the environment failed: {reply}")

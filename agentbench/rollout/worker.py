@@ -16,7 +16,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from envs.contract import TextEnv
-from envs.errors import UserError
+from envs.errors import ContractError, UserError
+from envs.moment import Moment, checked_moment
 from envs.registry import load
 from envs.safe_text import redacted
 
@@ -60,16 +61,32 @@ def serve(connection: Connection) -> None:
             command, arguments = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(host.answer(command, arguments))
+        answer = host.answer(command, arguments)
+        try:
+            connection.send(answer)
+        except (OSError, EOFError):
+            return
+        except Exception as error:  # a value in ``info`` that no other process can be given
+            connection.send(("failed", redacted(f"{type(error).__name__}: {error}"), answer[2]))
 
 
-def play_command(environment: TextEnv, command: str, arguments: Any) -> tuple[Any, ...]:
-    """Carry out ``reset`` (arguments: task, seed) or ``step`` (the action) as a step's five values."""
+def play_command(environment: TextEnv, command: str, arguments: Any) -> Moment:
+    """Carry out ``reset`` (arguments: task, seed) or ``step`` (the action) as a step's five values.
+
+    Raises:
+        ContractError: the environment gave something that is not what the contract says.
+    """
+    kind = type(environment)
     if command == "reset":
         task, seed = arguments
-        observation, info = environment.reset(seed=seed, options={"task": task})
-        return observation, 0.0, False, False, info
-    return environment.step(arguments)
+        found = environment.reset(seed=seed, options={"task": task})
+        if kind.reset is TextEnv.reset:
+            return found[0], 0.0, False, False, found[1]
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise ContractError(f"reset() gave {found!r:.60}, not observation and info")
+        return checked_moment((found[0], 0.0, False, False, found[1]))
+    moment = environment.step(arguments)
+    return moment if kind.step is TextEnv.step else checked_moment(moment)  # the base class has checked its own
 
 
 def ignore_signals() -> None:

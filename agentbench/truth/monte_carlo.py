@@ -292,7 +292,7 @@ def _choose(policy: Policy, rollouts: list[_Rollout], seed: int) -> None:
 
 
 def _state_of(point: Point) -> str:
-    *_, state = point.snapshot  # without the step and the text
+    *_, state = point.snapshot  # without the step, the text and the end
     return hashlib.blake2b(pickle.dumps(state, 4), digest_size=8).hexdigest()
 
 

@@ -77,6 +77,7 @@ class ALFWorldEnv(TextEnv):
 
     def close(self) -> None:
         """Release the engine; the environment is not used afterwards."""
+        super().close()
         self._player.close()
 
     def _start(self, task: Task) -> tuple[str, Info]:

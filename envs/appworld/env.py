@@ -127,7 +127,7 @@ class AppWorldEnv(TextEnv):
             if server is not None:
                 server.close()
         self._player = self._judge = None
-        self._task = None
+        super().close()
 
     # -- an episode --------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class WebShopEnv(TextEnv):
     """The shop, page for page as the original answers.
 
     Besides the keys of every environment, ``info`` has ``clickables`` and ``has_search_bar`` as the original
-    lists them, ``instruction``, ``goal_index``, ``reward_info`` (the parts of the reward, after a purchase) and
+    lists them, ``instruction``, ``goal_index``, ``reward_info`` (the parts of the reward; empty before a purchase) and
     ``walkthrough``: actions that find and buy the target, for the ``walkthrough`` policy.
 
     Args:
@@ -170,7 +170,7 @@ class WebShopEnv(TextEnv):
             "clickables": list(self._clickables),
             "has_search_bar": has_search_bar,
             "instruction": self._goal.instruction,
-            "reward_info": breakdown(visit.bought, self._goal) if visit.bought else None,
+            "reward_info": breakdown(visit.bought, self._goal) if visit.bought else {},
             "walkthrough": self._solution,
         }
 
