@@ -116,6 +116,7 @@ def evaluate(
         "kind": "evaluate",
         "config": config.model_dump(),
         **resolved_options(config),
+        "policy_record": getattr(actor, "record", {}),
         "notes": notes,
         "protected": environment.protected,
         **describe(),

@@ -119,6 +119,7 @@ class Policy(Protocol):
 
     A policy that waits for something outside the program (a server) also has ``submit``: it takes one prompt and
     returns a ``concurrent.futures.Future`` of its response, without waiting; more prompts come before that is there.
+    One may also have ``record``, a dictionary (JSON) that a run stores with its settings (the texts of its prompts).
     """
 
     @property

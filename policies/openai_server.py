@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from policies.background import Background
 from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
 from policies.digest import digest_of
+from policies.language.settings import LONGEST_ANSWER
 from policies.parsing import cut_by, parse_answer
 from policies.prompts import ContextTooLong, Fitted, Message, PromptSettings, fit_messages, make_settings
 
@@ -44,6 +45,7 @@ class ServerOptions:
         temperature: of the sampling, 0 for the likeliest token; None leaves it to the server.
         top_p: share of the likeliest tokens that are sampled from; None leaves it to the server.
         max_tokens: longest answer, in tokens.
+        stop: an answer ends behind any of these strings; the server is asked to stop there.
         max_tokens_name: what the server calls that (``max_completion_tokens`` at some hosted models).
         max_context: longest prompt, in tokens as estimated here; None: until the server says that it is too long.
         history: number of past steps that are shown, or ``all``.
@@ -61,36 +63,39 @@ class ServerOptions:
         price_in: cost of a million prompt tokens, in any currency.
         price_cached: cost of a million prompt tokens that the server took from its cache; None: as the others.
         price_out: cost of a million answer tokens.
+        keep_messages: store the chat of every step as it was sent (``details.messages``).
     """
 
     base_url: str = "http://localhost:8000/v1"
     key_variable: str = "OPENAI_API_KEY"
-    temperature: float | None = 0.0
-    top_p: float | None = None
-    max_tokens: int = 1024
+    temperature: Annotated[float, Field(ge=0, le=1000)] | None = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = LONGEST_ANSWER
     max_tokens_name: str = "max_tokens"
-    max_context: int | None = None
-    history: int | str = "all"
+    max_context: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    history: Annotated[int, Field(ge=0, le=1_000_000)] | Literal["all"] = "all"
     thinking: bool = True
     show_actions: bool = True
     template: str | None = None
     seeded: bool = True
     require_tokens: bool = False
     extra: dict[str, Any] | None = None
-    concurrency: int = 64
-    timeout: float = 120.0
-    attempts: int = 7
-    backoff: float = 1.0
-    patience: int = 8
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 64
+    timeout: Annotated[float, Field(gt=0, le=1e7)] = 120.0
+    attempts: Annotated[int, Field(ge=1, le=1000)] = 7
+    backoff: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    patience: Annotated[int, Field(ge=1, le=1_000_000)] = 8
     price_in: Price = 0.0
     price_cached: Price | None = None
     price_out: Price = 0.0
+    stop: tuple[str, ...] = ()
+    keep_messages: bool = False
 
 
 OPTIONS = tuple(each.name for each in fields(ServerOptions))
 HOW_NOT_WHAT = (
     *("key_variable", "require_tokens", "concurrency", "timeout", "attempts", "backoff", "patience"),
-    *("price_in", "price_cached", "price_out", "template"),
+    *("price_in", "price_cached", "price_out", "template", "keep_messages"),
 )
 """Options that say how the work is done and not what comes out, and the file whose texts are: not in the digest."""
 
@@ -180,7 +185,14 @@ class OpenAIPolicy:
     def digest(self) -> str:
         """Changes with the model, the server and every option that decides the answers."""
         decisive = {name: value for name, value in asdict(self.options).items() if name not in HOW_NOT_WHAT}
+        if not decisive["stop"]:  # the first runs were made without the option
+            del decisive["stop"]
         return digest_of("openai", VERSION, model=self.model, prompts=self.prompts.as_dict(), **decisive)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a run records of it beside its options: the texts of its prompts."""
+        return {"prompts": self.prompts.as_dict()}
 
     @property
     def usage(self) -> Usage:
@@ -224,6 +236,8 @@ class OpenAIPolicy:
             body["temperature"] = options.temperature
         if options.top_p is not None:
             body["top_p"] = options.top_p
+        if options.stop:
+            body["stop"] = list(options.stop)
         if options.seeded and options.temperature != 0:
             body["seed"] = seed % 2**31
         if options.require_tokens:
@@ -234,7 +248,7 @@ class OpenAIPolicy:
         choice = answer["choices"][0]
         # A server that repeats its key must not have it stored. All else is the agent's: an address with a password,
         # or a word that is somebody's secret here, may be part of what it does.
-        text = cut_out(whole(text_of(choice["message"])), self._client.settings.key or "")
+        text = cut_out(whole(stopped_text(choice, self.options.stop)), self._client.settings.key or "")
         parsed = parse_answer(text, prompt.info.get("admissible_actions"), cut=cut_by(choice.get("finish_reason")))
         trace = sampled_tokens(answer)
         if trace is None and self.options.require_tokens:
@@ -247,6 +261,7 @@ class OpenAIPolicy:
             finish=_word(choice.get("finish_reason")),
             model=self._answering(answer),
             left_out=fitted.left_out,
+            messages=fitted.messages if self.options.keep_messages else None,
             log_prob=None if trace is None else sum(trace.log_probs),
             **self._count(answer),
         )
@@ -290,6 +305,26 @@ def text_of(message: dict[str, Any]) -> str:
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
         text += f"<tool_call>{json.dumps(function)}</tool_call>"
+    return text
+
+
+def stopped_text(choice: dict[str, Any], stops: Sequence[str]) -> str:
+    """Return the whole answer, which ends behind the first stop string as with every other engine.
+
+    A server that knows stop strings leaves the one out that it met: it is put back where the server names it (vLLM), or
+    where it closes a tag that stands open. A server that does not know them says more, which is cut.
+    """
+    text = text_of(choice["message"])
+    words = len(text_of({**choice["message"], "content": None, "tool_calls": None}))  # where the thoughts end
+    ends = [place + len(stop) for stop in stops if (place := text.find(stop, words)) >= 0]
+    if ends:
+        return text[: min(ends)]
+    met = choice.get("stop_reason")
+    if isinstance(met, str) and met in stops:
+        return text + met
+    if choice.get("finish_reason") == "stop" and "stop_reason" not in choice:
+        open_ones = [stop for stop in stops if stop.startswith("</") and f"<{stop[2:]}" in text[words:]]
+        return text + next(iter(open_ones), "")
     return text
 
 
@@ -345,6 +380,8 @@ def _number(value: Any) -> int:
 
 
 def _check(options: ServerOptions) -> None:
+    if "" in options.stop:
+        raise UserError("stop: an empty text would end every answer at its beginning")
     for name in ("max_tokens", "concurrency", "attempts", "patience"):
         if getattr(options, name) < 1:
             raise UserError(f"{name} must be at least 1, got {getattr(options, name)}")

@@ -10,9 +10,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from envs.errors import UserError
 from policies.answers import answer_details
@@ -21,8 +22,9 @@ from policies.deadline import within
 from policies.digest import digest_of
 from policies.language.conversation import Writer, Written
 from policies.language.sequences import Sampled
+from policies.language.settings import LONGEST_ANSWER
 from policies.parsing import cut_by, parse_answer
-from policies.prompts import fit_messages, make_settings
+from policies.prompts import Fitted, fit_messages, make_settings
 from policies.vllm_weights import reload_in_process
 
 VERSION = 1
@@ -39,37 +41,39 @@ class VllmOptions:
         top_p: share of the likeliest tokens that are sampled from.
         max_tokens: longest answer, in tokens.
         max_context: longest prompt and answer together, in tokens; None: what the model was made for.
-        stop: an answer ends behind any of these strings.
+        stop: an answer ends behind any of these strings, also inside of thoughts.
         history: number of past steps that are shown, or ``all``.
         thinking: ask for reasoning before the action.
         show_actions: list the admissible actions.
         template: TOML file that replaces the benchmark's texts.
         precision: of the weights, as vLLM calls it (``auto``, ``bfloat16``, ``float32``).
-        engine: further arguments of ``vllm.LLM`` (``{"tensor_parallel_size": 2}``).
+        llm_arguments: further arguments of ``vllm.LLM`` (``{"tensor_parallel_size": 2}``).
         engines: how many answer at the same time, on a cluster; how work is done, and no part of the digest.
         timeout: seconds that the answers to one batch may take together; no part of the digest either. Not kept where
             VLLM_ENABLE_V1_MULTIPROCESSING=0 puts the engine itself into this process.
+        keep_messages: store the chat of every step as it was sent (``details.messages``).
     """
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 1024
-    max_context: int | None = None
-    stop: tuple[str, ...] = ("</action>",)
-    history: int | str = "all"
+    temperature: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = LONGEST_ANSWER
+    max_context: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    stop: tuple[str, ...] = ()
+    history: Annotated[int, Field(ge=0, le=1_000_000)] | Literal["all"] = "all"
     thinking: bool = True
     show_actions: bool = True
     template: str | None = None
     precision: str = "auto"
-    engine: dict[str, Any] | None = None
-    engines: int = 1
-    timeout: float = 1800.0
+    llm_arguments: dict[str, Any] | None = None
+    engines: Annotated[int, Field(ge=1, le=10_000)] = 1
+    timeout: Annotated[float, Field(gt=0, le=1e7)] = 1800.0
+    keep_messages: bool = False
 
 
 OPTIONS = tuple(each.name for each in fields(VllmOptions))
 
 
-_HOW = ("template", "engines", "timeout")
+_HOW = ("template", "engines", "timeout", "keep_messages")
 """Options that do not decide the answers; a template's text does, and is a part of the prompts."""
 
 
@@ -108,7 +112,9 @@ class VllmPolicy:
         self._writer = Writer(self._engine.get_tokenizer(), self.options.thinking)
         self._limit = int(self._engine.model_config.max_model_len) - self.options.max_tokens
         if self._limit < 1:
-            raise UserError(f"max_tokens = {self.options.max_tokens} leaves no room for a prompt in the context")
+            raise UserError(
+                f"max_tokens = {self.options.max_tokens} leaves no room for a prompt in the context: set it lower"
+            )
 
     @property
     def name(self) -> str:
@@ -121,9 +127,15 @@ class VllmPolicy:
         import vllm
 
         chosen = {name: value for name, value in asdict(self.options).items() if name not in _HOW}
+        chosen["engine"] = chosen.pop("llm_arguments")  # as it was called when the first runs were made
         return digest_of(
             "vllm", VERSION, model=self.model, vllm=vllm.__version__, prompts=self.prompts.as_dict(), **chosen
         )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a run records of it beside its options: the texts of its prompts."""
+        return {"prompts": self.prompts.as_dict(), "chat_template": self._writer.tokenizer.chat_template}
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt, with the seed of its own step.
@@ -143,8 +155,8 @@ class VllmPolicy:
                 "command goes on from there"
             ) from error
         return [
-            self._response(prompt, ids, left_out, answer.outputs[0])
-            for prompt, (ids, left_out), answer in zip(prompts, written, answers, strict=True)
+            self._response(prompt, ids, fitted, answer.outputs[0])
+            for prompt, (ids, fitted), answer in zip(prompts, written, answers, strict=True)
         ]
 
     def _within_timeout(self, call: Callable[[], T]) -> T:
@@ -162,8 +174,8 @@ class VllmPolicy:
         """
         reload_in_process(self._engine, folder)
 
-    def _write(self, prompt: Prompt) -> tuple[Written, int]:
-        """Return the prompt's ids, and the number of oldest steps that did not fit."""
+    def _write(self, prompt: Prompt) -> tuple[Written, Fitted]:
+        """Return the prompt's ids, and its messages."""
         turns = prompt.history if self.options.history == "all" else ()
         answers = [_sampled_ids(turn) for turn in turns]
 
@@ -172,7 +184,7 @@ class VllmPolicy:
             return self._writer.write(messages, answers[len(answers) - shown :])
 
         fitted = fit_messages(prompt, self.prompts, lambda each: len(written(each).ids), self._limit)
-        return written(fitted.messages), fitted.left_out
+        return written(fitted.messages), fitted
 
     def _sampling(self, seed: int) -> Any:
         from vllm import SamplingParams
@@ -187,7 +199,7 @@ class VllmPolicy:
             seed=seed % 2**31 if self.options.temperature else None,
         )
 
-    def _response(self, prompt: Prompt, written: Written, left_out: int, answer: Any) -> Response:
+    def _response(self, prompt: Prompt, written: Written, fitted: Fitted, answer: Any) -> Response:
         ids = np.array(answer.token_ids, np.int32)
         chances = [step[token].logprob for step, token in zip(answer.logprobs, answer.token_ids, strict=True)]
         parsed = parse_answer(answer.text, prompt.info.get("admissible_actions"), cut=cut_by(answer.finish_reason))
@@ -197,7 +209,8 @@ class VllmPolicy:
             prompt_tokens=len(written.ids),
             answer_tokens=len(ids),
             model=self.model,
-            left_out=left_out,
+            left_out=fitted.left_out,
+            messages=fitted.messages if self.options.keep_messages else None,
             log_prob=float(sum(chances)),
         )
         trace = Sampled(written.ids, ids, np.array(chances, np.float32), written.ends)
@@ -223,13 +236,15 @@ def _load(model: str, options: VllmOptions) -> Any:
             dtype=options.precision,
             max_model_len=options.max_context,
             logprobs_mode="processed_logprobs",  # as sampled: after temperature and top_p
-            **(options.engine or {}),
+            **(options.llm_arguments or {}),
         )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"vLLM cannot load {model}: {error}") from error
 
 
 def _check(options: VllmOptions) -> None:
+    if "" in options.stop:
+        raise UserError("stop: an empty text would end every answer at its beginning")
     if options.max_tokens < 1:
         raise UserError(f"max_tokens must be at least 1, got {options.max_tokens}")
     if not 0 <= options.temperature < math.inf:

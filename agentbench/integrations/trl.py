@@ -28,7 +28,7 @@ from envs.contract import Task
 from envs.errors import UserError
 from envs.registry import find, make
 from policies.language.policy import LanguagePolicy
-from policies.language.settings import language_settings
+from policies.language.settings import in_training, language_settings, renamed
 
 # After the version was checked (in trl_advantages):
 from accelerate.utils import gather_object  # isort: skip
@@ -44,7 +44,7 @@ class EpisodeRollout:
         splits: which of its tasks can be asked for.
         env_options: of the environment.
         policy_options: of the language policy (:class:`policies.language.settings.LanguageSettings`):
-            ``max_new_tokens`` of one answer, ``max_context``, ``thinking``, ``show_actions``, ….
+            ``max_tokens`` of one answer, ``max_context``, ``thinking``, ``show_actions``, ….
         workers: number of environments that play at once, each in a process; 0 plays all in this process.
 
     Attributes:
@@ -64,11 +64,11 @@ class EpisodeRollout:
         workers: int = 2,
     ) -> None:
         self.env, self.workers = env, workers
-        self.policy_options = {"max_new_tokens": 32, **(policy_options or {})}
+        self.policy_options = {**in_training({}), "max_tokens": 32, **renamed(policy_options or {})}
         for name, value in (("history", "all"), ("constrained", False), ("lora", 0)):
             if self.policy_options.setdefault(name, value) != value:
                 raise UserError(f"with TRL, the policy's option {name!r} is always {value!r}")
-        if "temperature" in self.policy_options:
+        if "temperature" in (policy_options or {}):
             raise UserError("the temperature is TRL's: set GRPOConfig(temperature=…)")
         language_settings("", env, self.policy_options)
         options = {split: {**(env_options or {}), "split": split} for split in splits}

@@ -18,7 +18,7 @@ from agentbench.episodes import Episode
 from agentbench.integrations.episode_tokens import Turns, check_scheme, spread, step_advantages
 from agentbench.integrations.versions import TRL, require
 from envs.errors import UserError
-from policies.language.loading import limit_threads
+from policies.language.threads import choose_threads
 
 require("trl", TRL, "trl")
 
@@ -58,7 +58,7 @@ class StepAdvantages(GRPOTrainer):  # type: ignore[misc]
         self.invalid_penalty = invalid_penalty
         check_scheme(scheme, self.scheme_options)
         super().__init__(**more)
-        limit_threads(self.model, self.accelerator.device)
+        choose_threads(self.accelerator.unwrap_model(self.model), self.accelerator.device, None)
 
     def episodes_and_turns(self, output: Mapping[str, Any]) -> tuple[Sequence[Episode], Sequence[Turns | None]]:
         """Return this process's episodes, and of each the step that every completion token belongs to (-1: none).

@@ -27,6 +27,7 @@ from envs.safe_text import redacted
 from policies.contract import Prompt, Response, Turn
 from policies.language.sequences import Sampled
 from policies.option_values import read_options
+from policies.prompts import make_settings
 from policies.vllm_engine import EngineError, VllmOptions
 
 log = logging.getLogger("agentbench")
@@ -204,7 +205,7 @@ class RayVllmPolicy:
         chosen = read_options(VllmOptions, options)
         if chosen.engines < 1:
             raise UserError(f"engines must be at least 1, got {chosen.engines}")
-        gpus = gpus_of(chosen.engine or {})
+        gpus = gpus_of(chosen.llm_arguments or {})
         check_places(gpus, chosen.engines, policy)
         recipe = EngineRecipe(policy, environment, {**asdict(chosen), "engines": 1}, gpus, chosen.engines)
         self._engines = [RayEngine(recipe) for _ in range(chosen.engines)]
@@ -212,6 +213,8 @@ class RayVllmPolicy:
         if len(digests) > 1:
             raise UserError(UNEQUAL)
         self.digest = digests.pop()
+        texts = {name: getattr(chosen, name) for name in ("history", "thinking", "show_actions", "template")}
+        self.record = {"prompts": make_settings(environment, **texts).as_dict()}
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt, all engines at the same time.

@@ -179,8 +179,10 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
 
 def _language_options(config: TrainConfig) -> dict[str, Any]:
     """Return the options of a new language model: those of the run, and over them those of its policy."""
-    common = {"device": config.device, "seed": config.seed, "lora": config.lora}
-    return {**common, **config.policy_options}
+    from policies.language.settings import in_training
+
+    common = {"device": config.device, "seed": config.seed, "lora": config.lora, "threads": config.threads}
+    return {**common, **in_training(config.policy_options)}
 
 
 def _cut_metrics(out: Path, step: int) -> None:

@@ -17,7 +17,7 @@ def main(model: str, out: str, steps: int) -> None:
         scheme="gigpo",
         scheme_options={"gamma": 0.95},
         invalid_penalty=0.1,
-        policy_options={"max_new_tokens": 24},
+        policy_options={"max_tokens": 24},
         workers=2,
         args=GRPOConfig(
             out,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from torch import nn
 from envs.errors import UserError
 from policies.devices import check_device
 from policies.language.settings import LanguageSettings
+from policies.language.threads import choose_threads
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
-SMALL_MODEL = 100_000_000
-"""Weights below which one thread is faster on a processor that others use too, by up to eight times."""
 
 
 def load_tokenizer(source: str) -> Any:
@@ -50,6 +48,7 @@ def load_model(settings: LanguageSettings) -> nn.Module:
     quiet()
     source = settings.model
     _check_folder(source)
+    check_device(settings.device)
     if Path(source).is_dir():
         _check_weights(Path(source))
     try:
@@ -91,19 +90,12 @@ def prepare(model: Any, settings: LanguageSettings) -> nn.Module:
         if isinstance(part, nn.Dropout):
             part.p = 0.0
     check_device(settings.device)
-    limit_threads(model, settings.device)
     model.to(settings.device)
     model.eval()
+    choose_threads(model, settings.device, settings.threads)
     if settings.gradient_checkpointing:
         checkpoint_activations(model)
     return model  # type: ignore[no-any-return]
-
-
-def limit_threads(model: nn.Module, device: str | torch.device) -> None:
-    """Have a small model on a processor computed by one thread, unless ``OMP_NUM_THREADS`` is set: more only wait."""
-    is_small = sum(weight.numel() for weight in model.parameters()) < SMALL_MODEL
-    if torch.device(device).type == "cpu" and is_small and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
 
 
 def checkpoint_activations(model: Any) -> None:
@@ -125,6 +117,7 @@ def _check_folder(source: str) -> None:
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     if not source:
         raise UserError("policy 'hf' needs a model: write hf:FOLDER or hf:ORGANISATION/NAME")
+    _refuse_files(Path(source))
     if looks_local and not Path(source).is_dir():
         raise UserError(
             f"there is no folder {source}: give the folder of a model ('agentbench model init' makes a small one), "
@@ -137,6 +130,21 @@ def _check_folder(source: str) -> None:
                 "(peft: model.merge_and_unload().save_pretrained(FOLDER), and the tokenizer beside it)"
             )
         raise UserError(f"{source} holds no model of transformers: there is no config.json in it")
+
+
+def _refuse_files(source: Path) -> None:
+    """Refuse a file where a folder should be; GGUF files, alone or as all that is in a folder, have a way in."""
+    inside = [] if (source / "config.json").is_file() else sorted(source.glob("*.[gG][gG][uU][fF]"))
+    gguf = source if source.suffix.lower() == ".gguf" else inside[0] if inside else None
+    if gguf is not None:
+        taken = f"from_pretrained({str(gguf.parent)!r}, gguf_file={gguf.name!r}).save_pretrained('FOLDER')"
+        raise UserError(
+            f"{gguf} is a GGUF file, and hf: takes folders of transformers: convert it (pip install gguf; in Python "
+            f"AutoModelForCausalLM.{taken}, and AutoTokenizer the same way) and write hf:FOLDER, or serve it with "
+            "llama.cpp and write openai:NAME"
+        )
+    if source.is_file():
+        raise UserError(f"{source} is a file: give the folder that holds config.json, weights and tokenizer")
 
 
 def _check_weights(folder: Path) -> None:

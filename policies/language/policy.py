@@ -28,10 +28,10 @@ from policies.language.decode import Answer, Request, Rules, decode, stop_check
 from policies.language.engine import Engine
 from policies.language.likelihood import judge
 from policies.language.sequences import Sampled
-from policies.language.settings import OPTIONS, LanguageSettings, language_settings, to_json
+from policies.language.settings import OPTIONS, LanguageSettings, language_settings, renamed, to_json
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_adapters, add_reference, use_adapter
 from policies.parsing import cut_by, parse_answer
-from policies.prompts import fit_messages, make_settings
+from policies.prompts import Fitted, fit_messages, make_settings
 from policies.trainable import Likelihood, read_policy
 
 VERSION = 1
@@ -73,9 +73,11 @@ class LanguagePolicy:
                 "they do not belong together"
             )
         limit = loading.context_length(model, settings)
-        self.prompt_limit = None if limit is None else limit - settings.max_new_tokens
+        self.prompt_limit = None if limit is None else limit - settings.max_tokens
         if self.prompt_limit is not None and self.prompt_limit < 1:
-            raise UserError(f"max_new_tokens = {settings.max_new_tokens} leaves no room in a context of {limit} tokens")
+            raise UserError(
+                f"max_tokens = {settings.max_tokens} leaves no room in a context of {limit} tokens: set it lower"
+            )
         if settings.lora:
             model = add_adapters(model, settings.lora, settings.lora_alpha, settings.seed)
         self.weights = Weights(model, adapters=bool(settings.lora))
@@ -99,6 +101,7 @@ class LanguagePolicy:
         """Hash of the settings that decide answers, the vocabulary, the chat template and the weights."""
         unimportant = ("model", "device", "cache_mb", "padded_tokens", "layout", "gradient_checkpointing", "seed")
         chosen = {name: value for name, value in self.settings().items() if name not in unimportant}
+        chosen["max_new_tokens"] = chosen.pop("max_tokens")  # as it was called when the first runs were made
         words = sorted(self.tokenizer.get_vocab().items())
         parts = (VERSION, sorted(chosen.items()), self.prompts.as_dict(), words, self.tokenizer.chat_template)
         hashed = hashlib.sha256(repr(parts).encode())
@@ -106,6 +109,12 @@ class LanguagePolicy:
             hashed.update(name.encode())
             hashed.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return hashed.hexdigest()[:16]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a run records of it beside its options: the texts of its prompts, and torch's threads."""
+        texts = {"prompts": self.prompts.as_dict(), "chat_template": self.tokenizer.chat_template}
+        return {**texts, "threads": torch.get_num_threads()}
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt; every draw is made with the prompt's own seed.
@@ -123,8 +132,8 @@ class LanguagePolicy:
         answers = self._decode(requests) if self._engine is None else self._engine.answer(requests, self._rules())
         with self._tokenizing:
             return [
-                self._response(prompt, request, answer, left_out, offered)
-                for prompt, request, answer, (_, left_out), offered in zip(
+                self._response(prompt, request, answer, fitted, offered)
+                for prompt, request, answer, (_, fitted), offered in zip(
                     prompts, requests, answers, written, choices, strict=True
                 )
             ]
@@ -228,8 +237,8 @@ class LanguagePolicy:
         with self._using_adapter():
             return decode(self.weights.model, requests, self._rules(), self._cache, self.work)
 
-    def _write(self, prompt: Prompt) -> tuple[Written, int]:
-        """Return the prompt's ids, and the number of oldest steps that did not fit."""
+    def _write(self, prompt: Prompt) -> tuple[Written, Fitted]:
+        """Return the prompt's ids, and its messages."""
         turns = prompt.history if self.options.history == "all" else ()
         answers = [_sampled_ids(turn) for turn in turns]
 
@@ -238,7 +247,7 @@ class LanguagePolicy:
             return self.writer.write(messages, answers[len(answers) - shown :])
 
         fitted = fit_messages(prompt, self.prompts, lambda each: len(written(each).ids), self.prompt_limit)
-        return written(fitted.messages), fitted.left_out
+        return written(fitted.messages), fitted
 
     def _choices(self, prompt: Prompt) -> dict[tuple[int, ...], str] | None:
         """Return the answers that may be given under a constraint, with their actions."""
@@ -256,7 +265,7 @@ class LanguagePolicy:
         ends |= set(configured if isinstance(configured, list) else [configured])
         return Rules(
             temperature=self.temperature,
-            max_new_tokens=self.options.max_new_tokens,
+            max_new_tokens=self.options.max_tokens,
             end_tokens=frozenset(each for each in ends if each is not None),
             is_stopped=stop_check(self.tokenizer, self.options.stop),
             stop=self.options.stop,
@@ -267,7 +276,7 @@ class LanguagePolicy:
         prompt: Prompt,
         request: Request,
         answer: Answer,
-        left_out: int,
+        fitted: Fitted,
         offered: dict[tuple[int, ...], str] | None,
     ) -> Response:
         text = self.tokenizer.decode(answer.tokens, skip_special_tokens=False)
@@ -284,7 +293,8 @@ class LanguagePolicy:
             prompt_tokens=len(request.ids),
             answer_tokens=len(answer.tokens),
             model=Path(self.options.model).name,
-            left_out=left_out,
+            left_out=fitted.left_out,
+            messages=fitted.messages if self.options.keep_messages else None,
             log_prob=float(sum(answer.log_probs)),
         )
         trace = Sampled(
@@ -333,7 +343,9 @@ class LanguagePolicy:
             if name in options and options[name] != getattr(self.options, name):
                 raise UserError(f"{name} of a saved policy cannot be changed by an option")
         own = {name: value for name, value in self.settings().items() if name in OPTIONS}
-        settings = language_settings(self.options.model, self.options.environment, {**own, **options, "lora": 0})
+        settings = language_settings(
+            self.options.model, self.options.environment, {**own, **renamed(options), "lora": 0}
+        )
         changed = LanguagePolicy(settings, self.weights.model, self.tokenizer)
         changed.options = replace(settings, lora=self.options.lora)
         changed.weights = self.weights

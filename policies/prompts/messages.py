@@ -140,7 +140,10 @@ def fit_messages(
             too_few = middle
     messages = build_messages(prompt, settings, enough)
     if (tokens := count(messages)) > limit:
-        raise ContextTooLong(f"task and observation alone are {tokens} tokens long, {limit} fit into the context")
+        raise ContextTooLong(
+            f"task and observation alone are {tokens} tokens long, {limit} fit into the context beside an "
+            "answer: take a model or server with a longer context, a lower max_tokens, or a shorter template"
+        )
     return Fitted(messages, enough - hidden)
 
 

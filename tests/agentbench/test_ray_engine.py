@@ -117,8 +117,8 @@ def test_an_engine_that_fails_is_started_again_and_asked_once_more(
     ("options", "problem"),
     [
         ({"engines": 3}, r"3 x 1 GPUs for vllm:.* more than the Ray cluster has: 0 \+ 2"),
-        ({"engine": {"tensor_parallel_size": 4}}, r"1 x 4 GPUs .* has: 0 \+ 2"),
-        ({"engine": {"tensor_parallel_size": "2"}}, "must be a whole number"),
+        ({"llm_arguments": {"tensor_parallel_size": 4}}, r"1 x 4 GPUs .* has: 0 \+ 2"),
+        ({"llm_arguments": {"tensor_parallel_size": "2"}}, "must be a whole number"),
         ({"engines": 0}, "engines must be at least 1"),
         ({"heat": 1}, "heat"),
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
@@ -172,7 +172,7 @@ def test_a_cluster_without_gpus_or_without_vllm_is_told(model: Path, tmp_path: P
     ray.shutdown()
     with ray_nodes.cluster(nodes=1) as (address, _):
         for options, problem in (
-            ({"engine": {"tensor_parallel_size": 2}}, "tensor_parallel_size = 2 asks for GPUs, and .* has none"),
+            ({"llm_arguments": {"tensor_parallel_size": 2}}, "tensor_parallel_size = 2 asks for GPUs, and .* has none"),
             ({}, r"on machine .*: policy 'vllm' needs a package that is not installed"),
         ):
             with pytest.raises(UserError, match=problem):
@@ -274,7 +274,7 @@ def test_vllm_itself_on_a_cluster_gives_the_same_tables_as_in_its_own_process(tm
 
     evaluate("alfworld", "walkthrough", split=SPLIT, out=tmp_path / "solutions")
     init_model(tmp_path / "tiny", size="800k", tokenizer_from=tmp_path / "solutions", vocabulary=600)
-    options = {**OPTIONS, "max_context": 4096, "precision": "float32", "engine": {"enforce_eager": True}}
+    options = {**OPTIONS, "max_context": 4096, "precision": "float32", "llm_arguments": {"enforce_eager": True}}
     variables = {"VLLM_CPU_KVCACHE_SPACE": "1"}
     here = (
         "from agentbench import evaluate\n"

@@ -96,7 +96,7 @@ def test_a_header_is_known_however_a_package_writes_it(text: str) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"api_key": "x"}, {"extra": {"headers": [{"X-Api-Key": "x"}]}}, {"engine": {"hf_token": "x"}},
+        {"api_key": "x"}, {"extra": {"headers": [{"X-Api-Key": "x"}]}}, {"llm_arguments": {"hf_token": "x"}},
         {"arguments": ["--api-key", "x"]}, {"arguments": ["--api-key=x"]}, {"base_url": "http://me:x@host"},
         {"note": f"see {KEY}"}, {"nested": [[{"deep": KEY}]]}, {"token": "x"}, {"password": 7},
         {"clientSecret": "x"}, {"accessToken": "x"}, {"PGPASSWORD": "x"}, {"aws_access_key_id": "x"},

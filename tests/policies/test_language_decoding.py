@@ -17,6 +17,7 @@ from policies.language.constraint import Trie  # noqa: E402
 from policies.language.decode import Request, Rules, decode, stop_check  # noqa: E402
 from policies.language.loading import prepare  # noqa: E402
 from policies.language.settings import LanguageSettings  # noqa: E402
+from policies.language.threads import fastest  # noqa: E402
 
 
 def rules(temperature: float = 1.0, tokens: int = 10, stops: tuple[str, ...] = ()) -> Rules:
@@ -172,18 +173,50 @@ def test_changed_weights_empty_the_cache() -> None:
     )
 
 
-@pytest.mark.parametrize(("set_by_user", "expected"), [(None, 1), ("2", 2)])
-def test_a_small_model_takes_one_thread_unless_the_user_set_a_number(
-    monkeypatch: pytest.MonkeyPatch, set_by_user: str | None, expected: int
+MEASURED = {
+    "more threads only wait": ({1: 1.0, 2: 5.0, 4: 0.1, 6: 0.1}, 1),
+    "two bring a little": ({1: 1.0, 2: 0.9, 4: 0.1, 6: 0.1}, 1),
+    "two are best": ({1: 1.0, 2: 0.6, 4: 0.7, 6: 0.1}, 2),
+    "all are best": ({1: 1.0, 2: 0.6, 4: 0.3, 6: 0.2}, 6),
+}
+
+
+@pytest.mark.parametrize(("seconds", "expected"), MEASURED.values(), ids=MEASURED.keys())
+@pytest.mark.parametrize("by_user", [None, "environment", "option"])
+def test_a_model_takes_the_threads_that_are_fastest_unless_the_user_says_a_number(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], expected: int, by_user: str | None
 ) -> None:
-    if set_by_user is None:
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    else:
-        monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if by_user == "environment":
+        monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    monkeypatch.setattr("policies.language.threads._seconds", lambda model, ids, threads: seconds[threads])
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(2)
-        prepare(tiny.model(), LanguageSettings(model="tiny"))
-        assert torch.get_num_threads() == expected
+        torch.set_num_threads(6)
+        prepare(tiny.model(), LanguageSettings(model="tiny", threads=3 if by_user == "option" else None))
+        assert torch.get_num_threads() == {None: expected, "environment": 6, "option": 3}[by_user]
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_measurement_takes_a_number_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policies.language.threads.PATIENCE", 0.01)
+    before, model = torch.get_num_threads(), tiny.model().train()
+    drawn = torch.get_rng_state()
+    try:
+        assert fastest(model, 2) in (1, 2) and fastest(model, 1) == 1
+        assert model.training and torch.equal(torch.get_rng_state(), drawn)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_answers_do_not_depend_on_the_number_of_threads() -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            player = tiny.policy(prepare(tiny.model(), LanguageSettings(model="tiny", threads=threads)))
+            found.append([trace.answer.tolist() for trace in tiny.traces(tiny.play(player, range(4), turns=2))])
+            assert player.record["threads"] == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[langua
 import tiny_language as tiny  # noqa: E402
 
 from agentbench.model_init import choose_shape, init_model, parse_size  # noqa: E402
+from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.loss import LossSettings, policy_loss, token_weights  # noqa: E402
+from agentbench.train.run import make_learner  # noqa: E402
 from envs.errors import UserError  # noqa: E402
+from policies.digest import sealed  # noqa: E402
 from policies.language.loading import checkpoint_activations  # noqa: E402
 from policies.language.sequences import lay_out  # noqa: E402
+from policies.language.settings import in_training  # noqa: E402
 from policies.registry import load_policy, make_policy  # noqa: E402
 from policies.trainable import save_policy  # noqa: E402
 
@@ -215,23 +220,72 @@ def test_a_model_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, how: s
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens of a language model must be at least 1"),
-        ({"max_new_tokens": 9000}, "leaves no room"),
-        ({"max_new_token": 9}, "did you mean max_new_tokens"),
-        ({"layout": "steps"}, "did you mean step"),
+        ({"max_tokens": 0}, "max_tokens of .* from 1 to"),
+        ({"max_tokens": 9000}, "leaves no room"),
+        ({"max_new_tokens": 9000}, "max_tokens = 9000 leaves no room"),
+        ({"max_tokens": 9, "max_new_tokens": 8}, "old name of max_tokens: give one"),
+        ({"max_token": 9}, "did you mean max_tokens"),
+        ({"stop": ["</action>", ""]}, "an empty text would end every answer"),
+        ({"device": "banana"}, "there is no device 'banana' on this machine: there is cpu"),
+        ({"device": "cuda:99"}, "there is no device 'cuda:99' on this machine: there is cpu"),
+        ({"device": "meta"}, "there is no device 'meta' on this machine: there is cpu"),
+        ({"layout": "steps"}, "layout of .*did you mean step"),
         ({"constrained": True, "thinking": True}, "no room for thoughts"),
     ],
 )
 def test_a_bad_option_is_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     folder = saved_model(tmp_path / "model")
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as refused:
         make_policy(f"hf:{folder}", environment="alfworld", options=options)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("spec", "message"), [("hf:nothing", "there is no folder nothing"), ("hf:", "needs a model")])
 def test_a_wrong_name_is_told_at_once(spec: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_policy(spec, environment="alfworld")
+
+
+def test_a_gguf_file_is_told_how_it_becomes_a_folder(tmp_path: Path) -> None:
+    alone, folder = tmp_path / "small.Q4_K_M.gguf", tmp_path / "folder"
+    alone.write_bytes(b"GGUF")
+    folder.mkdir()
+    (folder / "big.gguf").write_bytes(b"GGUF")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"")
+    for named, message in (
+        (alone, r"gguf_file='small.Q4_K_M.gguf'\).save_pretrained.* write hf:FOLDER, or .* openai:NAME"),
+        (folder, r"gguf_file='big.gguf'"),
+        (tmp_path / "none" / "missing.GGUF", r"gguf_file='missing.GGUF'"),
+        (weights, "is a file: give the folder"),
+    ):
+        with pytest.raises(UserError, match=message) as refused:
+            make_policy(f"hf:{named}", environment="alfworld")
+        assert "\n" not in str(refused.value)
+
+
+def test_a_policy_that_was_saved_with_the_old_names_is_the_same_one(tmp_path: Path) -> None:
+    base = saved_model(tmp_path / "base")
+    player: Any = make_policy(f"hf:{base}", environment="alfworld", options=in_training({"max_tokens": 9}))
+    save_policy(player, tmp_path / "saved")
+    path = tmp_path / "saved" / "policy.json"
+    record = json.loads(path.read_text())
+    del record["seal"]
+    assert not {"threads", "keep_messages", "max_new_tokens"} & set(record["settings"])
+    record["settings"]["max_new_tokens"] = record["settings"].pop("max_tokens")
+    path.write_text(json.dumps(sealed(record)))
+    loaded: Any = load_policy(tmp_path / "saved")
+    assert loaded.options.max_tokens == 9 and loaded.digest == player.digest
+    assert loaded.with_options({"max_new_tokens": 7}).options.max_tokens == 7
+
+
+def test_a_new_model_in_training_draws_and_a_model_that_is_evaluated_takes_the_likeliest(tmp_path: Path) -> None:
+    base = saved_model(tmp_path / "base")
+    learner: Any = make_learner(TrainConfig(policy=f"hf:{base}", policy_options={"max_new_tokens": 9}))
+    chosen = learner.options
+    assert (chosen.temperature, chosen.thinking, chosen.stop, chosen.max_tokens) == (1.0, False, ("</action>",), 9)
+    player: Any = make_policy(f"hf:{base}", environment="alfworld", options={"constrained": True})
+    assert player.options.temperature == 0 and player.options.thinking is False
 
 
 def test_adapters_of_a_model_that_is_gone_are_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from policies.contract import Turn
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 TINY = {"head_dim": 64}  # vLLM's kernels know no narrower heads
-OPTIONS = {"max_tokens": 12, "thinking": False, "precision": "float32", "engine": {"enforce_eager": True}}
+OPTIONS = {"max_tokens": 12, "thinking": False, "precision": "float32", "llm_arguments": {"enforce_eager": True}}
 
 
 @pytest.fixture(scope="module")

@@ -84,8 +84,8 @@ NOT_RUN = {
     "agentbench truth --env alfworld --policy mixed:0.7 --executor ray:127.0.0.1:6379 --out results/truth-cluster": (
         "needs a cluster: tests/agentbench/test_ray.py"
     ),
-    "agentbench eval --env webshop --policy vllm:Qwen/Qwen2.5-7B-Instruct --engine '{\"tensor_parallel_size\": 2}' "
-    "--engines 4 --workers 64 --executor ray --out results/vllm-cluster": (
+    "agentbench eval --env webshop --policy vllm:Qwen/Qwen2.5-7B-Instruct --llm-arguments "
+    "'{\"tensor_parallel_size\": 2}' --engines 4 --workers 64 --executor ray --out results/vllm-cluster": (
         "needs a cluster with GPUs: tests/agentbench/test_ray_engine.py"
     ),
     "agentbench train --policy results/cloned --engine vllm --executor ray --workers 64 --env alfworld "

@@ -9,7 +9,7 @@ from agentbench.model_init import train_tokenizer
 from envs.contract import Task
 from policies.contract import Prompt, Response, Turn
 from policies.language.policy import LanguagePolicy
-from policies.language.settings import LanguageSettings
+from policies.language.settings import LanguageSettings, in_training, renamed
 
 ACTIONS = ["go to desk 1", "go to desk 2", "take mug 1 from desk 1", "look"]
 TEXTS = [
@@ -61,7 +61,8 @@ def model(family: str = "qwen3", seed: int = 0, layers: int = 2, **more: Any) ->
 
 def policy(made: Any = None, **options: Any) -> LanguagePolicy:
     """A policy on a tiny model."""
-    settings = LanguageSettings(**{"model": "tiny", "environment": "alfworld", "max_new_tokens": 12, **options})
+    chosen = in_training({"max_tokens": 12, **renamed(options)})
+    settings = LanguageSettings(**{"model": "tiny", "environment": "alfworld", **chosen})
     return LanguagePolicy(settings, model() if made is None else made, tokenizer())
 
 
