@@ -158,7 +158,14 @@ def _if_there(env: str, split: str, options: dict[str, Any]) -> list[str]:
 
 def _record(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Find how a policy's folder was made: by a clone, or by the training run that it lies in."""
-    for path in (folder / CLONE_FILE, folder / "run.json", folder.parent / "run.json"):
+    if not any((folder / inner / "policy.json").is_file() for inner in ("", "policy")):
+        return None  # a policy by name: the working directory may be a run of something else
+    outer = (
+        folder / "run.json",
+        folder.parent / "run.json",
+        folder.parent.parent / "run.json",
+    )
+    for path in (folder / CLONE_FILE, *outer):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             check_seal(record)

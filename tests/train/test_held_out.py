@@ -84,6 +84,17 @@ def test_a_run_says_it_at_the_start_and_keeps_it(
     # The policy that comes out of it is then evaluated on the tasks that it was trained on.
     played = evaluate("toy", str(tmp_path / "run"), out=tmp_path / "played", env_options={"tasks": 6})
     assert any("4 of the 6 evaluated tasks were trained on before" in note for note in played.notes)
+    best = evaluate("toy", str(tmp_path / "run" / "best"), out=tmp_path / "best", env_options={"tasks": 6})
+    assert any("4 of the 6 evaluated tasks" in note for note in best.notes)
+
+
+def test_a_policy_by_name_learned_nothing_wherever_one_stands(
+    command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flags = ("--env-options", json.dumps(SMALL["env_options"]), "--tasks-per-step", 1, "--steps", 1)
+    command("train", "--env", "toy", "--split", "all", *flags, "--out", tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    assert not evaluate("toy", "random", out=tmp_path / "played", env_options={"tasks": 4}).notes
 
 
 def test_a_clone_is_known_by_the_tasks_that_it_imitated(command: Any, tmp_path: Path) -> None:
