@@ -28,6 +28,8 @@ def compare(
     from agentbench.commands.options import extra_options
     from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.credit_report import agreement_sheets, difference_lines, health_sheet, no_credit_note
+    from agentbench.run_notes import print_state
+    from agentbench.store import open_run
     from credit.agreement import agreement
     from envs.errors import UserError
 
@@ -36,6 +38,7 @@ def compare(
     names = scheme_names(schemes)
     options = extra_options(context, options_of(names))
     done = compute(read_run(run, columns, replace=replace), names, options, skip=True)
+    print_state([(str(run), open_run(run))])
     found = agreement(done.values)
     sheets = [health_sheet(done), *agreement_sheets(found)]
     head = (

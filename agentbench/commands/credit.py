@@ -27,6 +27,8 @@ def credit(
     from agentbench.commands.options import extra_options
     from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.credit_report import health_sheet, no_credit_note
+    from agentbench.run_notes import print_state
+    from agentbench.store import open_run
     from envs.errors import UserError
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
@@ -43,6 +45,7 @@ def credit(
     say(health_sheet(done).text())
     if note := no_credit_note(done):
         say(f"\n{note}")
+    print_state([(str(run), open_run(run))])
     if out is not None:
         table = done.table[["group", "trial", "step"]].rename(columns={"group": "task_id"}).assign(**done.values)
         if out.suffix == ".csv":

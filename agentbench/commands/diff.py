@@ -27,6 +27,7 @@ def diff(
 ) -> None:
     """Compare runs on the same tasks with the first one: difference, interval, p-value, and the tasks that flipped."""
     from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
+    from agentbench.run_notes import print_state
     from agentbench.store import names_of, open_run
     from envs.errors import UserError, unknown
 
@@ -38,7 +39,8 @@ def diff(
     for path in filter(None, (out, tasks_out)):
         if not path.parent.is_dir():
             raise UserError(f"cannot write {path}: there is no folder {path.parent}")
-    frames = {name: open_run(folder).episodes for name, folder in zip(names, runs, strict=True)}
+    opened = {name: open_run(folder) for name, folder in zip(names, runs, strict=True)}
+    frames = {name: run.episodes for name, run in opened.items()}
     baseline, *others = frames.items()
     comparisons = compare_with_baseline(
         baseline, dict(others), measure="score" if measure == "score" else "success", confidence=confidence, seed=seed
@@ -47,6 +49,7 @@ def diff(
     console.print(_results(comparisons))
     for one in comparisons:
         _print_details(console, one, changes)
+    print_state(opened.items())
     for target, table in ((out, comparison_table), (tasks_out, task_table)):
         if target:
             table(comparisons).to_csv(target, index=False)

@@ -16,12 +16,18 @@ _SHOWN = 20
 def import_logs(
     source: Annotated[Path, typer.Argument(help="file or folder of logs")],
     out: Annotated[Path, typer.Option(help="folder of the run")] = Path("results/imported"),
-    format: Annotated[str, typer.Option(help="chat, inspect, verifiers, verl-agent, or auto")] = "auto",
+    format: Annotated[str, typer.Option(help="chat, inspect, verifiers, verl-agent, verl, trl, or auto")] = "auto",
     success_at: Annotated[float, typer.Option(help="reward that counts as success, where the log does not say")] = 1.0,
     anchor: Annotated[
         str, typer.Option(help="same situation: the same last 'observation', or 'history'")
     ] = "observation",
     scorer: Annotated[str | None, typer.Option(help="the scorer of an Inspect log that counts [the first]")] = None,
+    score: Annotated[str | None, typer.Option(help="the value that counts, where a log gives several by name")] = None,
+    task_field: Annotated[
+        str | None, typer.Option(help="the field that tells the task; 'messages': the first user message")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="read the episodes of this model alone")] = None,
+    max_text: Annotated[int, typer.Option(min=1, help="longest text that is stored whole, in characters")] = 20_000,
 ) -> None:
     """Read logs of other programs into a run, for show, replay, diff, credit and compare.
 
@@ -30,9 +36,12 @@ def import_logs(
     from agentbench.commands.show import end_if_none_judged, print_runs
     from agentbench.importing.run import import_run, options_from
 
+    chosen = options_from(
+        success_at, anchor, scorer, score=score, task_field=task_field, model=model, max_text=max_text
+    )
     try:
         with _lines(out):
-            found = import_run(source, out, format=format, options=options_from(success_at, anchor, scorer))
+            found = import_run(source, out, format=format, options=chosen)
     except KeyboardInterrupt:
         say("stopped: what was read is stored; the same command goes on from there", err=True)
         raise

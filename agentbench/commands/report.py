@@ -24,9 +24,12 @@ def report(
     """Write one self-contained page: results, learning curves, an episode reader, trajectory graphs."""
     from agentbench.report import make_report, write_page
     from agentbench.report.runs import warn_of_protected
-    from agentbench.store import open_run
+    from agentbench.run_notes import print_state
+    from agentbench.store import names_of, open_run
 
-    warn_of_protected(map(open_run, runs))
+    opened = list(map(open_run, runs))
+    warn_of_protected(opened)
+    print_state(zip(names_of(runs), opened, strict=True))
     page, *folders = write_page(make_report(runs, _names(schemes), title), out)
     say(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), to be opened in any browser")
     for folder in folders:
@@ -65,8 +68,12 @@ def export(
 ) -> None:
     """Write the tables behind the page, a LaTeX table, or the episodes as chats or an Inspect log."""
     from agentbench.report.export import export as write
+    from agentbench.run_notes import print_state
+    from agentbench.store import open_run
 
-    for path in write(runs, to, out, _names(schemes)):
+    written = write(runs, to, out, _names(schemes))
+    print_state((str(folder), open_run(folder)) for folder in runs)
+    for path in written:
         say(f"written: {path}")
 
 

@@ -36,6 +36,8 @@ def show(
 
 def print_runs(runs: list[Run]) -> None:
     """Print the table of each run, where it lies, and what a reader of the number must know."""
+    from agentbench.run_notes import run_notes
+
     console = make_console()
     for number, run in enumerate(runs):
         if number:
@@ -44,8 +46,8 @@ def print_runs(runs: list[Run]) -> None:
             _print_training(console, run)
         else:
             _print_played(console, run)
-        for note in run.config.get("notes", []):
-            console.print(plain("note:", "yellow"), str(note))
+        for kind, text in run_notes(run):
+            console.print(plain(f"{kind}:", "yellow"), text)
         console.print(f"run: {run.folder}")
 
 
@@ -76,14 +78,10 @@ def _print_played(console: Console, run: Run) -> None:
     identity = run.config.get("identity", {})
     what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
     frame = run.episodes
-    expected = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
     answers = answers_of(run)
     console.print(render(summarise_run(run), title=what, answers=answers))
     if has_scenarios(run) and len(frame):
         console.print("\n".join(completion_lines(frame)))
-    if len(frame) < expected:
-        unfinished = f"{len(frame)} of {expected} episodes; the same command goes on"
-        console.print(plain("not finished:", "yellow"), unfinished)
     if told := _errors_told(frame):
         console.print(plain("errors:", "yellow"), told)
     for warning in warnings(answers):

@@ -1,78 +1,152 @@
-"""Plain chat logs: one episode a line, ``{"messages": […], "reward": 1.0}``.
+"""Plain chat logs: one episode a record, ``{"messages": […], "reward": 1.0}``.
 
 ``messages`` has the shape of the chat interface that most servers speak: ``role`` (system, user, assistant, tool),
-``content`` (text or a list of parts), ``tool_calls``; or that of Anthropic (``tool_use`` and ``tool_result`` parts), or
-that of ShareGPT (``from``, ``value``), whose files call the list ``conversations``. Further fields of a line, all
-optional but one of the first five:
+``content`` (text or a list of parts), ``tool_calls``; or that of Anthropic (``tool_use`` and ``tool_result`` parts),
+LangChain (``type``, ``args``), Gemini (``parts``), or ShareGPT (``from``, ``value``). The list may have each name of
+:data:`LISTS`. Further fields of a record, all optional but one of the first five:
 
 ``reward``     the episode's reward, given to its last step
 ``rewards``    a number for every assistant message, instead
 ``success``    whether the task was solved
 ``score``      progress in [0, 1]
-``error``      what failed, if it was not the agent
-``task_id``    tells which episodes are rollouts of one task; else the first user message does
-``task_name``, ``task_type``, ``truncated``
+``error``      what failed, if it was not the agent; false, null, "" and "none" say that nothing did
+``task_id``    tells which episodes are rollouts of one task; else one of :data:`IDS`, else the first user message
+``model``      who played; a run holds one model
+``task_name``, ``task_type``, ``instruction``, ``truncated``
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentbench.episodes import Episode
+from agentbench.importing.content import beside
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
-from agentbench.importing.parts import Bad, BadPartError, Options, Part, number, read_lines, read_part
+from agentbench.importing.files import read_records
+from agentbench.importing.parts import (
+    Bad,
+    BadPartError,
+    Options,
+    Part,
+    Read,
+    name_of,
+    number,
+    read_part,
+    stated_error,
+)
 
-LISTS = ("messages", "conversations", "conversation")
+LISTS = ("messages", "conversations", "conversation", "traj", "trajectory", "dialogue", "dialog")
 OUTCOMES = ("reward", "rewards", "success", "score", "error")
+IDS = (
+    "task_id", "question_id", "problem_id", "example_id", "sample_id", "instance_id", "prompt_id", "item_id", "id",
+)  # fmt: skip
+"""Fields that tell the task, the first that is there."""
+MODELS = ("model", "model_name", "model_id")
+
+
+def is_chat(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record has a list of messages."""
+    return any(isinstance(record.get(name), list) for name in LISTS)
 
 
 def read_chat(path: Path, options: Options) -> Iterator[Part]:
-    """Yield the episode of every line, or why it is none."""
-    for where, record in read_lines(path):
+    """Yield the episode of every record, or why it is none."""
+    for where, record in read_records(path):
         yield record if isinstance(record, Bad) else read_part(where, partial(_episode, record, options))
 
 
-def _episode(record: dict[str, Any], options: Options) -> Episode:
-    messages = next((record[name] for name in LISTS if name in record), None)
-    return make_episode(
-        checked_messages(messages),
-        ending_of(record),
+def _episode(record: dict[str, Any], options: Options) -> Read:
+    messages = checked_messages(next((record[name] for name in LISTS if name in record), None))
+    if pictures := beside(record):  # of the whole conversation: those that its first message shows
+        messages = _with_pictures(messages, pictures)
+    field, task = task_of(record, options)
+    made = make_episode(
+        messages,
+        ending_of(record, options),
         options,
-        task_id=_name(record, "task_id"),
-        task_name=_name(record, "task_name"),
-        task_type=_name(record, "task_type") or "imported",
+        task_id=task,
+        task_name=name_of(record.get("task_name"), "task_name"),
+        task_type=name_of(record.get("task_type"), "task_type") or "imported",
+        instruction=record["instruction"] if isinstance(record.get("instruction"), str) else None,
+        model=next((record[name] for name in MODELS if isinstance(record.get(name), str) and record[name]), None),
+    )
+    return replace(made, by_message=made.by_message if field == "id" else "")
+
+
+def task_of(record: Mapping[str, Any], options: Options) -> tuple[str, str | None]:
+    """Return the field that tells a record's task, and what it says; None for the first user message.
+
+    Raises:
+        BadPartError: the field that was asked for is not there, or is no name.
+    """
+    if options.task_field == "messages":
+        return "messages", None
+    if options.task_field is not None:
+        value: Any = record
+        for part in options.task_field.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if (task := name_of(value, options.task_field)) is None:
+            raise BadPartError(f"it has no field {options.task_field!r} to tell its task: it has {', '.join(record)}")
+        return options.task_field, task
+    for name in IDS:
+        if (task := name_of(record.get(name), name)) is not None:
+            return name, task
+    return "messages", None
+
+
+def _with_pictures(messages: list[dict[str, Any]], pictures: str) -> list[dict[str, Any]]:
+    at = next((index for index, each in enumerate(messages) if each["role"] == "user"), None)
+    if at is None:
+        return messages
+    content = messages[at].get("content")
+    parts = content if isinstance(content, list) else [content] if isinstance(content, str) and content else []
+    return [*messages[:at], {**messages[at], "content": [*parts, pictures]}, *messages[at + 1 :]]
+
+
+def ending_of(record: Mapping[str, Any], options: Options) -> Ending:
+    """Return how the episode of a record ended.
+
+    Raises:
+        BadPartError: the record does not say, or with values that cannot be.
+    """
+    error = stated_error(record.get("error"))
+    told = {name: record[name] for name in OUTCOMES if name != "error" and record.get(name) is not None}
+    if not told and error is None:
+        raise BadPartError(f"nothing says how it ended: add one of {', '.join(OUTCOMES)} to each line")
+    truncated = record.get("truncated") is True
+    success = told.get("success")
+    if success is not None and not isinstance(success, bool):
+        raise BadPartError(f"success is true or false, got {success!r:.40}")
+    score = number(_chosen(told["score"], "score", options), "score") if "score" in told else None
+    if "rewards" in told:
+        rewards = _rewards(told["rewards"], options)
+    elif "reward" in told:
+        rewards = number(_chosen(told["reward"], "reward", options), "reward")
+    else:
+        rewards = float(bool(success)) if score is None else score
+    return Ending(rewards, success, score, truncated, error)
+
+
+def _rewards(value: object, options: Options) -> float | list[float]:
+    if isinstance(value, list):
+        return [number(reward, "a reward") for reward in value]
+    if isinstance(value, Mapping):
+        return number(_chosen(value, "rewards", options), "reward")
+    raise BadPartError(
+        f"rewards is a list of numbers, one for every assistant message, got {value!r:.60}: the reward of the whole "
+        "episode is called 'reward'"
     )
 
 
-def ending_of(record: dict[str, Any]) -> Ending:
-    """Return how the episode of a line ended.
-
-    Raises:
-        BadPartError: the line does not say, or with values that cannot be.
-    """
-    if not any(record.get(name) is not None for name in OUTCOMES):
-        raise BadPartError(f"nothing says how it ended: add one of {', '.join(OUTCOMES)} to each line")
-    success, score, error = record.get("success"), record.get("score"), record.get("error")
-    if success is not None and not isinstance(success, bool):
-        raise BadPartError(f"success is true or false, got {success!r:.40}")
-    score = None if score is None else number(score, "score")
-    rewards: float | list[float]
-    if isinstance(listed := record.get("rewards"), list):
-        rewards = [number(reward, "a reward") for reward in listed]
-    elif record.get("reward") is not None:
-        rewards = number(record["reward"], "reward")
-    elif score is not None:
-        rewards = score
-    else:
-        rewards = float(bool(success))
-    return Ending(rewards, success, score, record.get("truncated") is True, None if error is None else str(error))
-
-
-def _name(record: dict[str, Any], field: str) -> str | None:
-    value = record.get(field)
-    if value is not None and not isinstance(value, (str, int)):
-        raise BadPartError(f"{field} is text or a whole number, got {value!r:.40}")
-    return None if value is None or value == "" else str(value)
+def _chosen(value: object, field: str, options: Options) -> object:
+    """Return the value that ``--score`` names, where a field has several."""
+    if not isinstance(value, Mapping):
+        return value
+    if options.score is None:
+        raise BadPartError(f"{field} has several values ({', '.join(map(str, value))}): choose one with --score NAME")
+    if options.score not in value:
+        raise BadPartError(f"{field} has no value {options.score!r}: it has {', '.join(map(str, value)) or 'none'}")
+    return value[options.score]

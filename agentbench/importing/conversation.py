@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentbench.episodes import Episode, Outcome, Step, clean_text
-from agentbench.importing.parts import BadPartError, Options
+from agentbench.episodes import Episode, Outcome, Step
+from agentbench.importing.content import beside, call_text, calls_of, is_refused, short_hash, states_failure, text_of
+from agentbench.importing.parts import BadPartError, Options, Read
+from envs.safe_text import whole
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
-_SHAREGPT = {
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "function_call"), "assistant"),
-    **dict.fromkeys(("tool", "observation", "function_response"), "tool"),
-    "system": "system",
+_ROLES = {
+    **dict.fromkeys(("human", "user", "humanmessage", "environment", "env"), "user"),
+    **dict.fromkeys(
+        ("gpt", "assistant", "model", "chatgpt", "function_call", "ai", "bot", "aimessage", "agent"), "assistant"
+    ),
+    **dict.fromkeys(("tool", "observation", "function_response", "toolmessage", "ipython"), "tool"),
+    **dict.fromkeys(("system", "systemmessage"), "system"),
 }
-"""What ShareGPT's ``from`` stands for."""
+"""What other words for a role stand for: ShareGPT's ``from``, LangChain's ``type``, those of other chat templates."""
+
+_ASSENT = re.compile(
+    r"\W*(ok|okay|sure|understood|got it|yes|certainly|ready|i understand|i am ready|i'm ready)\b", re.I
+)
+"""Answers that take note of a first message, and do nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,86 +51,6 @@ class Ending:
     error: str | None = None
 
 
-def short_hash(*texts: str) -> str:
-    """Return 12 hexadecimal digits that stand for the texts."""
-    return hashlib.sha256("\x00".join(texts).encode("utf-8", "replace")).hexdigest()[:12]
-
-
-def text_of(content: object) -> str:
-    """Return the text of a message's content: a string, or a list of parts of which some are text.
-
-    Raises:
-        BadPartError: it is neither.
-    """
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise BadPartError(f"the content of a message is {type(content).__name__}, not text")
-    texts = []
-    for part in content:
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif isinstance(part, Mapping) and part.get("type") == "tool_result":
-            texts.append(text_of(part.get("content")))
-        elif isinstance(part, Mapping) and part.get("type") not in ("reasoning", "thinking", "tool_use"):
-            texts.append(f"[{part.get('type', 'part')}]")
-    return "\n".join(texts)
-
-
-def call_text(call: object) -> str:
-    """Write a tool call as ``name({"argument": value})``, with sorted names, so that equal calls are equal actions.
-
-    Takes the shapes of the chat interface (``{"function": {"name", "arguments"}}``), of Inspect
-    (``{"function": name, "arguments": {…}}``), of verifiers (``{"name", "arguments"}``), of Anthropic (``{"name",
-    "input"}``), and each of them as a string of JSON.
-
-    Raises:
-        BadPartError: it has no name.
-    """
-    if isinstance(call, str):
-        try:
-            call = json.loads(call)
-        except (ValueError, RecursionError):
-            raise BadPartError("a tool call is a string but not JSON") from None
-    if not isinstance(call, Mapping):
-        raise BadPartError(f"a tool call is {type(call).__name__}, not an object")
-    inner = call.get("function")
-    function: Mapping[str, Any] = inner if isinstance(inner, Mapping) else call
-    name = function.get("name") or (inner if isinstance(inner, str) else None)
-    if not isinstance(name, str):
-        raise BadPartError("a tool call has no name")
-    if isinstance(space := function.get("namespace"), str):
-        name = f"{space}.{name}"
-    arguments = function.get("arguments", function.get("input"))
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return f"{name}({arguments})"  # the model wrote no JSON: that is what it did
-    return f"{name}({json.dumps(arguments or {}, sort_keys=True, ensure_ascii=False)})"
-
-
-def calls_of(message: Mapping[str, Any]) -> list[Any]:
-    """Return the tool calls of a message: ``tool_calls``, ``function_call``, or Anthropic's ``tool_use`` parts.
-
-    Raises:
-        BadPartError: ``tool_calls`` is no list.
-    """
-    calls = message.get("tool_calls") or []
-    if not isinstance(calls, list):
-        raise BadPartError("the tool calls of a message are not a list")
-    if not calls and (single := message.get("function_call")):
-        calls = [single]
-    content = message.get("content")
-    if not calls and isinstance(content, list):
-        calls = [part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_use"]
-    return calls
-
-
 def checked_messages(messages: object) -> list[dict[str, Any]]:
     """Return the messages, each an object with a known role; ShareGPT's (``from``, ``value``) in the usual shape.
 
@@ -139,19 +68,44 @@ def checked_messages(messages: object) -> list[dict[str, Any]]:
 
 
 def _usual_shape(message: Any) -> Any:
-    """Return a message of ShareGPT as the chat interface has it, any other as it is."""
-    if not isinstance(message, dict) or "role" in message or "from" not in message:
+    """Return a message of ShareGPT, LangChain or Gemini as the chat interface has it, any other as it is."""
+    if not isinstance(message, dict):
         return message
-    said, value = message["from"], message.get("value")
-    role = _SHAREGPT.get(said, said) if isinstance(said, str) else said
-    if said == "function_call":
-        return {"role": role, "tool_calls": [value]}
-    return {"role": role, "content": value}
+    if isinstance(message.get("data"), dict) and "role" not in message and "type" in message:
+        message = {**message["data"], "type": message["type"]}  # LangChain's messages_to_dict
+    field = next((name for name in ("role", "from", "type") if name in message), None)
+    if field is None:
+        return message
+    said = message[field]
+    role = _ROLES.get(said.lower(), said) if isinstance(said, str) and said not in ROLES else said
+    shaped = {name: value for name, value in message.items() if name not in ("from", "value", "role")}
+    if "content" not in message and "parts" in message:
+        shaped["content"] = message["parts"]
+    if field == "from":
+        value = message.get("value")
+        shaped |= {"tool_calls": _calls_in(value)} if said == "function_call" else {"content": value}
+    return {**shaped, "role": role}
+
+
+def _calls_in(value: Any) -> list[Any]:
+    """Return the calls that ShareGPT writes as one text: a call, or a list of them."""
+    if isinstance(value, str):
+        try:
+            read = json.loads(value)
+        except (ValueError, RecursionError):
+            return [value]
+        return read if isinstance(read, list) else [value]
+    return value if isinstance(value, list) else [value]
 
 
 def instruction_of(messages: Iterable[Mapping[str, Any]]) -> str:
     """Return the text of the first user message, or an empty one."""
-    return next((text_of(message.get("content")) for message in messages if message["role"] == "user"), "")
+    return next((shown_by(message) for message in messages if message["role"] == "user"), "")
+
+
+def shown_by(message: Mapping[str, Any]) -> str:
+    """Return the text of a message, and the pictures that it holds beside it."""
+    return "\n".join(filter(None, (text_of(message.get("content")), beside(message))))
 
 
 def first_answers(messages: Sequence[Mapping[str, Any]], count: int) -> list[int]:
@@ -168,8 +122,10 @@ def make_episode(
     task_name: str | None = None,
     task_type: str = "imported",
     given: Container[int] = (),
-) -> Episode:
-    """Make an episode of a conversation.
+    instruction: str | None = None,
+    model: str | None = None,
+) -> Read:
+    """Make an episode of a conversation. One without an answer, whose log says how it ended, has no steps.
 
     Args:
         messages: as :func:`checked_messages` returns them.
@@ -179,21 +135,46 @@ def make_episode(
         task_name: None for the id.
         task_type: the strata of tables.
         given: positions of assistant messages that are examples which were given, and no steps.
+        instruction: the text of the task; None for the first user message.
+        model: the model that played it, if the log says so.
 
     Raises:
-        BadPartError: no step, a number of rewards that does not fit, a score outside [0, 1].
+        BadPartError: no message, a number of rewards that does not fit, a score outside [0, 1].
     """
     steps, seen = _steps(messages, given, options)
-    instruction = instruction_of(messages)
-    if not steps and ending.error is None:
-        raise BadPartError("no assistant message: nothing was done")
-    task_id = clean_text(task_id or short_hash(instruction))
+    first = instruction_of(messages)
+    if not messages and task_id is None and ending.error is None:
+        raise BadPartError("no assistant message, nor any other: nothing was done")
+    by_message = short_hash(first)
+    name = stored(task_id or by_message, options)
     episode = Episode(
-        task_id, clean_text(task_name or task_id), clean_text(task_type), clean_text(instruction), 0, "error", False,
-        0.0, steps, final_observation=clean_text(seen.text), final_anchor=seen.anchor(options),
+        name, stored(task_name or name, options), stored(task_type, options),
+        stored(first if instruction is None else instruction, options), 0, "error", False, 0.0, steps,
+        final_observation=stored(seen.text, options), final_anchor=seen.anchor(options),
     )  # fmt: skip
     finish(episode, ending, options)
-    return episode
+    return Read("", episode, model, by_message=by_message, is_named=bool(task_id), **_course(messages, given))
+
+
+def _course(messages: Sequence[Mapping[str, Any]], given: Container[int]) -> dict[str, Any]:
+    """Return what :class:`Read` says of how the episode began and went on."""
+    answers = [at for at, each in enumerate(messages) if each["role"] == "assistant" and at not in given]
+    first, second = (*answers, len(messages), len(messages))[:2]
+    opening = short_hash(*(_all_of(message) for message in messages[:first]))
+    if not answers:
+        return {"opening": opening}
+    action = _all_of(messages[first])
+    return {
+        "opening": opening,
+        "went_on": (
+            short_hash(opening, "" if _ASSENT.match(action) else action),
+            short_hash(*(_all_of(message) for message in messages[first + 1 : second])),
+        ),
+    }
+
+
+def _all_of(message: Mapping[str, Any]) -> str:
+    return "\n".join([*map(call_text, calls_of(message)), shown_by(message)])
 
 
 class _Seen:
@@ -202,15 +183,20 @@ class _Seen:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.history = ""
+        self.before = ""  # the last situation and what was done in it
 
     @property
     def text(self) -> str:
-        return "\n\n".join(self.texts)
+        return "\n\n".join(text for text in self.texts if text)
 
     def anchor(self, options: Options) -> str:
-        return short_hash(self.history, self.text) if options.anchor == "history" else short_hash(self.text)
+        """Return the situation; with nothing new to see, it is what the last action made of the one before."""
+        if options.anchor == "history":
+            return short_hash(self.history, self.text)
+        return short_hash("after", self.before) if self.before and not self.text.strip() else short_hash(self.text)
 
-    def close(self, action: str) -> None:
+    def close(self, action: str, options: Options) -> None:
+        self.before = short_hash(self.anchor(options), action)
         self.history = short_hash(self.history, self.text, action)
         self.texts = []
 
@@ -218,31 +204,44 @@ class _Seen:
 def _steps(messages: Sequence[Mapping[str, Any]], given: Container[int], options: Options) -> tuple[list[Step], _Seen]:
     steps: list[Step] = []
     seen = _Seen()
+    offered: list[str] | None = None
     for position, message in enumerate(messages):
-        content = text_of(message.get("content"))
+        content = shown_by(message)
         if message["role"] != "assistant" or position in given:
             if message["role"] not in ("system", "developer"):
                 seen.texts.append(content)
-            if steps and message.get("error"):  # Inspect: the tool did not take the call
-                steps[-1].is_valid = False
+                offered = _offered(message) or offered
+                if steps and states_failure(message):
+                    steps[-1].is_valid = False
             continue
-        action = "\n".join(map(call_text, calls_of(message))) or content
+        done = message.get("action")
+        action = done if isinstance(done, str) else "\n".join(map(call_text, calls_of(message))) or content
         steps.append(
             Step(
-                observation=clean_text(seen.text),
+                observation=stored(seen.text, options),
                 anchor=seen.anchor(options),
-                admissible_actions=None,
-                action=clean_text(action),
+                admissible_actions=offered,
+                action=stored(action, options),
                 reward=0.0,
-                is_valid=message.get("is_valid") is not False,
+                is_valid=message.get("is_valid") is not False and not is_refused(message),
                 terminated=False,
                 truncated=False,
                 score=0.0,
-                text=clean_text(content) if content and content != action else None,
+                text=stored(content, options) if content and content != action else None,
             )
         )
-        seen.close(action)
+        seen.close(action, options)
+        offered = None
     return steps, seen
+
+
+def _offered(message: Mapping[str, Any]) -> list[str] | None:
+    """Return the actions that a message says were offered, if it does."""
+    beside_it = message.get("metadata")
+    listed = message.get("admissible_actions")
+    if listed is None and isinstance(beside_it, Mapping):
+        listed = beside_it.get("admissible_actions")
+    return [whole(each) for each in listed if isinstance(each, str)] if isinstance(listed, list) else None
 
 
 def finish(episode: Episode, ending: Ending, options: Options) -> None:
@@ -268,8 +267,16 @@ def finish(episode: Episode, ending: Ending, options: Options) -> None:
     won = total >= options.success_at if ending.success is None else ending.success
     outcome: Outcome = "success" if won else "failure"
     if ending.error is not None:
-        outcome, won, episode.error = "error", False, clean_text(ending.error)
+        outcome, won, episode.error = "error", False, stored(ending.error, options)
     episode.outcome, episode.won, episode.score = outcome, won, score
     if episode.steps:
         last = episode.steps[-1]
         last.score, last.truncated, last.terminated = score, ending.truncated, not ending.truncated
+
+
+def stored(text: str, options: Options) -> str:
+    """Return a text as it is stored: no half characters, and a mark where it was cut."""
+    text = whole(text)
+    if len(text) > options.max_text:
+        text = f"{text[: options.max_text]}…[cut: {len(text)} characters]"
+    return text

@@ -10,19 +10,35 @@ scores as in ``scorer/_metric.py`` (``value_to_float``).
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentbench.episodes import Episode
+from agentbench.importing.chat import task_of
 from agentbench.importing.conversation import Ending, checked_messages, first_answers, make_episode
-from agentbench.importing.parts import MAX_BYTES, Bad, BadPartError, Options, Part, number, parse_object, read_part
+from agentbench.importing.files import read_records
+from agentbench.importing.parts import (
+    MAX_BYTES,
+    Bad,
+    BadPartError,
+    Options,
+    Part,
+    Read,
+    number,
+    parse_object,
+    read_part,
+    stated_error,
+)
 
 ATTACHMENT = "attachment://"
+SCORER = "success"
+"""The score that our own export writes."""
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _EPOCH = re.compile(r"(.*)_epoch_(\d{1,9})\.json", re.DOTALL)
 _ZSTANDARD = 93  # zipfile can read it from Python 3.14 on
@@ -36,39 +52,47 @@ def read_inspect(path: Path, options: Options) -> Iterator[Part]:
     except BadPartError as error:
         yield Bad(path.name, str(error))
         return
-    task = str(_object(header.get("eval")).get("task") or "imported")
+    about = _object(header.get("eval"))
     for where, read in samples:
-        yield read_part(where, partial(_episode, read, task, options))
+        yield read_part(where, partial(_episode, read, about, options))
 
 
-def model_of(path: Path) -> str | None:
-    """Return the model's name that the log gives, if any."""
-    try:
-        model = _object(_open_log(path)[0].get("eval")).get("model")
-    except BadPartError:
-        return None  # reading the samples says what is wrong
-    return model if isinstance(model, str) else None
+def is_inspect(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record is a whole log in the ``.json`` form."""
+    return isinstance(record.get("eval"), dict) and any(name in record for name in ("samples", "results", "status"))
 
 
-def _is_zip(path: Path) -> bool:
+def is_zip(path: Path) -> bool:
     """Tell the two forms apart by their first bytes, whatever the file is called."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"
 
 
-Read = Callable[[], dict[str, Any]]
+def is_archive(path: Path) -> bool:
+    """Tell whether a zip archive is a log of Inspect, or damaged so that nobody can tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except _BROKEN:
+        return True
+    return path.suffix == ".eval" or "header.json" in names or "_journal/start.json" in names
 
 
-def _open_log(path: Path) -> tuple[dict[str, Any], list[tuple[str, Read]]]:
+Open = Callable[[], dict[str, Any]]
+
+
+def _open_log(path: Path) -> tuple[dict[str, Any], list[tuple[str, Open]]]:
     """Return the header, and the name and reader of every sample.
 
     Raises:
         BadPartError: the file is no such log.
     """
-    if not _is_zip(path):
+    if not is_zip(path):
         if path.stat().st_size > MAX_BYTES:
             raise BadPartError(f"longer than {MAX_BYTES} bytes: convert it with `inspect log convert --to eval`")
-        log = parse_object(path.read_bytes())
+        log = next((record for _, record in read_records(path)), Bad(path.name, "the file is empty"))
+        if isinstance(log, Bad):
+            raise BadPartError(log.reason)
         samples = log.get("samples") or []
         if "eval" not in log or not isinstance(samples, list):
             raise BadPartError("not a log of Inspect: it has no 'eval' and 'samples'")
@@ -129,23 +153,46 @@ def _read_zstandard(path: Path, info: zipfile.ZipInfo) -> bytes:
     return content
 
 
-def _episode(read: Read, task: str, options: Options) -> Episode:
+def _episode(read: Open, about: dict[str, Any], options: Options) -> Read:
     sample = read()
     name, given = sample.get("id"), sample.get("input")
     if not isinstance(name, (str, int)):
         raise BadPartError("not a sample: it has no id")
+    task = str(about.get("task") or "imported")
     attachments = _object(sample.get("attachments"))
     _check_length(sample.get("messages"), attachments)
-    messages = checked_messages(_with_attachments(sample.get("messages"), attachments))
+    said = sample.get("messages")
+    if said is None and not isinstance(given, list):  # it failed before the first message
+        said = [{"role": "user", "content": given}] if isinstance(given, str) else []
+    messages = [_ours(each) for each in checked_messages(_with_attachments(said, attachments))]
     examples = map(_object, given) if isinstance(given, list) else ()
-    return make_episode(
+    chosen = None if options.task_field in (None, "messages") else task_of(sample, options)[1]
+    model = about.get("model")
+    made = make_episode(
         messages,
         _ending(sample, options),
         options,
-        task_id=f"{task}:{name}",
+        task_id=f"{task}:{name if chosen is None else chosen}",
         task_type=task,
         given=first_answers(messages, sum(message.get("role") == "assistant" for message in examples)),
+        model=model if isinstance(model, str) and model else None,
     )
+    return replace(made, by_message="", same_as=_names(sample, about), created=str(about.get("created") or ""))
+
+
+def _names(sample: dict[str, Any], about: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names that a sample keeps when its evaluation is tried again, or its log converted."""
+    uuid, again = sample.get("uuid"), about.get("task_id")
+    names = [f"uuid {uuid}"] if isinstance(uuid, str) and uuid else []
+    if isinstance(again, str) and again:
+        names.append(json.dumps([again, sample.get("id"), sample.get("epoch")]))
+    return tuple(names)
+
+
+def _ours(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with what our own export wrote beside it: what was done, where it is not the whole answer."""
+    beside = _object(_object(message.get("metadata")).get("agentbench"))
+    return {**message, **{name: beside[name] for name in ("action", "is_valid") if name in beside}}
 
 
 def _check_length(messages: Any, attachments: dict[str, Any]) -> None:
@@ -174,20 +221,46 @@ def _with_attachments(value: Any, attachments: dict[str, Any]) -> Any:
 
 def _ending(sample: dict[str, Any], options: Options) -> Ending:
     truncated = bool(sample.get("limit"))
-    if error := sample.get("error"):
-        return Ending(error=str(_object(error).get("message") or error), truncated=truncated)
+    ours = _object(_object(sample.get("metadata")).get("agentbench"))
+    if error := stated_error(sample.get("error")):
+        return Ending(error=error, truncated=truncated)
     scores = _object(sample.get("scores"))
+    if not scores and sample.get("score") is not None:  # logs of 2024 had one, and no name for it
+        old = sample["score"]
+        scores = {"score": old if isinstance(old, dict) else {"value": old}}
     if options.scorer is not None:
         if options.scorer not in scores:
             raise BadPartError(f"no scorer {options.scorer!r}: there is {', '.join(scores) or 'none'}")
         scores = {options.scorer: scores[options.scorer]}
-    for score in scores.values():
-        value = _object(score).get("value")
+    several: list[str] = []
+    for name, score in scores.items():
+        value = _object(score).get("value") if isinstance(score, dict) else score
+        if isinstance(value, dict):
+            several += [f"{each} of {name}" for each in value]
+            value = value.get(options.score) if options.score is not None else None
+        elif options.score not in (None, name):
+            continue
         if isinstance(value, str):
             value = GRADES.get(value, GRADES.get(value.lower(), _as_number(value)))
         if isinstance(value, (bool, int, float)):
-            return Ending(number(value, "score"), truncated=truncated)
+            found = Ending(number(value, "score"), truncated=truncated)
+            return _with_rewards(found, ours) if name == SCORER and ours else found
+    if options.score is not None and scores:
+        raise BadPartError(f"no score {options.score!r} that is a number: there is {', '.join(several or scores)}")
+    if several:
+        raise BadPartError(
+            f"no score that is a number but several values: choose one of {', '.join(several)} (--score)"
+        )
     raise BadPartError("no score that is a number" if scores else "it was not scored")
+
+
+def _with_rewards(found: Ending, ours: dict[str, Any]) -> Ending:
+    """Return the ending with what our own export wrote beside the score: each step's reward, and progress."""
+    rewards, score = ours.get("rewards"), ours.get("score")
+    if not isinstance(rewards, list) or not isinstance(score, (int, float)):
+        return found
+    listed = [number(reward, "a reward") for reward in rewards]
+    return Ending(listed, found.rewards == 1.0, number(score, "score"), found.truncated)
 
 
 def _as_number(text: str) -> object:

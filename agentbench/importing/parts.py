@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from agentbench.episodes import Episode
+from agentbench.episodes import MAX_TEXT, Episode
 
 MAX_BYTES = 1 << 28
 """Longest line or member of an archive that is read, in bytes (256 MB): what is longer is no episode."""
@@ -40,59 +39,58 @@ class Options:
         success_at: an episode whose log says nothing of success succeeded with a reward of at least this.
         anchor: what counts as the same situation: the same last ``observation``, or the same whole ``history``.
         scorer: the scorer of an Inspect log that counts; None for the first that gives a number.
+        score: the value that counts where a log gives several under names; columns of TRL with commas between.
+        task_field: the field of a record that tells which task it is; ``messages`` for its first user message; None
+            for the field that the format has for it.
+        model: read this model's episodes alone, where a log has several.
+        max_text: longest text that is stored whole, in characters.
     """
 
     success_at: float = 1.0
     anchor: Literal["observation", "history"] = "observation"
     scorer: str | None = None
+    score: str | None = None
+    task_field: str | None = None
+    model: str | None = None
+    max_text: int = MAX_TEXT
 
 
-Part = Episode | Bad
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An episode that was read, and what its log says beside it.
 
-
-def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | Bad]]:
-    """Yield ``(file:line, record)`` of a file of one JSON object a line; a line that is none comes as :class:`Bad`.
-
-    Empty lines are passed over. No line longer than :data:`MAX_BYTES` is held in memory. A file that is one list of
-    objects is read too, as ``(file[index], record)``.
+    Attributes:
+        where: file, and line or member.
+        episode: the episode.
+        model: the model that played it, if the log says so.
+        env: the environment, where the log's ids name tasks within one alone.
+        opening: hash of all that the agent saw before it first acted.
+        went_on: hash of the opening and the first action, and of what was seen then.
+        is_named: whether the log tells the task; else its first user message made the id.
+        by_message: the task's id as the first user message would make it, where a record's ``id`` made it.
+        same_as: names that two copies of one sample share (of a log and of its retry).
+        created: when the log was made, as text that sorts.
     """
-    if is_list(path):
-        yield from _read_list(path)
-        return
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_BYTES):
-            number += 1
-            where = f"{path.name}:{number}"
-            if len(line) == MAX_BYTES and not line.endswith(b"\n"):
-                yield where, Bad(where, f"longer than {MAX_BYTES} bytes; the rest of the file is not read")
-                return
-            if line.strip():
-                try:
-                    yield where, parse_object(line)
-                except BadPartError as error:
-                    yield where, Bad(where, str(error))
+
+    where: str
+    episode: Episode
+    model: str | None = None
+    env: str | None = None
+    opening: str = ""
+    went_on: tuple[str, str] | None = None
+    is_named: bool = True
+    by_message: str = ""
+    same_as: tuple[str, ...] = ()
+    created: str = ""
 
 
-def is_list(path: Path) -> bool:
-    """Tell whether a file named ``….json`` holds a list."""
-    if path.suffix != ".json":
-        return False
-    with path.open("rb") as file:
-        return file.read(64).lstrip().startswith(b"[")
+Part = Read | Bad
 
 
-def _read_list(path: Path) -> Iterator[tuple[str, dict[str, Any] | Bad]]:
-    if path.stat().st_size > MAX_BYTES:
-        yield path.name, Bad(path.name, f"longer than {MAX_BYTES} bytes: write one object a line, as .jsonl")
-        return
-    try:
-        records = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        yield path.name, Bad(path.name, f"not JSON ({error})")
-        return
+def plain_list(name: str, records: list[Any]) -> Iterator[tuple[str, dict[str, Any] | Bad]]:
+    """Yield ``(place, record)`` of a list; what is no object comes as :class:`Bad`."""
     for index, record in enumerate(records):
-        where = f"{path.name}[{index}]"
+        where = f"{name}[{index}]"
         is_object = isinstance(record, dict)
         yield where, record if is_object else Bad(where, f"not a JSON object but {type(record).__name__}")
 
@@ -107,17 +105,23 @@ def parse_object(text: bytes) -> dict[str, Any]:
         value = json.loads(text)
     except RecursionError:
         raise BadPartError("nested too deeply") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
+        at_end = error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated")
+        cut = " — it ends in the middle" if at_end and error.pos else ""
+        raise BadPartError(f"not JSON ({error.msg} at column {error.colno}{cut})") from None
+    except UnicodeDecodeError as error:
+        raise BadPartError(f"not JSON (not UTF-8 text: byte 0x{text[error.start]:02x})") from None
+    except ValueError as error:  # a number of too many digits
         raise BadPartError(f"not JSON ({error})") from None
     if not isinstance(value, dict):
         raise BadPartError(f"not a JSON object but {type(value).__name__}")
     return value
 
 
-def read_part(where: str, make: Callable[[], Episode]) -> Part:
-    """Return what ``make`` makes, or why it cannot."""
+def read_part(where: str, make: Callable[[], Read]) -> Part:
+    """Return what ``make`` reads, or why it cannot."""
     try:
-        return make()
+        return replace(make(), where=where)
     except BadPartError as error:
         return Bad(where, str(error))
     except RecursionError:
@@ -139,3 +143,57 @@ def number(value: object, what: str) -> float:
     if not math.isfinite(found):
         raise BadPartError(f"{what} is not finite")
     return found
+
+
+_NO_ERROR = (
+    "",
+    "none",
+    "null",
+    "nil",
+    "false",
+    "no",
+    "no error",
+    "ok",
+    "success",
+    "n/a",
+    "na",
+    "nan",
+    "0",
+    "undefined",
+)
+
+
+def stated_error(value: object) -> str | None:
+    """Return the error that a field states; None for all the ways to say that there was none.
+
+    ``false``, ``null``, ``0``, an empty text, list or object, ``"none"`` and the like say that there was none.
+    """
+    if value is None or value is False or value == 0 or (isinstance(value, str) and value.strip().lower() in _NO_ERROR):
+        return None
+    if value is True:
+        return "the log says that it failed, and not why"
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, dict):
+        told = next((value[name] for name in _TOLD if stated_error(value.get(name))), None)
+        if told is None and all(stated_error(each) is None for each in value.values()):
+            return None
+        return told if isinstance(told, str) else json.dumps(value if told is None else told, ensure_ascii=False)
+    if isinstance(value, list):
+        stated = [each for each in map(stated_error, value) if each is not None]
+        return stated[-1] if stated else None
+    return str(value)
+
+
+_TOLD = ("error_chain_repr", "message", "error", "detail", "msg", "text", "type")
+
+
+def name_of(value: object, field: str) -> str | None:
+    """Return a name: text or a whole number; None where there is none.
+
+    Raises:
+        BadPartError: it is of another kind.
+    """
+    if value is not None and (not isinstance(value, (str, int)) or isinstance(value, bool)):
+        raise BadPartError(f"{field} is text or a whole number, got {value!r:.40}")
+    return None if value is None or value == "" else str(value)

@@ -1,50 +1,33 @@
-"""From a file or folder of logs to a run: which reader, which trial, and what was left out."""
+"""From a file or folder of logs to a run.
+
+Logs are read twice. The first reading finds what there is: the models, the environments, what is no episode, what is
+there twice. So the run's record says from the start how many episodes belong to it and what was left out, and an
+import that was killed is known for what it is.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from agentbench.episodes import Episode
-from agentbench.importing import chat, inspect_log, verifiers
-from agentbench.importing.parts import Bad, Options, Part, is_list, read_lines
-from agentbench.importing.verl_agent import read_verl_agent
+from agentbench.episodes import Episode, Key, to_line
+from agentbench.importing.detect import FORMATS, Reader, choose
+from agentbench.importing.parts import Bad, Options, Read
+from agentbench.importing.survey import Survey, survey
 from agentbench.provenance import describe
-from agentbench.store import Run, RunWriter, open_run
+from agentbench.store import EPISODES_FILE, Run, RunWriter, open_run, read_sorted
 from envs.errors import UserError, unknown
+from envs.safe_text import holds_secret, redacted
 
-Reader = Callable[[Path, Options], Iterator[Part]]
+log = logging.getLogger("agentbench")
 
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One kind of log.
-
-    Attributes:
-        read: yields the episodes of one file.
-        endings: of the files that are read in a folder.
-        fields: a line with all fields of one of these sets is of this kind.
-        model_of: finds the model's name.
-    """
-
-    read: Reader
-    endings: tuple[str, ...]
-    fields: tuple[tuple[str, ...], ...] = ()
-    model_of: Callable[[Path], str | None] | None = None
-
-
-FORMATS: dict[str, Format] = {
-    "chat": Format(chat.read_chat, (".jsonl",), tuple((name,) for name in chat.LISTS)),
-    "inspect": Format(inspect_log.read_inspect, (".eval", ".json"), model_of=inspect_log.model_of),
-    "verifiers": Format(
-        verifiers.read_verifiers, (".jsonl",), (("prompt", "completion"), ("task", "traces")), verifiers.model_of
-    ),
-    "verl-agent": Format(read_verl_agent, (".jsonl",), (("input", "output", "score"),)),
-}
+_OLD_OPTIONS = ("success_at", "anchor", "scorer")
+_KEPT_REASONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +54,7 @@ def import_run(
     Args:
         source: a file, or a folder in which every file of the format is read, sorted by path.
         out: folder of the run.
-        format: a key of :data:`FORMATS`, or ``auto``: by the file's ending or the fields of its first good line.
+        format: a key of :data:`FORMATS`, or ``auto``: by what only the format has.
         options: how logs are read.
 
     Raises:
@@ -79,108 +62,105 @@ def import_run(
             source's folder, an output folder that holds another run.
     """
     options = options or Options()
-    name, files = _choose(Path(source), format)
-    models = {model for path in files if (find := FORMATS[name].model_of) and (model := find(path))}
-    if len(models) > 1:
-        raise UserError(
-            f"{source} holds logs of several models ({', '.join(sorted(models))}): import each into a run of its own"
-        )
+    name, files, other = choose(Path(source), format)
+    read = FORMATS[name].read
+    found = survey(_parts(files, read, options), options)
+    bad = [*other, *found.bad]
+    model = _model(found, source, options)
+    if not found.kept:
+        raise UserError(f"{source} holds no episode of the format {name!r} ({_reasons(bad) or 'it is empty'})")
+    changed = {each.name for each in fields(Options) if getattr(options, each.name) != each.default}
     identity = {
         "env": f"imported:{name}",
-        "policy": next(iter(models), "unknown"),
+        "policy": model or "unknown",
         "source_digest": _digest(files),
-        "import_options": asdict(options),
+        "import_options": {
+            field: value for field, value in asdict(options).items() if field in _OLD_OPTIONS or field in changed
+        },
     }
-    bad: list[Bad] = []
-    episodes = _numbered(_episodes(files, FORMATS[name].read, options, bad))
-    first = next(episodes, None)
-    if first is None:
-        raise UserError(f"{source} holds no episode of the format {name!r} ({_reasons(bad) or 'it is empty'})")
-    record = {"kind": "import", "source": [path.name for path in files], "notes": [], **describe()}
+    record = {
+        "kind": "import", "source": [path.name for path in files], "notes": found.notes,
+        "imported": {"episodes": found.kept, "left_out": len(bad), "reasons": _recorded(bad)}, **describe(),
+    }  # fmt: skip
     with RunWriter(Path(out), identity, record) as writer:
-        for episode in _chain(first, episodes):
-            if episode.key not in writer.finished:
+        there = _stored(Path(out)) if writer.finished else {}
+        for episode in _numbered(_parts(files, read, options), found):
+            if episode.key not in there:
                 writer.add(episode)
+            elif there[episode.key] != _line_digest(episode):
+                raise UserError(
+                    f"{out} holds these logs as another version of agentbench read them: choose another --out"
+                )
         writer.close_tables()
     return Imported(open_run(out), bad)
 
 
-def _reasons(bad: list[Bad]) -> str:
-    """Say each of the first three reasons once, and of how many parts it is true."""
-    where: dict[str, list[str]] = {}
-    for part in bad:
-        where.setdefault(part.reason, []).append(part.where)
-    return "; ".join(
-        f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: {reason}"
-        for reason, places in list(where.items())[:3]
-    )
-
-
-def _chain(first: Episode, rest: Iterator[Episode]) -> Iterator[Episode]:
-    yield first
-    yield from rest
-
-
-def _episodes(files: list[Path], read: Reader, options: Options, bad: list[Bad]) -> Iterator[Episode]:
-    """Yield the episodes; put what is none into ``bad``."""
+def _parts(files: list[Path], read: Reader, options: Options) -> Iterator[Read | Bad]:
     for path in files:
-        for part in read(path, options):
-            if isinstance(part, Bad):
-                bad.append(part)
-            else:
-                yield part
+        yield from read(path, options)
 
 
-def _numbered(episodes: Iterator[Episode]) -> Iterator[Episode]:
+def _model(found: Survey, source: str | Path, options: Options) -> str | None:
+    """Return the model whose episodes these are.
+
+    Raises:
+        UserError: there are several, or the one that was asked for is not there.
+    """
+    if options.model is not None:
+        if options.model not in found.models:
+            raise unknown("model", options.model, found.models or ("none in these logs",))
+        return options.model
+    if len(found.models) > 1:
+        raise UserError(
+            f"{source} holds logs of several models ({', '.join(sorted(found.models))}): import each into a run of "
+            "its own, with --model NAME"
+        )
+    return next(iter(found.models), None)
+
+
+def _numbered(parts: Iterator[Read | Bad], found: Survey) -> Iterator[Episode]:
+    """Yield the episodes that are kept, a task's trials in order."""
     trials: Counter[str] = Counter()
-    for episode in episodes:
+    for number, part in enumerate(parts):
+        if isinstance(part, Bad) or number in found.passed_over:
+            continue
+        episode = found.placed(part)
         episode.trial = trials[episode.task_id]
         trials[episode.task_id] += 1
         yield episode
 
 
-def _choose(source: Path, format: str) -> tuple[str, list[Path]]:
-    """Return the format's name and the files to read."""
-    if format != "auto" and format not in FORMATS:
-        raise unknown("format", format, (*FORMATS, "auto"))
-    if source.is_file():
-        return (_format_of(source) if format == "auto" else format), [source]
-    if not source.is_dir():
-        raise UserError(f"{source} does not exist: give the file or folder of the logs")
-    endings = {ending for kind in FORMATS.values() for ending in kind.endings}
-    wanted = endings - {".json"} if format == "auto" else set(FORMATS[format].endings)
-    files = sorted(path for path in source.rglob("*") if path.suffix in wanted and path.is_file())
-    for path in files:
-        if not path.resolve().is_relative_to(source.resolve()):
-            raise UserError(
-                f"{path} is a link out of the folder, to {path.resolve()}: remove it, or copy that file there"
-            )
-    if not files:
-        raise UserError(f"{source} holds no log: no file in it ends in {' or '.join(sorted(wanted))}")
-    if format != "auto":
-        return format, files
-    kinds = {_format_of(path) for path in files}
-    if len(kinds) > 1:
-        raise UserError(f"{source} holds logs of several formats ({', '.join(sorted(kinds))}): choose with --format")
-    return kinds.pop(), files
+def _stored(folder: Path) -> dict[Key, str]:
+    return {episode.key: _line_digest(episode) for episode in read_sorted(folder / EPISODES_FILE)}
 
 
-def _format_of(path: Path) -> str:
-    if path.suffix in FORMATS["inspect"].endings and not is_list(path):
-        return "inspect"
-    seen: list[str] = []
-    for _, record in read_lines(path):
-        if isinstance(record, dict):
-            seen = seen or list(record)
-            for name, kind in FORMATS.items():
-                if any(all(field in record for field in fields) for fields in kind.fields):
-                    return name
-    names = [" ".join(name.split())[:40] for name in seen[:8]]
-    found = f" (its first line has {', '.join(names)})" if names else ""
-    raise UserError(
-        f"cannot tell the format of {path}{found}: choose one of {', '.join(FORMATS)} with --format; docs/importing.md "
-        "says what each needs"
+def _line_digest(episode: Episode) -> str:
+    return hashlib.sha256(to_line(episode).encode()).hexdigest()
+
+
+def _gathered(bad: list[Bad]) -> dict[str, list[str]]:
+    where: dict[str, list[str]] = {}
+    for part in bad:
+        where.setdefault(part.reason, []).append(part.where)
+    return where
+
+
+def _reasons(bad: list[Bad]) -> str:
+    """Say each of the first three reasons once, and of how many parts it is true."""
+    return "; ".join(
+        f"{places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''}: {reason}"
+        for reason, places in list(_gathered(bad).items())[:3]
     )
+
+
+def _recorded(bad: list[Bad]) -> list[dict[str, Any]]:
+    """Return the reasons as ``run.json`` keeps them: the commonest first, without secrets that a log may hold."""
+    by_count = sorted(_gathered(bad).items(), key=lambda item: -len(item[1]))[:_KEPT_REASONS]
+    told = [
+        {"reason": redacted(reason)[:300], "count": len(places), "first": redacted(places[0])[:300]}
+        for reason, places in by_count
+    ]
+    return [{**each, "reason": "it is not repeated here"} if holds_secret(each) else each for each in told]
 
 
 def _digest(files: list[Path]) -> str:
@@ -191,7 +171,7 @@ def _digest(files: list[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def options_from(success_at: float, anchor: str, scorer: str | None) -> Options:
+def options_from(success_at: float, anchor: str, scorer: str | None, **more: Any) -> Options:
     """Make the options from what the command line gives.
 
     Raises:
@@ -199,5 +179,5 @@ def options_from(success_at: float, anchor: str, scorer: str | None) -> Options:
     """
     if anchor not in ("observation", "history"):
         raise unknown("anchor", anchor, ("observation", "history"))
-    checked: dict[str, Any] = {"success_at": success_at, "anchor": anchor, "scorer": scorer}
+    checked: dict[str, Any] = {"success_at": success_at, "anchor": anchor, "scorer": scorer, **more}
     return Options(**checked)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agentbench.episodes import Episode
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
-from agentbench.importing.parts import Bad, BadPartError, Options, Part, number, read_part
+from agentbench.importing.parts import Bad, BadPartError, Options, Part, Read, number, read_part, stated_error
 
 _LIMITS = ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed")
 """Stop conditions that verifiers counts as truncation."""
@@ -39,29 +39,22 @@ def read_traces(where: str, record: dict[str, Any], options: Options) -> Iterato
             yield read_part(place, partial(_episode, record, trace, str(name), options))
 
 
-def model_in(record: dict[str, Any]) -> str | None:
-    """Return the model of the first trained agent of a line."""
-    traces = record.get("traces")
-    for trace in traces if isinstance(traces, list) else []:
-        if isinstance(trace, dict) and _agent(trace).get("trainable") is not False:
-            model = _object(_agent(trace).get("config")).get("model")
-            return model if isinstance(model, str) else None
-    return None
-
-
-def _episode(record: dict[str, Any], trace: dict[str, Any], agent: str, options: Options) -> Episode:
+def _episode(record: dict[str, Any], trace: dict[str, Any], agent: str, options: Options) -> Read:
     nodes = trace.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise BadPartError("the nodes of a trace are not a list of objects")
     messages = checked_messages([node.get("message") for node in nodes])
     given = [position for position, node in enumerate(nodes) if node.get("sampled") is not True]
-    return make_episode(messages, _ending(trace), options, given=given, **_about(record, agent))
+    model = _object(_agent(trace).get("config")).get("model")
+    about = _about(record, agent) | {"model": model if isinstance(model, str) else None}
+    return replace(make_episode(messages, _ending(trace), options, given=given, **about), by_message="")
 
 
-def _without_trace(record: dict[str, Any], options: Options) -> Episode:
-    if not record.get("errors"):
+def _without_trace(record: dict[str, Any], options: Options) -> Read:
+    if stated_error(record.get("errors")) is None:
         raise BadPartError("no trace: nothing was done")
-    return make_episode([], Ending(error=_last_error(record)), options, **_about(record, "agent"))
+    made = make_episode([], Ending(error=_last_error(record)), options, **_about(record, "agent"))
+    return replace(made, by_message="")
 
 
 def _about(record: dict[str, Any], agent: str) -> dict[str, Any]:
@@ -81,7 +74,9 @@ def _about(record: dict[str, Any], agent: str) -> dict[str, Any]:
 
 def _ending(trace: dict[str, Any]) -> Ending:
     listed = trace.get("calls")
-    calls = [call for call in map(_object, listed if isinstance(listed, list) else []) if not call.get("error")]
+    calls = [
+        call for call in map(_object, listed if isinstance(listed, list) else []) if not stated_error(call.get("error"))
+    ]
     is_cut = bool(calls) and calls[-1].get("finish_reason") == "length"
     truncated = is_cut or trace.get("stop_condition") in _LIMITS
     if trace.get("ok") is not True:

@@ -2,9 +2,10 @@
 
 A line has ``input`` (the prompt as text), ``output`` (the answer), ``score``, ``step`` (of the training). The prompt
 says which step of the episode it is, what is seen, what may be done; the answer has its action between ``<action>``
-and ``</action>``. ``score`` is the reward of the whole episode, less a penalty on lines with an invalid action, so the
-largest of an episode is its reward. Where lines have ``traj_uid`` and ``uid`` (some versions add the batch's
-other columns), these say which lines are one episode and which episodes one group; else the order of the lines does.
+and ``</action>``, or as ``<search>``, ``<answer>`` or ``<code>``. ``score`` is the reward of the whole episode, less a
+penalty on lines with an invalid action, so the largest of an episode is its reward. Where lines have ``traj_uid`` and
+``uid`` (some versions add the batch's other columns), these say which lines are one episode and which episodes one
+group; else the order of the lines does.
 
 Rollouts of different training steps never share a group: they are those of different policies.
 Source: verl-agent (verl 0.3.1), ``ppo/ray_trainer.py`` (``_dump_generations``), ``agent_system/environments/prompts``,
@@ -14,21 +15,23 @@ Source: verl-agent (verl 0.3.1), ``ppo/ray_trainer.py`` (``_dump_generations``),
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentbench.episodes import Episode, Step, clean_text
-from agentbench.importing.conversation import Ending, finish, short_hash
-from agentbench.importing.parts import Bad, BadPartError, Options, Part, number, read_lines, read_part
+from agentbench.episodes import Episode, Step
+from agentbench.importing.content import short_hash
+from agentbench.importing.conversation import Ending, finish, stored
+from agentbench.importing.files import read_records
+from agentbench.importing.parts import Bad, BadPartError, Options, Part, Read, number, read_part
 
 _STEP = re.compile(r"you are now at step (\d+)", re.IGNORECASE)
 _TAKEN = re.compile(r"already taken (\d+) step", re.IGNORECASE)
 # Beginnings and ends: one pattern of both would take quadratic time on text that was written to make it.
 _TASK = (
-    re.compile(r"your task is to: ", re.IGNORECASE),
+    re.compile(r"your task is to: |your question: ", re.IGNORECASE),
     re.compile(r"\n|prior to this step|your current observation|\Z", re.IGNORECASE),
 )
 _OBSERVATION = (
@@ -39,7 +42,9 @@ _ADMISSIBLE = (
     re.compile(r"admissible actions of the current situation are:\s*+\["),
     re.compile(r"\][^\S\n]*+(?:\.[^\S\n]*+)?\n"),
 )
-_ACTION = (re.compile("<action>"), re.compile("</action>"))
+_TAGS = ("action", "search", "answer", "code")
+_MARK = re.compile(r"now it's your turn to|you have already taken \d+ step|you are now at step \d+", re.IGNORECASE)
+"""What every prompt of verl-agent says, and no other dump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,19 @@ class _Line:
         return (self.index, self.task, self.observation, self.text, self.score, self.training_step)
 
 
+def is_verl_agent(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record is a line of such a dump: its prompt counts steps, or it has the columns of verl-agent."""
+    prompt, output = record.get("input"), record.get("output")
+    if not isinstance(prompt, str) or not isinstance(output, str) or "score" not in record:
+        return False
+    return "traj_uid" in record or "is_action_valid" in record or _MARK.search(prompt) is not None
+
+
 def read_verl_agent(path: Path, options: Options) -> Iterator[Part]:
     """Yield every episode of a dump, or why a line, or the file, has none."""
     lines: list[_Line] = []
     damaged: list[Bad] = []
-    for where, record in read_lines(path):
+    for where, record in read_records(path):
         try:
             if isinstance(record, Bad):
                 damaged.append(record)
@@ -90,13 +103,17 @@ def _parse(where: str, record: dict[str, Any]) -> _Line:
     prompt, output = record.get("input"), record.get("output")
     if not isinstance(prompt, str) or not isinstance(output, str):
         raise BadPartError("input and output must be text")
+    if "score" in record and not is_verl_agent(record):
+        raise BadPartError("not a step of verl-agent: its prompt counts no steps (for whole rollouts: --format verl)")
     if step := _STEP.search(prompt):
         index = int(step[1][:9])
     else:
         taken = _TAKEN.search(prompt)
         index = int(taken[1][:9]) + 1 if taken else 1
     task, seen, offered = (_between(prompt, *ends) for ends in (_TASK, _OBSERVATION, _ADMISSIBLE))
-    acted = _between(output, *_ACTION)
+    acted = _action(output)
+    if seen is None and index > 1:
+        seen = _last_result(prompt)
     told = record.get("is_action_valid")
     return _Line(
         where=where,
@@ -119,6 +136,24 @@ def _between(text: str, first: re.Pattern[str], last: re.Pattern[str]) -> str | 
     begin = first.search(text)
     end = last.search(text, begin.end()) if begin else None
     return text[begin.end() : end.start()] if begin and end else None
+
+
+def _action(output: str) -> str | None:
+    """Return what an answer does: what stands in its first tag, with the tag where that says which kind it is."""
+    found = []
+    for tag in _TAGS:
+        begin = output.find(f"<{tag}>")
+        end = output.find(f"</{tag}>", begin) if begin >= 0 else -1
+        if end >= 0:
+            said = output[begin + len(tag) + 2 : end].strip()
+            found.append((begin, said if tag in ("action", "code") else f"<{tag}>{said}</{tag}>"))
+    return min(found)[1] if found else None
+
+
+def _last_result(prompt: str) -> str | None:
+    """Return what a search found last, as the history in a prompt says it."""
+    *_, last = ["", *prompt.split("<information>")[1:]]
+    return last.partition("</information>")[0] if last else None
 
 
 def _text(value: object) -> str | None:
@@ -166,7 +201,7 @@ def _by_order(lines: list[_Line]) -> tuple[list[list[_Line]], list[Bad]]:
     return episodes, copies
 
 
-def _episode(lines: list[_Line], options: Options) -> Episode:
+def _episode(lines: list[_Line], options: Options) -> Read:
     first = lines[0]
     task = first.group or short_hash(first.task, first.observation)
     history, steps = "", []
@@ -174,21 +209,23 @@ def _episode(lines: list[_Line], options: Options) -> Episode:
         history = short_hash(history, line.observation)
         steps.append(
             Step(
-                observation=clean_text(line.observation),
+                observation=stored(line.observation, options),
                 anchor=history if options.anchor == "history" else short_hash(line.observation),
                 admissible_actions=line.admissible,
-                action=clean_text(line.action),
+                action=stored(line.action, options),
                 reward=0.0,
                 is_valid=line.is_valid,
                 terminated=False,
                 truncated=False,
                 score=0.0,
-                text=clean_text(line.text) if line.text != line.action else None,
+                text=stored(line.text, options) if line.text != line.action else None,
             )
         )
         history = short_hash(history, line.action)
     name = f"{task}-step{first.training_step}" if first.training_step else task
-    instruction = clean_text(first.task or first.observation)
-    episode = Episode(clean_text(name), clean_text(name), "imported", instruction, 0, "error", False, 0.0, steps)
+    instruction = stored(first.task or first.observation, options)
+    episode = Episode(
+        stored(name, options), stored(name, options), "imported", instruction, 0, "error", False, 0.0, steps
+    )
     finish(episode, Ending(max(line.score for line in lines)), options)
-    return episode
+    return Read("", episode, opening=short_hash(first.observation) if first.group else "")

@@ -16,6 +16,7 @@ from agentbench.report.quality import quality_plots
 from agentbench.report.runs import ReportRun, read_runs
 from agentbench.report.steps import StepBook, make_book
 from agentbench.report.tables import result_tables
+from agentbench.run_notes import expected_episodes, run_notes
 
 SCHEMES = ("gigpo", "hgpo", "salt", "mapo", "grpo")
 """Schemes whose advantages stand beside the steps unless others are named."""
@@ -65,9 +66,20 @@ def make_report(folders: Sequence[Path], schemes: Sequence[str] = SCHEMES, title
         "tables": {name: as_table(table) for name, table in tables.items() if name not in ("episodes", "curves")},
         "curves": _curves(tables.get("curves")),
         "quality_plots": quality_plots(tables.get("quality")),
-        "notes": notes,
+        "notes": [*notes, *_stated(runs)],
     }
     return Report(index, books)
+
+
+def _stated(runs: Sequence[ReportRun]) -> list[str]:
+    """What each run's record says that a reader must know; that one is unfinished, the page says by itself."""
+    several = len(runs) > 1
+    return [
+        f"{run.name}: {text}" if several else text
+        for run in runs
+        for kind, text in run_notes(run.run)
+        if kind != "not finished"
+    ]
 
 
 def as_table(table: pd.DataFrame) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def _described(run: ReportRun, book: StepBook | None) -> dict[str, Any]:
         "started": _plain(run.run.config.get("started")),
         "settings": sorted([key, _setting(value)] for key, value in identity.items()),
         "versions": sorted([key, _setting(value)] for key, value in run.run.config.get("versions", {}).items()),
-        "expected": identity.get("number_of_tasks", 0) * identity.get("trials", 1),
+        "expected": expected_episodes(run.run),
         "training_steps": run.metrics[-1]["step"] if run.metrics else None,
     }
     return facts | (_played(book) if book else {})
