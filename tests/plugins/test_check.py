@@ -2,6 +2,7 @@
 
 import random
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -166,9 +167,45 @@ class BlindDigest(GoodEnv):
     digest = "always"
 
 
+class PaysAgain(GoodEnv):
+    def step(self, action):
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(terminated), terminated, truncated, info
+
+
+class ForgetsTheEnd(GoodEnv):
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.after = getattr(self, "after", 0) + 1 if terminated or truncated else 0
+        return observation, reward, terminated, truncated and self.after < 2, info
+
+
+class NarrowSpace(GoodEnv):
+    def __init__(self, max_steps=5):
+        super().__init__(max_steps)
+        self.observation_space = gymnasium.spaces.Text(3)
+
+
+class NoCopies(GoodEnv):
+    def __reduce__(self):
+        raise TypeError("it holds a file")
+
+
+class SharesItsInfo(GoodEnv):
+    def step(self, action):
+        *rest, info = super().step(action)
+        self.about = getattr(self, "about", {"seen": []})
+        return *rest, {**info, "about": self.about}
+
+
 @pytest.mark.parametrize(
     ("kind", "check", "words"),
     [
+        (PaysAgain, "a step after the end", "gave the reward 1"),
+        (ForgetsTheEnd, "a step after the end", "gave truncated False instead of True"),
+        (NarrowSpace, "spaces", "is not in the observation space"),
+        (NoCopies, "a pickled and a deep copy", "it holds a file"),
+        (SharesItsInfo, "what it gives", "after an earlier info was changed"),
         (TwiceTheSameTask, "tasks", "'t' belongs to more than one task"),
         (OtherTasksInEveryCopy, "tasks", "a second copy has other tasks"),
         (NoScore, "info", "info has no 'score'"),
