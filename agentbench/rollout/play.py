@@ -22,7 +22,7 @@ from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailur
 from envs.contract import Info, Task
 from envs.errors import UserError
 from envs.safe_text import redacted, whole
-from policies.contract import Policy, Prompt, Response, Turn, response_faults
+from policies.contract import Policy, Prompt, Response, response_faults
 
 SHARE = 0.002
 """Seconds that environments in this process may work before answers that have come are looked at again."""
@@ -75,9 +75,7 @@ class _Seat:
     fresh: bool = True
     job: Job | None = None
     steps: list[Step] = field(default_factory=list)
-    history: list[Turn] = field(default_factory=list)
-    observation: str = ""
-    info: Info = field(default_factory=dict)
+    prompt: Prompt | None = None
     response: Response | None = None
     thinking: bool = False
     seconds: float = 0.0
@@ -107,7 +105,7 @@ class _Rollout:
         seats = self._wait()
         if self.calls is None:
             acting = [seat for seat in seats if self._now_acts(seat)]
-            answers = act(self.policy, [self._prompt(seat) for seat in acting]) if acting else []
+            answers = act(self.policy, [_prompt(seat) for seat in acting]) if acting else []
             for seat, answer in zip(acting, answers, strict=True):
                 self._answered(seat, answer)
         else:
@@ -136,7 +134,7 @@ class _Rollout:
         for seat in seats:
             if self._now_acts(seat):
                 seat.thinking = True
-                calls.submit(seat, self._prompt(seat))
+                calls.submit(seat, _prompt(seat))
             if time.monotonic() > end:
                 break
         for seat, answer in calls.take():
@@ -162,24 +160,30 @@ class _Rollout:
             return False
         observation, reward, terminated, truncated, info = reply
         assert seat.job is not None
-        if info["task_id"] != seat.job.task.id:
-            raise WorkerFailure(f"asked for task {seat.job.task.id}, the worker plays {info['task_id']}")
+        task, trial = seat.job.task, seat.job.trial
+        if info["task_id"] != task.id:
+            raise WorkerFailure(f"asked for task {task.id}, the worker plays {info['task_id']}")
         if seat.response is not None:
             self._record(seat, reward, terminated, truncated, info)
-        seat.observation, seat.info = whole(observation), info
-        if not (terminated or truncated):
+        goes_on = not (terminated or truncated)
+        seed = stable_seed(self.options.seed, task.id, trial, len(seat.steps)) if goes_on else 0
+        if seat.prompt is None or seat.response is None:
+            seat.prompt = Prompt(task, whole(observation), info, (), seed, trial)
+        else:
+            seat.prompt = seat.prompt.after(seat.response, whole(observation), info, seed)
+        if goes_on:
             return True
         self._finish(seat, "success" if info["won"] else "failure")
         self._next_job(seat)
         return False
 
     def _record(self, seat: _Seat, reward: float, terminated: bool, truncated: bool, info: Info) -> None:
-        assert seat.response is not None
+        assert seat.response is not None and seat.prompt is not None
         response = seat.response
         seat.steps.append(
             make_step(
-                seat.observation,
-                seat.info,
+                seat.prompt.observation,
+                seat.prompt.info,
                 response.action,
                 reward,
                 terminated,
@@ -191,9 +195,6 @@ class _Rollout:
                 max_text=self.options.max_text,
             )
         )
-        admissible = seat.info.get("admissible_actions")
-        offered = None if admissible is None else tuple(admissible)
-        seat.history.append(Turn(seat.observation, response.action, response.text, offered, response.trace))
 
     def _answered(self, seat: _Seat, answer: Response | str) -> None:
         if isinstance(answer, str):
@@ -202,20 +203,6 @@ class _Rollout:
         else:
             seat.response = answer
             self._ask(seat, "step", answer.action)
-
-    def _prompt(self, seat: _Seat) -> Prompt:
-        assert seat.job is not None
-        task, trial = seat.job.task, seat.job.trial
-        seed = stable_seed(self.options.seed, task.id, trial, len(seat.steps))
-        # The list only grows, so a policy that kept a prompt would see later turns: give it its own copy.
-        return Prompt(
-            task=task,
-            observation=seat.observation,
-            info=seat.info,
-            history=tuple(seat.history),
-            seed=seed,
-            trial=trial,
-        )
 
     # -- jobs ----------------------------------------------------------------------------------------
 
@@ -226,7 +213,7 @@ class _Rollout:
 
     def _next_job(self, seat: _Seat) -> None:
         seat.job, seat.response, seat.seconds = None, None, 0.0
-        seat.steps, seat.history = [], []
+        seat.steps, seat.prompt = [], None
         used = seat.worker.memory()
         is_large = used > self.options.memory_limit
         if not self.waiting:
@@ -243,7 +230,7 @@ class _Rollout:
 
     def _finish(self, seat: _Seat, outcome: str, error: str | None = None) -> None:
         assert seat.job is not None
-        task, info = seat.job.task, seat.info
+        task, info = seat.job.task, {} if seat.prompt is None else seat.prompt.info
         tries = self.failures.get(seat.job, 0)
         judged = outcome != "error"
         self.finished.append(
@@ -257,7 +244,7 @@ class _Rollout:
                 won=outcome == "success",
                 score=float(info["score"]) if judged else 0.0,
                 steps=seat.steps,
-                final_observation=seat.observation if judged else "",
+                final_observation=seat.prompt.observation if judged and seat.prompt else "",
                 final_anchor=str(info["anchor"]) if judged else "",
                 error=None if error is None else redacted(error),
                 timing={"environment_seconds": round(seat.seconds, 4), "attempts": tries + judged},
@@ -337,6 +324,11 @@ class _Rollout:
             self.calls.close()
         for seat in list(self.seats):
             self._remove(seat)
+
+
+def _prompt(seat: _Seat) -> Prompt:
+    assert seat.prompt is not None
+    return seat.prompt
 
 
 def act(policy: Policy, prompts: Sequence[Prompt]) -> list[Response | str]:
