@@ -101,8 +101,11 @@ have *equal* outcomes, no group-based scheme learns from them: the tasks are too
 agrees with `grpo` on nearly every step (`agentbench compare`) will not train differently.
 
 **Strict and compat.** The defaults are the statistically sound reading: every episode counts once in its group's
-statistics, a group of one gives 0, equal outcomes give exactly 0, row order does not matter. Where released code does
-otherwise, `compat="verl-agent"` (forks of verl-agent) or `compat="released"` reproduces it, defects included.
+statistics, a group of one gives 0, equal outcomes give exactly 0, row order does not matter. One episode alone can
+have credit only where a scheme looks inside it (at its steps, a critic's value or a measurement); 0 is not
+promised by {not_alone}.
+Where released code does otherwise, `compat="verl-agent"` (forks of verl-agent) or `compat="released"` reproduces it,
+defects included.
 
 **Evidence** says how a definition was obtained: *code+run* read in the code named and executed, *code* read only,
 *paper* read in the paper, *second-hand* from someone else's description. Second-hand definitions are not to be
@@ -151,7 +154,9 @@ def document() -> str:
     ]
     published = ["| " + " | ".join(row) + " |\n" for row in PUBLISHED]
     sections = [_section(scheme) for scheme in SCHEMES.values()]
-    return "".join([INTRODUCTION, *rows, RESULTS, *published, FURTHER_RESULTS, "\n", "\n".join(sections)])
+    alone = ", ".join(f"`{scheme.name}`" for scheme in SCHEMES.values() if "zero_when_alone" not in scheme.claims)
+    introduction = INTRODUCTION.replace("{not_alone}", alone)
+    return "".join([introduction, *rows, RESULTS, *published, FURTHER_RESULTS, "\n", "\n".join(sections)])
 
 
 def _section(scheme: Scheme) -> str:
