@@ -27,6 +27,7 @@ from policies.registry import POLICIES
 RUN = Path(__file__).parents[1] / "pinned" / "runs" / "alfworld"
 WRONG = ("ten", "3.7", "inf", "nan", "1e30", str(10**20), "-1", "0", "banana", "[", "{", "")
 ARGUMENT = {"hf": "hf:model", "openai": "openai:model", "vllm": "vllm:model"}
+NEEDED = {"name": "alfworld", "scheme": "grpo", "schemes": "grpo", "out": "out.svg"}
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -133,9 +134,9 @@ def test_no_option_of_a_command_takes_what_it_cannot_be(names: tuple[str, ...], 
     needed: list[str] = []
     for each in command.params:
         if each.param_type_name == "argument" and each.required:
-            needed.append(str(RUN))
+            needed.append(NEEDED.get(each.name, str(RUN)))
         elif each.required:
-            needed += [each.opts[0], "5m"]
+            needed += [each.opts[0], NEEDED.get(each.name, "5m")]
     known = declared(command.callback)
     for each in command.params:
         if each.param_type_name == "argument" or each.name not in known:
