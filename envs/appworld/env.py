@@ -18,10 +18,12 @@ from envs.appworld.examples import EXAMPLES
 from envs.appworld.layout import VERSION
 from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
+from envs.code_blocks import chosen_block, code_blocks, has_statement, is_fenced, with_plain_newlines
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
 from envs.safe_text import whole
 
 FAILED = "Execution failed."
+NO_CODE = f"{FAILED} There is no code: give a block with at least one statement."
 MAX_DEATHS = 3
 """How often the code of an episode may end the interpreter; then the episode is over, and lost."""
 
@@ -164,7 +166,7 @@ class AppWorldEnv(TextEnv):
             observation, over = self._after_death(death)
         else:
             observation, over = reply["output"], reply["completed"]
-            if observation.startswith(FAILED):
+            if reply["failed"]:
                 self._error = observation
         if self._deaths < MAX_DEATHS and (over or self._steps + 1 >= self.max_steps):
             self._evaluate()
@@ -211,8 +213,13 @@ class AppWorldEnv(TextEnv):
     def _execute(self, action: str) -> dict[str, Any]:
         """Run one action and take in what it did; it counts only if the player lives on."""
         assert self._player is not None
+        code = code_of(action)
+        if not has_statement(code):
+            self._actions.append(action)
+            self._calls_anchor = extend(self._calls_anchor, [], NO_CODE)
+            return {"output": NO_CODE, "completed": False, "failed": True}
         patience = self._settings["seconds"] + _GRACE
-        reply = self._player.ask(patience, command="execute", code=code_of(action))
+        reply = self._player.ask(patience, command="execute", code=code)
         # The code runs in the process that answers, so that it can answer in its place, in whatever shape.
         try:
             output, database, over = reply["output"], reply["digest"], reply["completed"]
@@ -224,12 +231,16 @@ class AppWorldEnv(TextEnv):
             raise self._player.refuse()
         self._actions.append(action)
         self._database, self._calls_anchor = database, anchor
-        return {**reply, "output": whole(output)}
+        failed = reply.get("failed", output.startswith(FAILED))
+        return {**reply, "output": whole(output), "failed": failed is not False}
 
     def _after_death(self, death: Died) -> tuple[str, bool]:
         """Bring the world back to where it was before the code that ended it; return observation and terminated."""
-        self._deaths += 1
         cause = f"it ran for more than {self._settings['seconds']} s" if death.timed_out else "it ended the interpreter"
+        if death.told:  # no attack: something that it left cannot be saved or sent
+            cause = whole(f"what it did cannot be read back ({str(death)[:_NOTE_LETTERS]})")
+        else:
+            self._deaths += 1
         self._error = f"{FAILED} The code was stopped: {cause}."
         if self._deaths >= MAX_DEATHS:
             return f"{self._error} This was the last time that was allowed: the task is over.", True
@@ -294,9 +305,8 @@ def _background(supervisor: dict[str, str], datetime: str) -> str:
 
 
 def code_of(action: str) -> str:
-    """Return the code of an action: what stands inside the fence if the action is a fenced block, else all of it."""
-    text = action.strip()
-    if not text.startswith("```"):
-        return action
-    rest = text.partition("\n")[2]
-    return rest.rpartition("```")[0] if "```" in rest else rest
+    """Return the code of an action: all of it, or if it is an answer with fenced blocks, the block that counts."""
+    if not is_fenced(action):
+        return with_plain_newlines(action)
+    blocks = code_blocks(action)
+    return chosen_block(blocks)[0].code if blocks else ""

@@ -30,11 +30,16 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache")
 
 
 class Died(Exception):  # noqa: N818  (a state of affairs, answered by the environment)
-    """The child ended, answered nonsense or did not answer in time; ``timed_out`` tells the last apart."""
+    """The child ended, answered nonsense or did not answer in time.
 
-    def __init__(self, text: str, *, timed_out: bool = False) -> None:
+    Attributes:
+        timed_out: it did not answer in time.
+        told: it lived, and told itself what went wrong.
+    """
+
+    def __init__(self, text: str, *, timed_out: bool = False, told: bool = False) -> None:
         super().__init__(text)
-        self.timed_out = timed_out
+        self.timed_out, self.told = timed_out, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,9 @@ class Server:
             raise Died(str(error) or "the process ended") from None
         if not isinstance(reply, dict) or "error" in reply:
             self.end()
-            raise Died(str(reply["error"] if isinstance(reply, dict) else "an answer that is none"))
+            if isinstance(reply, dict):
+                raise Died(str(reply["error"]), told=True)
+            raise Died("an answer that is none")
         return reply
 
     def refuse(self) -> Died:

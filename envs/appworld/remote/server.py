@@ -9,6 +9,8 @@ one. The player's children never see the ground truth; the judge's children neve
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import ctypes
 import gc
 import hashlib
@@ -39,6 +41,8 @@ class Player:
         self.world: Any = None
         self.limit = 0
         self.seen_calls = 0
+        self.succeeded = False
+        self.builtins = dict(vars(builtins))
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one request."""
@@ -56,6 +60,16 @@ class Player:
             raise_on_unsafe_syntax=request["guard"],
             null_patch_unsafe_execution=request["guard"],
         )
+        # Nobody reads the engine's logs, and writing them fails on what is harmless: half a character, a long output.
+        self.world.save_logs = lambda: None
+        run = self.world._shell_run_cell
+
+        def run_and_note(code: str) -> Any:
+            result = run(code)
+            self.succeeded = bool(result is not None and result.success)
+            return result
+
+        self.world._shell_run_cell = run_and_note
         task = self.world.task
         names = ("first_name", "last_name", "email", "phone_number")
         return {
@@ -67,15 +81,44 @@ class Player:
         }
 
     def _execute(self, request: dict[str, Any]) -> dict[str, Any]:
-        output = self.world.execute(request["code"])
+        self.succeeded = False
+        try:
+            output = self.world.execute(request["code"])
+        except BaseException as error:  # one that the engine lets through (KeyboardInterrupt), or that stopped it after
+            self._restore()
+            output = f"Execution failed. Traceback:\n{told(error)}"
+            self.succeeded = False
+            self._finish()
+        self._restore()
         calls = self.world.requester.request_tracker.requests
         new, self.seen_calls = calls[self.seen_calls :], len(calls)
         return {
             "output": shorten(output.rstrip(), self.limit),
-            "calls": [[call["method"], call["url"], json.loads(json.dumps(call["data"], default=str))] for call in new],
-            "completed": bool(self.world.task_completed()),
+            "failed": not self.succeeded,
+            "calls": [[call["method"], call["url"], sendable(call["data"])] for call in new],
+            "completed": self._is_completed(new),
             "digest": database_digest(),
         }
+
+    def _is_completed(self, new: list[Any]) -> bool:
+        try:
+            return bool(self.world.task_completed())
+        except Exception:  # an answer such as nan, that the engine stores and cannot read again
+            return any(str(call["url"]).endswith("/supervisor/message") for call in new)
+
+    def _restore(self) -> None:
+        """Take back what the code did to Python's own functions: the engine and this server use them too."""
+        vars(builtins).update(self.builtins)
+
+    def _finish(self) -> None:
+        """Do what the engine does after code that it ran."""
+        world = self.world
+        if world.null_patch_unsafe_execution:
+            with contextlib.suppress(Exception):
+                world.safety_guard.disable()
+        world.num_interactions += 1
+        world._save_state(world.output_db_home_path_on_disk)
+        world.requester.reset_request_count()
 
     def _save(self, request: dict[str, Any]) -> dict[str, Any]:
         folder = Path(self.world.output_db_home_path_on_disk)
@@ -118,6 +161,32 @@ def shorten(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[len(text) - half :]}"
+
+
+def told(error: BaseException) -> str:
+    """Return the name of an exception and its text, if it has one."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
+def sendable(data: Any) -> Any:
+    """Return the data of a call as JSON has them; what it does not know as text, or as the name of its type."""
+
+    plain: Any = object.__str__
+
+    def as_text(value: Any) -> str:
+        try:
+            # The default form of an object has its address, which is another one every time.
+            return f"<{type(value).__name__}>" if type(value).__str__ is plain else str(value)
+        except Exception:
+            return f"<{type(value).__name__}>"
+
+    try:
+        return json.loads(json.dumps(data, default=as_text))
+    except (TypeError, ValueError, RecursionError):
+        return {"data": f"<{type(data).__name__}>"}
 
 
 def odd_statement(text: str) -> str | None:
