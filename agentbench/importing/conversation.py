@@ -205,13 +205,15 @@ def _steps(messages: Sequence[Mapping[str, Any]], given: Container[int], options
     steps: list[Step] = []
     seen = _Seen()
     offered: list[str] | None = None
+    is_told = False  # whether the log itself says if the last action was valid
     for position, message in enumerate(messages):
         content = shown_by(message)
         if message["role"] != "assistant" or position in given:
             if message["role"] not in ("system", "developer"):
                 seen.texts.append(content)
-                offered = _offered(message) or offered
-                if steps and states_failure(message):
+                found = _offered(message)
+                offered = offered if found is None else found
+                if steps and not is_told and states_failure(message):
                     steps[-1].is_valid = False
             continue
         done = message.get("action")
@@ -231,7 +233,7 @@ def _steps(messages: Sequence[Mapping[str, Any]], given: Container[int], options
             )
         )
         seen.close(action, options)
-        offered = None
+        offered, is_told = None, isinstance(message.get("is_valid"), bool)
     return steps, seen
 
 

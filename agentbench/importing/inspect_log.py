@@ -168,16 +168,23 @@ def _episode(read: Open, about: dict[str, Any], options: Options) -> Read:
     examples = map(_object, given) if isinstance(given, list) else ()
     chosen = None if options.task_field in (None, "messages") else task_of(sample, options)[1]
     model = about.get("model")
+    ours = _object(_object(sample.get("metadata")).get("agentbench"))
     made = make_episode(
         messages,
         _ending(sample, options),
         options,
         task_id=f"{task}:{name if chosen is None else chosen}",
-        task_type=task,
+        task_name=_text(ours.get("task_name")),
+        task_type=_text(ours.get("task_type")) or task,
+        instruction=given if ours and isinstance(given, str) else None,
         given=first_answers(messages, sum(message.get("role") == "assistant" for message in examples)),
         model=model if isinstance(model, str) and model else None,
     )
     return replace(made, by_message="", same_as=_names(sample, about), created=str(about.get("created") or ""))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _names(sample: dict[str, Any], about: dict[str, Any]) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import pandas as pd
 from agentbench.answers import answer_of
 from agentbench.episodes import Episode
 from agentbench.files import replaced, write_text
-from agentbench.report.inspect_log import write_inspect_log
+from agentbench.report.inspect_log import log_path, write_inspect_log
+from agentbench.report.messages import messages_of
 from agentbench.report.runs import ReportRun, read_runs, warn_of_protected
 from agentbench.report.steps import make_book
 from agentbench.report.tables import result_tables
@@ -27,7 +28,8 @@ def export(folders: Sequence[Path], form: str, out: Path, schemes: Sequence[str]
     Args:
         folders: of runs.
         form: a key of :data:`FORMS`.
-        out: a folder for ``csv`` and ``parquet`` (one file a table), a file for the others.
+        out: a folder for ``csv`` and ``parquet`` (one file a table), a file for the others; for ``inspect`` a folder
+            too, in which the file gets the name that Inspect looks for.
         schemes: for ``csv`` and ``parquet``: also write a table ``credit``, one row a step, a column a scheme.
 
     Returns:
@@ -144,26 +146,37 @@ def chat(run: ReportRun, episode: Episode) -> dict[str, Any]:
     Where anything was recorded of the answers (why one broke the format, whether it was cut, tokens, model), a list
     ``answers`` has it, one object for each of the assistant's messages.
     """
-    messages = []
-    for step in episode.steps:
-        messages.append({"role": "user", "content": step.observation})
-        messages.append({"role": "assistant", "content": step.text or step.action})
-    if episode.final_observation:
-        messages.append({"role": "user", "content": episode.final_observation})
-    facts = {name: getattr(episode, name) for name in ("task_id", "task_type", "trial", "outcome", "score")}
+    facts: dict[str, Any] = {
+        name: getattr(episode, name) for name in ("task_id", "task_name", "task_type", "trial", "outcome", "score")
+    }
+    if episode.outcome == "error":
+        facts["error"] = episode.error or "error"
+    else:
+        facts["success"] = episode.won
+    facts["truncated"] = bool(episode.steps) and episode.steps[-1].truncated
+    facts["rewards"] = [step.reward for step in episode.steps]
     if run.run.protected:
         facts["protected"] = run.run.protected
+    if isinstance(policy := run.identity.get("policy"), str) and policy != "unknown":
+        facts["model"] = policy
+    messages = messages_of(episode, _chat_call, dict)
     answers = [answer_of(step.details) for step in episode.steps]
     known = {"answers": [asdict(answer) for answer in answers]} if any(each.is_known for each in answers) else {}
     return {"run": run.name, **facts, "instruction": episode.instruction, "messages": messages, **known}
 
 
+def _chat_call(number: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(arguments, ensure_ascii=False)
+    return {"id": number, "type": "function", "function": {"name": name, "arguments": text}}
+
+
 def _inspect(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> list[Path]:
     if len(runs) != 1:
         raise UserError(f"an Inspect log holds one run, got {len(runs)}: name one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_inspect_log(runs[0].run, list(_episodes(runs[0])), out)
-    return [out]
+    path = log_path(runs[0].run, out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_inspect_log(runs[0].run, list(_episodes(runs[0])), path)
+    return [path]
 
 
 def _episodes(run: ReportRun) -> Iterator[Episode]:

@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from agentbench.answers import answer_of
 from agentbench.episodes import Episode
 from agentbench.files import write_text
+from agentbench.report.messages import messages_of
 from agentbench.scenarios import summarise_run
 from agentbench.store import Run
+from envs.errors import UserError
+
+log = logging.getLogger("agentbench")
 
 SCORER = "success"
+_NAMED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}[:-]\d{2}[:-]\d{2}.*\.json")
+"""Names of ``.json`` files that Inspect's own listing takes for logs (``inspect_ai/log/_file.py``)."""
+_EPOCH_START = "1970-01-01T00:00:00+00:00"
+
+
+def log_path(run: Run, out: Path) -> Path:
+    """Return where a run's log goes.
+
+    Args:
+        run: the run.
+        out: a folder, in which the file is called ``<time>_<task>_<id>.json``, as Inspect's listing and viewer want
+            it; or a ``.json`` or ``.jsonl`` file, which is written as it is called.
+    """
+    if not out.is_dir() and out.suffix in (".json", ".jsonl"):
+        if not _NAMED.fullmatch(out.name):
+            log.warning(
+                "%s: Inspect's own listing and viewer see logs that are named in their way: give a folder as --out", out
+            )
+        return out
+    if out.suffix == ".eval" and not out.is_dir():
+        raise UserError(f"cannot write {out}: logs are written in the .json form; give a folder, or a .json file")
+    task = re.sub(r"[^A-Za-z0-9.-]+", "-", _task(run)).strip("-")
+    try:
+        created = datetime.fromisoformat(_created(run))
+    except ValueError:
+        created = datetime.fromisoformat(_EPOCH_START)
+    return out / f"{created.strftime('%Y-%m-%dT%H-%M-%S')}+00-00_{task}_{_short_id(run)}.json"
+
+
+def _created(run: Run) -> str:
+    return str(run.config.get("started", _EPOCH_START))
+
+
+def _task(run: Run) -> str:
+    identity = run.config.get("identity", {})
+    return f"{identity.get('env', 'agentbench')}/{identity.get('split') or 'tasks'}"
+
+
+def _short_id(run: Run) -> str:
+    """Return the log's id: the same for the same run."""
+    text = json.dumps([run.config.get("identity", {}), _created(run)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:22]
 
 
 def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:
@@ -24,14 +74,17 @@ def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:
     the infrastructure. These are samples with an error and without a score.
     """
     identity = run.config.get("identity", {})
-    created = run.config.get("started", "1970-01-01T00:00:00+00:00")
+    created = _created(run)
     tasks = sorted({episode.task_id for episode in episodes})
-    log = {
+    content = {
         "version": 2,
         "status": "success",
         "eval": {
+            "eval_id": _short_id(run),
+            "run_id": _short_id(run),
+            "task_id": _short_id(run),
             "created": created,
-            "task": f"{identity.get('env', 'agentbench')}/{identity.get('split') or 'tasks'}",
+            "task": _task(run),
             "dataset": {"name": str(identity.get("env", "")), "samples": len(tasks), "sample_ids": tasks},
             "model": f"agentbench/{identity.get('policy', 'policy')}",
             "config": {"epochs": 1 + max((episode.trial for episode in episodes), default=0)},
@@ -42,7 +95,7 @@ def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:
         "stats": {"started_at": created, "completed_at": created},
         "samples": [_sample(episode) for episode in episodes],
     }
-    write_text(out, json.dumps(log, ensure_ascii=False, default=str) + "\n")
+    write_text(out, json.dumps(content, ensure_ascii=False, default=str) + "\n")
 
 
 def _results(run: Run, episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -59,24 +112,39 @@ def _results(run: Run, episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def _sample(episode: Episode) -> dict[str, Any]:
-    messages: list[dict[str, Any]] = []
-    for step in episode.steps:
-        messages.append({"role": "user", "content": step.observation})
-        answer = answer_of(step.details)
-        about = {"metadata": asdict(answer)} if answer.is_known else {}
-        messages.append({"role": "assistant", "content": step.text or step.action, **about})
-    if episode.final_observation:
-        messages.append({"role": "user", "content": episode.final_observation})
+    messages = messages_of(episode, _call, _beside)
+    said = [message for message in messages if message["role"] == "assistant"]
+    for step, message in zip(episode.steps, said, strict=True):
+        if (answer := answer_of(step.details)).is_known:
+            message["metadata"] = asdict(answer) | message["metadata"]
+    ours = {
+        "rewards": [step.reward for step in episode.steps],
+        "score": episode.score,
+        "task_name": episode.task_name,
+        "task_type": episode.task_type,
+    }
+    about = {"task_type": episode.task_type, "task_name": episode.task_name, "steps": len(episode.steps)}
     sample: dict[str, Any] = {
         "id": episode.task_id,
         "epoch": episode.trial + 1,
         "input": episode.instruction,
         "target": "",
         "messages": messages,
-        "metadata": {"task_type": episode.task_type, "task_name": episode.task_name, "steps": len(episode.steps)},
+        "metadata": about | {"agentbench": ours},
     }
+    if episode.steps and episode.steps[-1].truncated:
+        sample["limit"] = {"type": "custom", "limit": len(episode.steps)}
     if episode.outcome == "error":
         text = episode.error or "error"
         return sample | {"error": {"message": text, "traceback": text, "traceback_ansi": text}}
     score = {"value": float(episode.won), "metadata": {"score": episode.score}}
     return sample | {"scores": {SCORER: score}}
+
+
+def _call(number: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"id": number, "function": name, "arguments": arguments, "type": "function"}
+
+
+def _beside(facts: dict[str, Any]) -> dict[str, Any]:
+    """Place what our own import reads back in the metadata of a message."""
+    return {"metadata": {"agentbench": facts} if "admissible_actions" not in facts else facts}
