@@ -57,27 +57,32 @@ def checked_info(info: Any, task_id: str | None = None) -> Info:
         ContractError: as there.
     """
     if _is_plainly_good(info, task_id):
-        return copied(info)  # type: ignore[no-any-return]
+        own = info.copy()
+        for key, value in info.items():
+            if value.__class__ not in _PLAIN:  # the offered actions are known to be a list of strings by now
+                own[key] = value[:] if key == "admissible_actions" else copied(value)
+        return own  # type: ignore[no-any-return]
     for fault in info_faults(info, task_id):
         raise ContractError(fault)
-    own: Info = copied(info)
+    own = copied(info)
     own["score"] = float(own["score"])
     for key in _TRUTHS:
         own[key] = bool(own[key])
-    return own
+    return own  # type: ignore[no-any-return]
 
 
 def _is_plainly_good(info: Any, task_id: str | None) -> bool:
     """Tell whether an ``info`` has every key, of exactly its type: in microseconds, as every step passes here."""
     try:
-        offered = info["admissible_actions"]
+        offered, score = info["admissible_actions"], info["score"]
         return (
             type(info) is dict
             and (info["task_id"] == task_id or task_id is None)
-            and all(type(info[key]) is str for key in _TEXTS)
+            and type(info["task_id"]) is type(info["task_type"]) is type(info["instruction"]) is str
+            and type(info["anchor"]) is str
             and type(info["is_valid"]) is type(info["won"]) is bool
-            and type(info["score"]) is float
-            and 0 <= info["score"] <= 1
+            and type(score) is float
+            and 0 <= score <= 1
             and (offered is None or (type(offered) is list and _STR.issuperset(map(type, offered))))
         )
     except (KeyError, TypeError, IndexError):
