@@ -100,7 +100,18 @@ MISTAKES = {
     "eval --policy vllm:m": "policy … needs a package that is not installed",
     "eval --trials 0": "bad setting: …",
     "eval results": "unexpected argument …",
+    "eval --split generated:0:1:small --workers 1 --memory-limit 2 --attempts 1 --out large": (
+        "workers cannot start the environment …"
+    ),
 }
+SHOWN_BY = {
+    "ended by SIGTERM": "test_signals.py",
+    "nothing is printed while a command runs in a batch job": "test_progress.py",
+    "no episode was judged, so there is no result": "test_failures.py",
+    "policy … ran out of memory": "test_failures.py",
+}
+"""Entries that no single command brings about, and the tests in tests/agentbench that do."""
+
 OF_TRAINING = {
     "train --scheme gae --out t": "scheme … needs values of states",
     "train --policy expert --out t": "policy … cannot be trained",
@@ -149,4 +160,6 @@ def test_a_common_mistake_in_training(runs: Path, command: str, monkeypatch: pyt
 
 
 def test_every_message_of_the_page_is_tried() -> None:
-    assert set(HEADINGS) == {*MISTAKES.values(), *OF_TRAINING.values()}
+    assert set(HEADINGS) == {*MISTAKES.values(), *OF_TRAINING.values(), *SHOWN_BY}
+    folder = Path(__file__).parents[1] / "agentbench"
+    assert all((folder / name).is_file() for name in SHOWN_BY.values())

@@ -67,7 +67,7 @@ def test_without_a_terminal_it_says_a_line_now_and_then(tmp_path: Path) -> None:
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     done = call(*RUN, "--out", str(tmp_path / "run"), "--lerning-rate", "1")
-    assert done.returncode != 0 and "did you mean learning_rate" in done.stderr
+    assert done.returncode != 0 and "did you mean --learning-rate" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -173,9 +173,9 @@ def test_generated_games_are_made_one_at_a_time(few_generated: list[int]) -> Non
     [
         ({"split": "valid_unsen"}, "did you mean valid_unseen"),
         ({"split": "valid_seen", "engine": "textwrld"}, "did you mean textworld"),
-        ({"split": "valid_seen", "anchor": "obs"}, "unknown ALFWorld anchor"),
-        ({"split": "valid_seen", "max_steps": 0}, "at least 1"),
-        ({"split": "valid_seen", "render_mode": "human"}, "unknown render mode"),
+        ({"split": "valid_seen", "anchor": "obs"}, "anchor of .* must be one of observation, state, got 'obs'"),
+        ({"split": "valid_seen", "max_steps": 0}, "max_steps of .* from 1 to .*, got 0"),
+        ({"split": "valid_seen", "render_mode": "human"}, "render_mode of .* must be ansi or none, got 'human'"),
         ({"split": "train", "data": "TREE"}, "unknown split of"),
         ({"split": "valid_seen", "data": "TREE/absent"}, "does not exist"),
         ({"split": "generated:0:5", "data": "TREE"}, "does not go with the generated split"),

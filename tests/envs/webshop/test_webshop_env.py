@@ -220,19 +220,19 @@ def test_a_noun_table_that_does_not_fit_is_refused(write_catalogue: Write, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "html"}, "unknown observation mode 'html'"),
-        ({"anchor": "page"}, "unknown anchor 'page'"),
-        ({"goals": "humans"}, "unknown goal set 'humans': did you mean human"),
+        ({"mode": "html"}, "mode of environment 'webshop' must be one of .*, got 'html'"),
+        ({"anchor": "page"}, "anchor of environment 'webshop' must be one of .*, got 'page'"),
+        ({"goals": "humans"}, "goals of .* must be one of .*, got 'humans': did you mean human"),
         ({"split": "valid"}, "unknown split 'valid'"),
-        ({"protocol": "leaky"}, "unknown protocol 'leaky'"),
+        ({"protocol": "leaky"}, "protocol of .* must be one of .*, got 'leaky'"),
         ({"catalogue": "2000"}, "unknown catalogue '2000'"),
         ({"catalogue": "generated:0"}, "generated:SEED:PRODUCTS"),
         ({"catalogue": "generated:0:0"}, "1 to 100000 products"),
         ({"goals": "human", "catalogue": SMALL}, "no human goals"),
         ({"catalogue": "1000"}, "use goals='synthetic' or 'human'"),
         ({"goals": "synthetic"}, "agentbench install webshop"),
-        ({"max_steps": 0}, "max_steps must be at least 1"),
-        ({"on_bad": "go on"}, "unknown value of on_bad"),
+        ({"max_steps": 0}, "max_steps of .* must be a whole number from 1 to .*, got 0"),
+        ({"on_bad": "go on"}, "on_bad of .* must be one of stop, skip, got 'go on'"),
     ],
 )
 def test_wrong_options_say_what_to_do(options: dict[str, Any], message: str) -> None:
