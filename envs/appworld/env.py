@@ -309,4 +309,4 @@ def code_of(action: str) -> str:
     if not is_fenced(action):
         return with_plain_newlines(action)
     blocks = code_blocks(action)
-    return chosen_block(blocks)[0].code if blocks else ""
+    return chosen_block(blocks)[0].code + "\n" if blocks else ""
