@@ -181,10 +181,10 @@ def test_a_snapshot_outlives_the_processes_and_is_checked_by_the_databases_diges
     env.close()
     assert env.restore(beginning)[1]["anchor"] != anchor
     assert env.step("print(1)")[0] == "1"
-    task, steps, observation, (actions, database, *rest) = snapshot
+    *point, (actions, database, *rest) = snapshot
     assert database == anchor
     with pytest.raises(RuntimeError, match="led to other databases than the first time"):
-        env.restore((task, steps, observation, (actions, "another digest", *rest)))
+        env.restore((*point, (actions, "another digest", *rest)))
 
 
 def test_two_worlds_do_not_see_each_other(make_env: MakeEnv) -> None:
@@ -285,20 +285,26 @@ def test_a_damaged_package_is_told_with_what_mends_it(place: Layout) -> None:
 
 # -- bad input -----------------------------------------------------------------------------------------------
 
+REFUSED = "bad option: {} of environment 'appworld' must be"
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "minii"}, "did you mean mini"),
-        ({"anchor": "call"}, "did you mean calls"),
-        ({"step_seconds": 0}, "step_seconds must be at least 1"),
-        ({"max_steps": 0}, "max_steps must be at least 1"),
-        ({"render_mode": "human"}, "render mode"),
+        ({"split": "minii"}, "unknown AppWorld split 'minii': did you mean mini?"),
+        (
+            {"anchor": "call"},
+            f"{REFUSED.format('anchor')} one of calls, observation, database, got 'call': did you mean calls?",
+        ),
+        ({"step_seconds": 0}, f"{REFUSED.format('step_seconds')} a whole number from 1 to 86400, got 0"),
+        ({"max_steps": 0}, f"{REFUSED.format('max_steps')} a whole number from 1 to 1000000, got 0"),
+        ({"render_mode": "human"}, f"{REFUSED.format('render_mode')} ansi or none, got 'human'"),
     ],
 )
 def test_wrong_options_are_told(options: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as told:
         AppWorldEnv(**options)
+    assert str(told.value) == message
 
 
 def test_what_is_not_installed_is_told(private_home: Path) -> None:
