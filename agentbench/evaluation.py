@@ -111,7 +111,7 @@ def evaluate(
     identity = run_identity(config, environment, actor, tasks)
     learned = overlap_notes(name, config.env, [task.id for task in tasks]) if isinstance(policy, str) else []
     say_notes(learned)
-    notes = [*environment.notes, *learned]
+    notes = [*environment.notes, *environment.notes_on(tasks), *learned]
     record = {
         "kind": "evaluate",
         "config": config.model_dump(),

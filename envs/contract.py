@@ -112,6 +112,10 @@ class TextEnv(gymnasium.Env[str, str]):
         self._steps = 0
         self._observation = ""
 
+    def notes_on(self, tasks: Sequence[Task]) -> Sequence[str]:
+        """Return what a reader of a result on exactly these tasks must know, beside ``notes``; by default nothing."""
+        return ()
+
     # -- what a subclass provides ---------------------------------------------------------------
 
     @property

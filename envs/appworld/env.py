@@ -15,6 +15,7 @@ from pydantic import Field
 
 from envs.appworld.anchors import Anchor, extend
 from envs.appworld.examples import EXAMPLES
+from envs.appworld.floor import floor_note
 from envs.appworld.layout import VERSION
 from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
@@ -93,7 +94,7 @@ class AppWorldEnv(TextEnv):
         self.render_mode = render_mode
         settings |= {"split": split, "anchor": anchor, "max_steps": max_steps, "guard": guard, "unsafe": unsafe}
         self.spec = EnvSpec("agentbench/AppWorld-v0", "envs.appworld:AppWorldEnv", kwargs=settings)
-        self._set = open_tasks(split)
+        self._split, self._set = split, open_tasks(split)
         self._by_key = {key: task for task in self._set.tasks for key in (task.id, task.name)}
         self.notes = tuple(filter(None, (self._set.protected, "played without a sandbox" if unsafe else "")))
         self.protected = self._set.protected
@@ -122,6 +123,10 @@ class AppWorldEnv(TextEnv):
     def find_task(self, key: str) -> Task:
         """Return the task whose id or name is ``key``."""
         return self._by_key.get(key) or super().find_task(key)
+
+    def notes_on(self, tasks: Sequence[Task]) -> Sequence[str]:
+        """Say what an agent scores on ``tasks`` that does nothing."""
+        return (floor_note(self._split, tasks),)
 
     def close(self) -> None:
         """End player and judge; the environment may be reset again afterwards."""

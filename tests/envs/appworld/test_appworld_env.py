@@ -16,6 +16,7 @@ from agentbench import Response, evaluate
 from envs.appworld import AppWorldEnv
 from envs.appworld.anchors import extend
 from envs.appworld.env import code_of
+from envs.appworld.floor import MINI_FLOOR
 from envs.appworld.install import install
 from envs.appworld.layout import VERSION, Layout, layout
 from envs.appworld.tasks import open_tasks
@@ -78,8 +79,11 @@ def test_every_solution_passes_through_the_whole_stack_and_doing_nothing_solves_
     idle = evaluate("appworld", Idle(), split="mini", out=tmp_path / "idle", workers=2, **PATIENT)
     assert list(expert.frame["outcome"]) == ["success"] * 24 and set(expert.frame["steps"]) == {3}
     assert list(idle.frame["outcome"]) == ["failure"] * 24 and (idle.frame["score"] < 1).all()
+    floor = idle.frame.set_index("task_name")["score"]
+    assert floor.to_dict() == pytest.approx({name: MINI_FLOOR[name.rpartition("_")[0]] for name in floor.index})
     print_runs([expert.run])
     shown = capsys.readouterr().out
+    assert f"does nothing but end the task is {floor.mean():.1%} on these tasks" in " ".join(shown.split())
     assert "difficulty 3" in shown and "Scenario Goal Completion, overall: 100.0% [" in shown and "of 8" in shown
     again = evaluate(
         "appworld", f"replay:{tmp_path / 'expert'}", split="mini", out=tmp_path / "again", limit=3, **PATIENT
