@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -59,7 +60,8 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
         spec: one of :data:`POLICIES`, with its argument where it takes one (``replay:results/my-run``); or the
             folder of a trained policy, or of the run that trained it.
         environment: short name of the environment that it will play (``alfworld``).
-        options: the policy's options by name (:attr:`PolicyEntry.options`).
+        options: the policy's options by name (:attr:`PolicyEntry.options`); for a saved language model in place of
+            those that it was saved with.
 
     Raises:
         UserError: unknown name or option, a missing or needless argument, no such policy for this environment, or a
@@ -67,9 +69,7 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
     """
     options = options or {}
     if _is_saved(Path(spec)):
-        if options:
-            raise UserError(f"policy {spec!r} takes no options, got {next(iter(options))!r}")
-        return load_policy(Path(spec))
+        return load_policy(Path(spec), read_policy_options(spec, options))
     name, _, argument = spec.partition(":")
     if name not in POLICIES:
         if "/" in spec:
@@ -82,43 +82,50 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
 
 
 def options_of(spec: str) -> tuple[str, ...]:
-    """Return the names of the options that the policy ``name`` or ``name:argument`` takes; none for an unknown one."""
-    entry = POLICIES.get(spec.partition(":")[0])
+    """Return the names of the options that a policy takes (as :func:`make_policy` has it); none for an unknown one."""
+    entry = _entry(spec)
     return () if entry is None else tuple(entry.declared())
 
 
 def read_policy_options(spec: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of the policy ``name`` or ``name:argument`` as their types; those of an unknown one as they are.
+    """Return options of a policy (as :func:`make_policy` has it) as their types; those of an unknown one as they are.
 
     Raises:
         UserError: an unknown option, or a value that an option cannot have.
     """
-    name = spec.partition(":")[0]
-    entry = POLICIES.get(name)
+    entry = _entry(spec)
     if entry is None or not values:
         return dict(values)
     known = entry.declared()
+    name = spec if _is_saved(Path(spec)) else entry.name
     if not known:
         raise UserError(f"policy {name!r} takes no options, got {next(iter(values))!r}")
     if holds_secret({name: value for name, value in values.items() if name != "base_url"}):
         raise UserError("keys come from the environment alone: set OPENAI_API_KEY, or name another with key_variable")
-    return resolve(f"policy {name!r}", known, values, listed_by=f"agentbench policies {name}", is_quiet=True)
+    return resolve(f"policy {name!r}", known, values, listed_by=f"agentbench policies {entry.name}", is_quiet=True)
 
 
-def load_policy(folder: Path) -> Policy:
+def load_policy(folder: Path, options: Mapping[str, Any] | None = None) -> Policy:
     """Load a saved policy from its folder, or from the ``policy`` folder of a training run.
 
+    Args:
+        folder: of the policy or the run.
+        options: of a language model, in place of those that it was saved with.
+
     Raises:
-        UserError: the files are damaged, or of a kind that this version does not know.
+        UserError: the files are damaged, of a kind that this version does not know, or an option cannot be changed.
     """
     from policies.trainable import read_policy
 
-    inner = folder / "policy"
-    name, settings, weights = read_policy(inner if inner.is_dir() else folder)
+    place = _saved_in(folder)
+    name, settings, weights = read_policy(place)
     if name.startswith("hf:"):
         from policies.language.policy import load_saved
 
-        return load_saved(inner if inner.is_dir() else folder, settings, weights)
+        # These two decide how the model is loaded: the machine that trained it may have had a GPU, and this one none.
+        early = {key: value for key, value in (options or {}).items() if key in ("device", "threads")}
+        saved = load_saved(place, {**settings, **early}, weights)
+        return saved.with_options(dict(options)) if options else saved
     if name != "scorer":
         raise UserError(f"{folder} holds a policy of the unknown kind {name!r}: upgrade to read it")
     from policies.scorer import ScorerPolicy
@@ -133,6 +140,22 @@ def load_policy(folder: Path) -> Policy:
 
 def _is_saved(folder: Path) -> bool:
     return (folder / "policy.json").is_file() or (folder / "policy" / "policy.json").is_file()
+
+
+def _saved_in(folder: Path) -> Path:
+    inner = folder / "policy"
+    return inner if inner.is_dir() else folder
+
+
+def _entry(spec: str) -> PolicyEntry | None:
+    """Return the line of the list that says a policy's options: for a saved one that of its kind."""
+    if not _is_saved(Path(spec)):
+        return POLICIES.get(spec.partition(":")[0])
+    file = _saved_in(Path(spec)) / "policy.json"
+    try:
+        return POLICIES.get(str(json.loads(file.read_text(encoding="utf-8"))["policy"]).partition(":")[0])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{file.parent} holds no readable policy ({error})") from error
 
 
 def _scorer(argument: str, environment: str) -> Policy:

@@ -160,9 +160,7 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
     if config.policy.startswith("hf:"):
         policy = make_policy(config.policy, environment=config.env, options=_language_options(config))
     else:
-        policy = make_policy(config.policy, environment=config.env)
-        if config.policy_options and hasattr(policy, "with_options"):
-            policy = policy.with_options(config.policy_options)
+        policy = make_policy(config.policy, environment=config.env, options=config.policy_options)
     if not hasattr(policy, "likelihood"):
         raise UserError(f"policy {config.policy!r} cannot be trained: give 'scorer' or the folder of a saved policy")
     if config.lora and getattr(getattr(policy, "options", None), "lora", None) == 0:

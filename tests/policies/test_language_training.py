@@ -279,6 +279,50 @@ def test_a_policy_that_was_saved_with_the_old_names_is_the_same_one(tmp_path: Pa
     assert loaded.with_options({"max_new_tokens": 7}).options.max_tokens == 7
 
 
+def test_a_saved_model_is_evaluated_with_other_options(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from agentbench import open_run
+    from agentbench.cli import app
+
+    options = in_training({"lora": 4, "max_tokens": 9})
+    player: Any = make_policy(f"hf:{saved_model(tmp_path / 'base')}", environment="alfworld", options=options)
+    save_policy(player, tmp_path / "trained" / "policy")
+    spec, run = str(tmp_path / "trained"), ["eval", "--env", "alfworld", "--split", "generated:0:1:small", "--inline"]
+
+    def play(*flags: str, out: str = "out") -> Any:
+        command = [*run, "--policy", spec, "--max-steps", "2", "--out", str(tmp_path / out), *flags]
+        return CliRunner().invoke(app, command)
+
+    assert play("--keep-messages", "--temperature", "0", "--max-tokens", "3").exit_code == 0
+    (episode,) = open_run(tmp_path / "out").read_episodes()
+    assert all(step.details["messages"] and step.details["answer_tokens"] <= 3 for step in episode.steps)
+    changed: Any = make_policy(spec, environment="alfworld", options={"temperature": 0, "keep_messages": True})
+    assert (changed.options.temperature, changed.options.max_tokens, changed.options.lora) == (0, 9, 4)
+    plain: Any = make_policy(spec, environment="alfworld")
+    assert plain.digest == make_policy(spec, environment="alfworld", options={"keep_messages": True}).digest
+    assert plain.digest == player.digest != changed.digest
+    for flags, said in (
+        (("--lora", "8"), "lora of a saved policy cannot be changed"),
+        (("--tempreature", "0"), "did you mean --temperature"),
+        (("--temperature", "warm"), "temperature of policy"),
+        (("--device", "cuda:99"), "cuda:99"),
+    ):
+        refused = play(*flags, out="refused").exception
+        assert isinstance(refused, UserError) and said in str(refused), refused
+
+
+def test_a_saved_scorer_takes_no_options_and_an_unreadable_policy_is_told(tmp_path: Path) -> None:
+    save_policy(make_learner(TrainConfig(policy="scorer")), tmp_path)
+    with pytest.raises(UserError, match="takes no options, got 'temperature'"):
+        make_policy(str(tmp_path), environment="alfworld", options={"temperature": 0})
+    with pytest.raises(UserError, match="takes no options, got 'temperature'"):
+        make_learner(TrainConfig(policy=str(tmp_path), policy_options={"temperature": 0}))
+    (tmp_path / "policy.json").write_text("[")
+    with pytest.raises(UserError, match="holds no readable policy"):
+        make_policy(str(tmp_path), environment="alfworld", options={"temperature": 0})
+
+
 def test_a_new_model_in_training_draws_and_a_model_that_is_evaluated_takes_the_likeliest(tmp_path: Path) -> None:
     base = saved_model(tmp_path / "base")
     learner: Any = make_learner(TrainConfig(policy=f"hf:{base}", policy_options={"max_new_tokens": 9}))
