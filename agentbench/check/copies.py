@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from agentbench.check.episodes import difference, some_tasks, walk
+from agentbench.check.episodes import FULL, Extent, difference, some_tasks, walk
 from agentbench.check.outcome import RUBBISH
 from envs.contract import Moment, TextEnv
 from envs.errors import UserError, told
@@ -25,15 +25,15 @@ VECTOR_STEPS = 14
 MOST_STEPS = 200  # that are waited for the end
 
 
-def spaces(environment: TextEnv) -> Iterator[str]:
+def spaces(environment: TextEnv, extent: Extent) -> Iterator[str]:
     """Yield what an environment gives or takes that is not in its spaces, also flattened."""
-    for task in some_tasks(environment):
+    for task in some_tasks(environment, extent):
         observation, _ = environment.reset(seed=0, options={"task": task})
-        for text in (observation, *(moment[0] for _, moment in walk(environment, task, seed=0))):
+        for text in (observation, *(moment[0] for _, moment in walk(environment, task, seed=0, extent=extent))):
             if text not in environment.observation_space:
                 yield f"task {task}: the observation {text!r:.60} is not in the observation space"
                 return
-        for action in (*(action for action, _ in walk(environment, task, seed=0)), *RUBBISH):
+        for action in (*(action for action, _ in walk(environment, task, seed=0, extent=extent)), *RUBBISH):
             if action not in environment.action_space:
                 yield f"the action {action!r:.60} is not in the action space"
                 return
@@ -43,11 +43,11 @@ def spaces(environment: TextEnv) -> Iterator[str]:
             yield "a flattened observation is not in the flattened space"
 
 
-def after_end(environment: TextEnv, other: partial[TextEnv]) -> Iterator[str]:
+def after_end(environment: TextEnv, other: partial[TextEnv], extent: Extent) -> Iterator[str]:
     """Yield how an episode goes on after it ended or was cut, here and restored in a second copy."""
     second = other()
-    for task in some_tasks(environment):
-        actions = [action for action, _ in walk(environment, task, seed=0)]
+    for task in some_tasks(environment, extent):
+        actions = [action for action, _ in walk(environment, task, seed=0, extent=extent)]
         for first in (actions, []):
             last = _to_the_end(environment, task, first)
             if last is None:
@@ -84,10 +84,10 @@ def _went_on(last: Moment, found: Moment) -> str | None:
     return None
 
 
-def own_values(environment: TextEnv) -> Iterator[str]:
+def own_values(environment: TextEnv, extent: Extent) -> Iterator[str]:
     """Yield what of an episode changes when the caller changes what was given before."""
-    for task in some_tasks(environment):
-        made = walk(environment, task, seed=0)
+    for task in some_tasks(environment, extent):
+        made = walk(environment, task, seed=0, extent=extent)
         expected = [copied(moment) for _, moment in made]
         _, info = environment.reset(seed=0, options={"task": task})
         _spoil(info)
@@ -115,11 +115,11 @@ def _spoil(value: Any) -> None:
             _spoil(each)
 
 
-def copies(environment: TextEnv) -> Iterator[str]:
+def copies(environment: TextEnv, extent: Extent) -> Iterator[str]:
     """Yield how copies, made before, in and after an episode, go on otherwise than the original."""
     for what, make_copy in (("a pickled copy", _pickled), ("a deep copy", copy.deepcopy)):
-        for task in some_tasks(environment)[:COPIED]:
-            actions = [action for action, _ in walk(environment, task, seed=0)]
+        for task in some_tasks(environment, extent)[:COPIED]:
+            actions = [action for action, _ in walk(environment, task, seed=0, extent=extent)]
             for done in sorted({0, len(actions) // 2, len(actions)}):
                 environment.reset(seed=0, options={"task": task})
                 for action in actions[:done]:
@@ -144,8 +144,8 @@ def _pickled(environment: TextEnv) -> TextEnv:
 
 def vectors(environment: TextEnv, other: partial[TextEnv]) -> Iterator[str]:
     """Yield how vector environments of copies differ from the same episodes played one by one."""
-    tasks = [some_tasks(environment)[0]] * ENVIRONMENTS
-    plans = [[action for action, _ in walk(environment, task, seed=0)] for task in tasks]
+    tasks = [some_tasks(environment, FULL)[0]] * ENVIRONMENTS
+    plans = [[action for action, _ in walk(environment, task, 0, FULL)] for task in tasks]
     for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
         seen = []
         for what, kind in (("sync", SyncVectorEnv), ("async", AsyncVectorEnv)):

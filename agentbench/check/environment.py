@@ -9,14 +9,12 @@ from functools import partial
 from typing import Any
 
 from agentbench.check.copies import after_end, copies, own_values, spaces, vectors
-from agentbench.check.episodes import difference, play, some_tasks, walk
+from agentbench.check.episodes import BRIEF, Extent, difference, fitting_extent, play, some_tasks, walk
 from agentbench.check.outcome import RUBBISH, Check, Outcome, run_checks
 from envs.contract import Moment, TextEnv
 from envs.errors import told
 from envs.moment import info_faults
 from envs.registry import make
-
-SEEDS = 3  # of walks, where one could pass by chance
 
 _KEPT = ("admissible_actions", "score", "won")  # of info: what an invalid action leaves as it is
 
@@ -29,18 +27,21 @@ def check_environment(name: str, **options: Any) -> Iterator[Outcome]:
     """
     environment = make(name, **options)
     other = partial(make, name, **options)
+    extent = fitting_extent(other)
+    if extent == BRIEF:
+        yield Outcome(f"slow to play, so each check plays {BRIEF.tasks} task and {BRIEF.steps} steps of an episode", ())
     checks: list[tuple[str, Check]] = [
         ("tasks: some, ids and names unique, the same in every copy", partial(_tasks, environment, other)),
         ("gymnasium's own check", partial(_gymnasium, environment)),
-        ("info: every key of the contract, of its type", partial(_info, environment)),
-        ("the same seed and actions give the same episode", partial(_determinism, environment, other)),
-        ("snapshot and restore are exact", partial(_snapshots, environment, other)),
-        ("a string that it does not understand changes nothing", partial(_rubbish, environment)),
-        ("an episode ends after max_steps, and is won with score 1 only", partial(_ends, environment)),
-        ("spaces contain what it takes and gives", partial(spaces, environment)),
-        ("a step after the end changes nothing", partial(after_end, environment, other)),
-        ("what it gives is the caller's own", partial(own_values, environment)),
-        ("a pickled and a deep copy go on as the original", partial(copies, environment)),
+        ("info: every key of the contract, of its type", partial(_info, environment, extent)),
+        ("the same seed and actions give the same episode", partial(_determinism, environment, other, extent)),
+        ("snapshot and restore are exact", partial(_snapshots, environment, other, extent)),
+        ("a string that it does not understand changes nothing", partial(_rubbish, environment, extent)),
+        ("an episode ends after max_steps, and is won with score 1 only", partial(_ends, environment, extent)),
+        ("spaces contain what it takes and gives", partial(spaces, environment, extent)),
+        ("a step after the end changes nothing", partial(after_end, environment, other, extent)),
+        ("what it gives is the caller's own", partial(own_values, environment, extent)),
+        ("a pickled and a deep copy go on as the original", partial(copies, environment, extent)),
         ("vector environments: sync and async, every autoreset mode", partial(vectors, environment, other)),
         ("digest: the same in every copy, other with another step limit", partial(_digest, environment, name, options)),
     ]
@@ -71,27 +72,27 @@ def _gymnasium(environment: TextEnv) -> Iterator[str]:
     yield from ()
 
 
-def _info(environment: TextEnv) -> Iterator[str]:
-    for task in some_tasks(environment):
-        for when, moment in enumerate(play(environment, task, seed=0)):
+def _info(environment: TextEnv, extent: Extent) -> Iterator[str]:
+    for task in some_tasks(environment, extent):
+        for when, moment in enumerate(play(environment, task, seed=0, extent=extent)):
             for fault in info_faults(moment[-1]):
                 yield f"task {task}, after {when} steps: {fault}"
 
 
-def _determinism(environment: TextEnv, other: partial[TextEnv]) -> Iterator[str]:
-    for task in some_tasks(environment):
-        first = play(environment, task, seed=7)
+def _determinism(environment: TextEnv, other: partial[TextEnv], extent: Extent) -> Iterator[str]:
+    for task in some_tasks(environment, extent):
+        first = play(environment, task, seed=7, extent=extent)
         for what, again in (("the same copy", environment), ("a second copy", other())):
-            if (fault := difference(first, play(again, task, seed=7))) is not None:
+            if (fault := difference(first, play(again, task, seed=7, extent=extent))) is not None:
                 yield f"task {task} in {what}: {fault}"
     environment.reset(seed=3)
     if environment.reset(seed=3)[1]["task_id"] != environment.reset(seed=3)[1]["task_id"]:
         yield "the same seed chooses another task"
 
 
-def _snapshots(environment: TextEnv, other: partial[TextEnv]) -> Iterator[str]:
-    for task in some_tasks(environment):
-        actions = [action for action, _ in walk(environment, task, seed=1)]
+def _snapshots(environment: TextEnv, other: partial[TextEnv], extent: Extent) -> Iterator[str]:
+    for task in some_tasks(environment, extent):
+        actions = [action for action, _ in walk(environment, task, seed=1, extent=extent)]
         half = len(actions) // 2
         environment.reset(seed=1, options={"task": task})
         for action in actions[:half]:
@@ -109,8 +110,8 @@ def _snapshots(environment: TextEnv, other: partial[TextEnv]) -> Iterator[str]:
                 yield f"task {task} in {what}: after restoring, {fault}"
 
 
-def _rubbish(environment: TextEnv) -> Iterator[str]:
-    task = some_tasks(environment)[0]
+def _rubbish(environment: TextEnv, extent: Extent) -> Iterator[str]:
+    task = some_tasks(environment, extent)[0]
     for text in RUBBISH:
         _, before = environment.reset(seed=0, options={"task": task})
         if text in (before["admissible_actions"] or ()):
@@ -124,15 +125,15 @@ def _rubbish(environment: TextEnv) -> Iterator[str]:
                 yield f"{text!r:.40} is invalid, and yet changed the episode"
             if reward > 0:
                 yield f"{text!r:.40} is invalid, and yet was rewarded with {reward:g}"
-    for played in some_tasks(environment):
-        for seed in range(SEEDS):
-            yield from _unmoved(environment, played, seed)
+    for played in some_tasks(environment, extent):
+        for seed in range(extent.walks):
+            yield from _unmoved(environment, played, seed, extent)
 
 
-def _unmoved(environment: TextEnv, task: str, seed: int) -> Iterator[str]:
+def _unmoved(environment: TextEnv, task: str, seed: int, extent: Extent) -> Iterator[str]:
     """Play the beginning of an episode with and without a string before it that is not understood."""
     environment.reset(seed=seed, options={"task": task})
-    plain = walk(environment, task, seed)
+    plain = walk(environment, task, seed, extent)
     for text in RUBBISH:
         environment.reset(seed=seed, options={"task": task})
         *_, ended, cut, info = environment.step(text)
@@ -156,8 +157,8 @@ def _gist(moment: Moment) -> tuple[Any, ...]:
     return (moment[1], moment[2], *(moment[-1][key] for key in _KEPT))
 
 
-def _ends(environment: TextEnv) -> Iterator[str]:
-    task = some_tasks(environment)[0]
+def _ends(environment: TextEnv, extent: Extent) -> Iterator[str]:
+    task = some_tasks(environment, extent)[0]
     environment.reset(seed=0, options={"task": task})
     for count in range(1, environment.max_steps + 1):
         _, _, terminated, truncated, info = environment.step("?")
@@ -167,8 +168,8 @@ def _ends(environment: TextEnv) -> Iterator[str]:
         if truncated != (count == environment.max_steps):
             yield f"task {task}: truncated is {truncated} after {count} of {environment.max_steps} steps"
             return
-    for task in some_tasks(environment):
-        for moment in play(environment, task, seed=0):
+    for task in some_tasks(environment, extent):
+        for moment in play(environment, task, seed=0, extent=extent):
             if moment[-1]["won"] != (moment[-1]["score"] == 1):
                 yield f"task {task}: won is {moment[-1]['won']} with a score of {moment[-1]['score']:g}"
 

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ def _rules() -> tuple[str, str]:
 class OriginalPlayer:
     """Plays games with the original packages, unchanged; slow, and used for comparison.
 
+    What they make of a problem's text is kept, so that a game that was played before starts at once.
+
     A saved point is the list of commands so far: going back plays them again.
 
     Raises:
@@ -87,7 +89,7 @@ class OriginalPlayer:
         """Begin a game."""
         if self._env is None:
             self._env = _idle.pop() if _idle else _new_environment()
-        with _arguments_kept():
+        with _translations_kept():
             self._env.load(game_file(game))
             self._state = self._env.reset()
         self._commands = ()
@@ -109,7 +111,7 @@ class OriginalPlayer:
 
     def load(self, saved: tuple[str, ...]) -> Turn:
         """Play the commands again from the start."""
-        with _arguments_kept():
+        with _translations_kept():
             self._state = self._env.reset()
         self._commands = ()
         for command in saved:
@@ -140,11 +142,30 @@ def _new_environment() -> Any:
     return AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
 
 
-@contextmanager
-def _arguments_kept() -> Iterator[None]:
-    """Undo what the translation of a problem does to the program's arguments."""
+@lru_cache(maxsize=32)
+def _translated(domain: str, problem: str, optimize: bool) -> tuple[Any, str]:
+    """Return what the package makes of a problem: the same for the same texts, and only ever read."""
+    from fast_downward.interface import pddl2sas
+
     arguments = sys.argv
+    try:
+        task, sas = pddl2sas(domain, problem, optimize=optimize)
+    finally:
+        sys.argv = arguments  # the translation puts its own there
+    return task, sas
+
+
+@contextmanager
+def _translations_kept() -> Iterator[None]:
+    """Let the package translate each problem once: it would do so four times, a second each, whenever a game starts."""
+    import fast_downward
+
+    def kept(domain: str, problem: str, verbose: bool = False, optimize: bool = False) -> tuple[Any, str]:
+        return _translated(domain, problem, optimize)
+
+    theirs = fast_downward.pddl2sas
+    fast_downward.pddl2sas = kept
     try:
         yield
     finally:
-        sys.argv = arguments
+        fast_downward.pddl2sas = theirs

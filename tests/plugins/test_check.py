@@ -230,6 +230,23 @@ def test_a_good_environment_passes(monkeypatch):
     assert failures(check_environment("it")) == {}
 
 
+def test_less_is_played_of_a_slow_environment_and_what_is_broken_is_found(monkeypatch):
+    def steps(kind):
+        count = []
+        monkeypatch.setattr(kind, "_act", lambda *given, theirs=kind._act: count.append(1) or theirs(*given))
+        monkeypatch.setattr(environment_checks, "make", lambda name, **options: kind(**options))
+        return list(check_environment("it")), len(count)
+
+    full, many = steps(GoodEnv)
+    monkeypatch.setattr("agentbench.check.episodes.SLOW", -1.0)  # seconds: all are slow
+    brief, few = steps(GoodEnv)
+    assert few < many
+    assert failures(brief) == {}
+    assert brief[0].name == "slow to play, so each check plays 1 task and 4 steps of an episode"
+    assert brief[1:] == full
+    assert failures(steps(ForgetsOnRestore)[0]) != {}
+
+
 # -- policies ----------------------------------------------------------------------------------------
 
 

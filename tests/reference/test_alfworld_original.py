@@ -103,3 +103,22 @@ def test_a_closed_environment_leaves_its_planning_library_to_the_next(small_tree
         env.close()
         env.close()
     assert len(module._idle) <= 2
+
+
+def test_a_game_that_was_played_before_is_not_translated_again_and_goes_the_same(small_tree: Path, monkeypatch) -> None:
+    pytest.importorskip("textworld")
+    from fast_downward import interface
+
+    from envs.alfworld import original as module
+
+    module._translated.cache_clear()
+    theirs, made = interface.pddl2sas, []
+    monkeypatch.setattr(interface, "pddl2sas", lambda *given, **how: made.append(how) or theirs(*given, **how))
+    env = ALFWorldEnv(engine="textworld", split="valid_seen", data=small_tree)
+    first = [env.reset(seed=3), *map(env.step, plan := env.reset(seed=3)[1]["walkthrough"])]
+    assert made == [{"optimize": False}, {"optimize": True}]
+    again = ALFWorldEnv(engine="textworld", split="valid_seen", data=small_tree)
+    assert [again.reset(seed=3), *map(again.step, plan)] == first
+    assert len(made) == 2
+    env.close()
+    again.close()
