@@ -22,16 +22,18 @@ from agentbench.train.run import train  # noqa: E402
 from policies import make_policy  # noqa: E402
 from policies.language.decode import Request  # noqa: E402
 from policies.language.policy import LanguagePolicy  # noqa: E402
+from policies.language.settings import in_training  # noqa: E402
 from policies.vllm_server import VllmServer, find_python, server_options  # noqa: E402
 from policies.vllm_weights import write_model  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(1500)]
 SPLIT = "generated:1:4:small"
-OPTIONS = {"max_new_tokens": 8, "max_context": 4096}
+OPTIONS = {"max_tokens": 8, "max_context": 4096}
 
 
 def tiny(folder: Path, seed: int, **options: Any) -> LanguagePolicy:
-    made: Any = make_policy(f"hf:{folder}", environment="alfworld", options={**OPTIONS, **options})
+    """A model as in training, with weights of a seed."""
+    made: Any = make_policy(f"hf:{folder}", environment="alfworld", options=in_training({**OPTIONS, **options}))
     with torch.no_grad():  # apart enough that greedy answers differ, and no two tokens are equally likely
         generator = torch.Generator().manual_seed(seed)
         for parameter in made.module.parameters():
