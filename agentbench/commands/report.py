@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from agentbench.terminal import say
+from envs.errors import UserError
 
 DEFAULT_SCHEMES = "gigpo,hgpo,salt,mapo,grpo"
 
@@ -27,6 +28,8 @@ def report(
     from agentbench.run_notes import print_state
     from agentbench.store import names_of, open_run
 
+    if out.suffix.lower() not in (".html", ".htm", ""):
+        raise UserError(f"{out} does not end in .html: the page is written as HTML alone")
     opened = list(map(open_run, runs))
     warn_of_protected(opened)
     print_state(zip(names_of(runs), opened, strict=True))

@@ -100,6 +100,7 @@ def test_comparing_two_runs(run: Run) -> None:
         (["show", "nowhere"], "no run in nowhere"),
         (["replay", "nowhere", "--episode", "0"], "no run in nowhere"),
         (["install", "alfword"], r"did you mean alfworld"),
+        (["report", "run", "--out", "page.pdf"], r"does not end in \.html"),
         (["install", "alfworld", "--from", "nowhere.zip"], "nowhere.zip"),
         (["verify", "alfworld", "--reference", "nowhere"], "no folder nowhere"),
         (["verify", "alfwrld", "--reference", "."], r"did you mean alfworld"),
