@@ -108,6 +108,8 @@ def format_of(path: Path) -> str | Bad:
         for name, kind in FORMATS.items():
             if kind.matches(record):
                 return name
+    if not seen and not damaged:
+        return Bad(path.name, "it holds no record: every line is an empty object, or there is none")
     if not seen:
         first = damaged[0]
         place = "" if first.where == path.name else f"{first.where}: "

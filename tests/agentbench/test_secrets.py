@@ -228,7 +228,7 @@ def test_a_sink_that_fails_with_the_key_has_it_neither_shown_nor_stored(place: P
 def test_an_unforeseen_error_shows_no_key_in_its_traceback(place: Path) -> None:
     lines = [
         "from agentbench import cli",
-        "def fail():",
+        "def fail(**_):",
         f"    raise RuntimeError('\\x1b[2J' + {KEY!r})",
         "cli.app = fail",
     ]
@@ -245,7 +245,7 @@ def test_an_unforeseen_error_in_a_thread_shows_none_either() -> None:
         "from agentbench import cli",
         "def fail():",
         f"    raise RuntimeError({KEY!r})",
-        "def app():",
+        "def app(**_):",
     ]
     code = "\n".join([*lines, "    threading.Thread(target=fail).start()", "cli.app = app", "cli.main()"])
     environment = {**os.environ, "OPENAI_API_KEY": KEY}

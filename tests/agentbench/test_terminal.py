@@ -126,7 +126,7 @@ def test_replay_shows_every_text_of_an_episode(tmp_path: Path) -> None:
 def test_an_error_obeys_no_text_of_a_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise UserError(f"the server said {HOSTILE}")
 
     monkeypatch.setattr(cli, "app", fail)

@@ -559,3 +559,12 @@ def test_a_run_that_was_read_otherwise_is_not_mixed_with(tmp_path: Path) -> None
     (run.folder / "episodes.jsonl").write_text(to_line(stored[0]))
     with pytest.raises(UserError, match="as another version of agentbench read them"):
         import_run(path, run.folder)
+
+
+@pytest.mark.parametrize("text", ["{}\n{}\n", "{}", "[{}, {}]", "\n\n", "[]"])
+@pytest.mark.parametrize("name", ["log.jsonl", "log.json"])
+def test_a_file_of_nothing_is_told_as_what_it_is(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        import_run(tmp_path / name, tmp_path / "run")
+    assert name in str(caught.value) and "\n" not in str(caught.value)

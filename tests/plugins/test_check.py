@@ -405,9 +405,9 @@ def test_a_failure_is_a_line_and_exit_code_one(monkeypatch):
     from agentbench.commands.check import app
 
     monkeypatch.setattr(environment_checks, "make", lambda name, **options: CrashesOnRubbish(**options))
-    result = CliRunner().invoke(app, ["env", "it"])
+    result = CliRunner().invoke(app, ["env", "alfworld"])
     assert result.exit_code == 1
     assert (
         "FAIL  a string that it does not understand changes nothing: it raised IndexError: no bracket" in result.stdout
     )
-    assert "environment it: 1 checks failed" in result.stdout
+    assert "environment alfworld: 1 checks failed" in result.stdout

@@ -170,7 +170,7 @@ def test_what_cannot_work_is_refused_before_anything_is_played(
     [
         ({"lerning_rate": 1}, "did you mean learning_rate"),
         ({"max_steps": 30}, r"option of the environment .alfworld., .* write --env-options '\{\"max_steps\": 30\}'"),
-        ({"group_size": 0}, "group_size: input should be greater than or equal to 1"),
+        ({"group_size": 0}, "group_size must be a whole number of at least 1, got 0"),
         ({"ratio": "word"}, "ratio"),
     ],
 )
