@@ -119,9 +119,9 @@ def test_an_engine_that_fails_is_started_again_and_asked_once_more(
         ({"engines": 3}, r"3 x 1 GPUs for vllm:.* more than the Ray cluster has: 0 \+ 2"),
         ({"llm_arguments": {"tensor_parallel_size": 4}}, r"1 x 4 GPUs .* has: 0 \+ 2"),
         ({"llm_arguments": {"tensor_parallel_size": "2"}}, "must be a whole number"),
-        ({"engines": 0}, "engines must be at least 1"),
+        ({"engines": 0}, "engines of policy 'vllm' must be a whole number from 1 to 10000, got 0"),
         ({"heat": 1}, "heat"),
-        ({"max_tokens": 0}, "max_tokens must be at least 1"),
+        ({"max_tokens": 0}, "max_tokens of policy 'vllm' must be a whole number from 1 to 10000000, got 0"),
     ],
 )
 def test_what_cannot_be_is_one_clear_message_before_anything_is_written(
