@@ -5,7 +5,6 @@ The cases are made from the declarations themselves: an option that is added is 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import typer
 
 import agentbench
-from agentbench.cli import app, main
+from agentbench.cli import app
 from agentbench.truth.problems import PROBLEMS
 from credit import SCHEMES
 from envs.errors import UserError
@@ -29,24 +28,6 @@ WRONG = ("ten", "3.7", "inf", "nan", "1e30", str(10**20), "-1", "0", "banana", "
 ARGUMENT = {"hf": "hf:model", "openai": "openai:model", "vllm": "vllm:model"}
 NEEDED = {"name": "alfworld", "scheme": "grpo", "schemes": "grpo", "out": "out.svg"}
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the program in this process, in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["agentbench", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-            raise SystemExit(0)
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def refused(option: Option) -> list[str]:
