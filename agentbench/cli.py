@@ -99,15 +99,17 @@ def main() -> None:
     The code is 0 if all went well, 1 if what was asked for is not so, 2 for a mistake the user can mend, and 128 + N if
     signal N ended it: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that was closed.
     """
+    code: Any = 0
     with StopSignals() as signals:
         try:
             _run()
         except SystemExit as end:
-            # A command for which Ctrl-C is the usual end (a server) has ended well by it.
-            if not signals.received or (not end.code and signals.received[0] == signal.SIGINT):
+            if not signals.received:
                 raise
-        if not signals.received:
-            return
+            code = end.code
+    # A command for which Ctrl-C is the usual end (a server) has ended well by it.
+    if not signals.received or (not code and signals.received[0] == signal.SIGINT):
+        return
     name = signal.Signals(signals.received[0]).name
     say(f"agentbench: ended by {'Ctrl-C' if name == 'SIGINT' else name}", err=True)
     sys.exit(128 + signals.received[0])

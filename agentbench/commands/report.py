@@ -50,12 +50,12 @@ def view(
 
     server = make_server(runs, port, _names(schemes))
     address = f"http://127.0.0.1:{server.server_address[1]}/"
-    say(f"{address}  (Ctrl-C ends it)")
-    if browser:
-        import webbrowser
+    try:  # from before the address is known: Ctrl-C is the usual end, however early it comes
+        say(f"{address}  (Ctrl-C ends it)")
+        if browser:
+            import webbrowser
 
-        webbrowser.open(address)
-    try:
+            webbrowser.open(address)
         server.serve_forever()
     except KeyboardInterrupt:
         say("ended")
