@@ -14,7 +14,7 @@ from typing import Any
 from agentbench.episodes import Episode, Step
 from agentbench.store import EPISODES_FILE, Run, read_sorted
 from agentbench.summary import OVERALL
-from envs.safe_text import is_cut_short
+from envs.base.safe_text import is_cut_short
 
 LOOP = 3
 """So often the same action on the same observation in one episode, one after the other or not, is a loop."""

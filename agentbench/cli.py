@@ -36,8 +36,8 @@ from agentbench.commands import (
     verify,
 )
 from agentbench.commands.options import command, refuse_empty
-from agentbench.terminal import SafeFormatter, say, show_traceback
-from envs.errors import UserError
+from envs.base.errors import UserError
+from envs.base.terminal import SafeFormatter, say, show_traceback
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from agentbench.statistics import check_episodes, clustered_standard_error, holm, paired_interval, sign_flip_test
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 Measure = Literal["success", "score"]
 

@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentbench.episodes import MAX_TEXT
-from envs.errors import UserError, unknown
-from envs.options import declared, resolve, with_defaults
+from envs.base.errors import UserError, unknown
+from envs.base.options import declared, resolve, with_defaults
+from envs.base.safe_text import refuse_secrets
 from envs.registry import ENVIRONMENTS, option_names, read_options
 from envs.registry import options_of as env_options_of
-from envs.safe_text import refuse_secrets
 from policies.registry import POLICIES, options_of, read_policy_options
 
 LONGEST = 1e7

@@ -14,8 +14,8 @@ from agentbench.store import open_run
 from credit import SCHEMES, CreditError, Steps, advantages
 from credit.scheme import unknown
 from credit.steps import FloatArray
-from envs.errors import UserError
-from envs.options import declared, resolve
+from envs.base.errors import UserError
+from envs.base.options import declared, resolve
 
 KEY = ["task_id", "trial", "step"]
 

@@ -14,8 +14,8 @@ from typing import Literal
 import psutil
 from packaging.requirements import Requirement
 
-from envs.extras import DISTRIBUTION, how_to_install
-from envs.home import data_home
+from envs.base.extras import DISTRIBUTION, how_to_install
+from envs.base.home import data_home
 from envs.registry import ENVIRONMENTS
 
 State = Literal["ok", "missing", "optional"]

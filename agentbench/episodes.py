@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from agentbench.lines import is_number
-from envs.errors import UserError
-from envs.safe_text import cut_short, whole
+from envs.base.digest import read_line, sealed_line
+from envs.base.errors import UserError
+from envs.base.safe_text import cut_short, whole
 from policies.contract import Response
-from policies.digest import read_line, sealed_line
 
 SCHEMA_VERSION = 2
 MAX_TEXT = 20_000
@@ -118,7 +118,7 @@ _EPISODE_FIELDS = [each.name for each in fields(Episode)]
 
 
 def to_line(episode: Episode) -> str:
-    """Write an episode as one line of JSON with a checksum: see :func:`policies.digest.sealed_line`.
+    """Write an episode as one line of JSON with a checksum: see :func:`envs.base.digest.sealed_line`.
 
     Raises:
         TypeError, ValueError: it holds a value that could not be read again.

@@ -18,8 +18,8 @@ from agentbench.provenance import describe, digest
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
 from agentbench.store import Run, RunWriter, open_run
+from envs.base.errors import UserError
 from envs.contract import Task, TextEnv
-from envs.errors import UserError
 from envs.registry import find, make
 from policies import Policy, make_policy
 

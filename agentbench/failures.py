@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from agentbench.episodes import Episode
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(?:\.\d+)?")
 _LONGEST = 400

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentbench.episodes import Episode
-from agentbench.files import write_text
 from credit import CreditError, Steps, advantages
-from envs.errors import UserError
+from envs.base.digest import check_seal, sealed
+from envs.base.errors import UserError
+from envs.base.files import write_text
 from envs.registry import make
-from policies.digest import check_seal, sealed
 
 if TYPE_CHECKING:
     from agentbench.train.config import TrainConfig

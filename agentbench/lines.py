@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from policies.digest import read_line, sealed_line
+from envs.base.digest import read_line, sealed_line
 
 log = logging.getLogger("agentbench")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentbench.store import open_run
-from envs.errors import UserError, unknown
+from envs.base.errors import UserError, unknown
 
 Family = Literal["qwen3", "llama"]
 FAMILIES = ("qwen3", "llama")

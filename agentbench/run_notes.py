@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentbench.store import EPISODES_FILE, Run
-from agentbench.terminal import make_console, plain
+from envs.base.terminal import make_console, plain
 
 Note = tuple[str, str]
 """What kind of note it is (``not finished``, ``left out``, ``note``), and the text."""

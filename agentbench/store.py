@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from agentbench.episodes import SCHEMA_VERSION, Episode, Key, from_line, to_line
-from agentbench.files import replaced, write_text
-from envs.errors import UserError
-from envs.safe_text import refuse_secrets
-from policies.digest import check_seal, sealed
+from envs.base.digest import check_seal, sealed
+from envs.base.errors import UserError
+from envs.base.files import replaced, write_text
+from envs.base.safe_text import refuse_secrets
 
 if TYPE_CHECKING:
     import pandas as pd

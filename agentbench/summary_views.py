@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentbench.terminal import plain
-from envs.errors import UserError
-from envs.safe_text import printable
+from envs.base.errors import UserError
+from envs.base.safe_text import printable
+from envs.base.terminal import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from agentbench.answers import answer_of
 from agentbench.episodes import SCHEMA_VERSION, Episode, Step
-from agentbench.files import replaced, write_text
 from agentbench.runs.steps import next_anchors
 from agentbench.store import EPISODES_FILE, read_sorted
-from policies.digest import sha256_of
+from envs.base.digest import sha256_of
+from envs.base.files import replaced, write_text
 
 _META = {"agentbench_schema": str(SCHEMA_VERSION)}
 TABLES = ("episodes.parquet", "steps.parquet")

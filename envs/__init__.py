@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from envs.base.errors import UserError
     from envs.contract import Info, Task, TextEnv
-    from envs.errors import UserError
     from envs.registry import ENVIRONMENTS, Environment, make, register
 
 _WHERE = {
@@ -19,7 +19,7 @@ _WHERE = {
     "Info": "envs.contract",
     "Task": "envs.contract",
     "TextEnv": "envs.contract",
-    "UserError": "envs.errors",
+    "UserError": "envs.base.errors",
     "make": "envs.registry",
     "register": "envs.registry",
 }

@@ -26,10 +26,10 @@ from typing import Any, ClassVar, Literal, Self
 
 import gymnasium
 
-from envs.errors import ContractError, UserError, unknown
-from envs.moment import INFO_KEYS, Info, Moment, checked_moment, copied
-from envs.options import checked
-from envs.spaces import TextSpace
+from envs.base.errors import ContractError, UserError, unknown
+from envs.base.moment import INFO_KEYS, Info, Moment, checked_moment, copied
+from envs.base.options import checked
+from envs.base.spaces import TextSpace
 
 __all__ = ["INFO_KEYS", "MOST_STEPS", "Info", "Moment", "RenderMode", "Task", "TextEnv", "TextSpace"]
 
@@ -90,7 +90,7 @@ class TextEnv(gymnasium.Env[str, str]):
         return self
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Have every way to make an environment read its options as their declared types (:mod:`envs.options`)."""
+        """Have every way to make an environment read its options as their declared types (:mod:`envs.base.options`)."""
         super().__init_subclass__(**more)
         if "__init__" in cls.__dict__:
             cls.__init__ = checked(  # type: ignore[method-assign]

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import gymnasium
 
+from envs.base.errors import unknown
+from envs.base.options import Option, declared, resolve, takes_any
+from envs.base.plugins import PluginTable
 from envs.contract import TextEnv
-from envs.errors import unknown
-from envs.options import Option, declared, resolve, takes_any
-from envs.plugins import PluginTable
 
 
 @dataclass(frozen=True, slots=True)

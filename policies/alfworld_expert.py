@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
-from envs.errors import UserError
+from envs.base.digest import digest_of
+from envs.base.errors import UserError
 from policies.alfworld_memory import Goal, Memory, kind_of, read_goal, remember
 from policies.contract import Prompt, Response
-from policies.digest import digest_of
 
 VERSION = 1
 

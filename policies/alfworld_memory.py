@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 _NAME = r"[a-z]+ \d+"
 _NAMES = re.compile(rf"\ba ({_NAME})")

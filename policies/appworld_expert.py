@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envs.errors import UserError
+from envs.base.digest import digest_of
+from envs.base.errors import UserError
 from policies.contract import Prompt, Response
-from policies.digest import digest_of
 
 VERSION = 1
 

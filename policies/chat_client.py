@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import UserError
-from envs.safe_text import redacted, remember_secret
+from envs.base.errors import UserError
+from envs.base.safe_text import redacted, remember_secret
 from policies.http_connection import Answer, BrokenAnswer, ClosedBefore, Connection, connect
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.contract import Prompt
 
 

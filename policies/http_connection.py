@@ -13,7 +13,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 
-from envs.safe_text import redacted
+from envs.base.safe_text import redacted
 
 MAX_BYTES = 64 * 1024 * 1024
 """Longest answer that is read: more is no chat answer."""

@@ -8,10 +8,10 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
-from envs.errors import UserError
-from envs.safe_text import printable
+from envs.base.digest import digest_of
+from envs.base.errors import UserError
+from envs.base.safe_text import printable
 from policies.contract import Prompt, Response
-from policies.digest import digest_of
 
 VERSION = 1
 

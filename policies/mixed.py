@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.errors import UserError
+from envs.base.digest import digest_of
+from envs.base.errors import UserError
 from policies.choices import choices
 from policies.contract import Policy, Prompt, Response
-from policies.digest import digest_of
 
 VERSION = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from envs.options import declared, read, resolve
+from envs.base.options import declared, read, resolve
 
 Options = TypeVar("Options")
 
@@ -14,7 +14,7 @@ def read_options(kind: type[Options], values: Mapping[str, Any], owner: str = ""
     """Make a dataclass of options from values by name; a whole number for a field of numbers becomes a float.
 
     Args:
-        kind: the dataclass, whose annotations say what is allowed (:mod:`envs.options`).
+        kind: the dataclass, whose annotations say what is allowed (:mod:`envs.base.options`).
         values: by name of the field.
         owner: whose options they are, in words, for messages.
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envs.code_blocks import CodeBlock, chosen_block, code_blocks, has_statement, is_fenced, without_margin
+from envs.base.code_blocks import CodeBlock, chosen_block, code_blocks, has_statement, is_fenced, without_margin
 
 _THINK = re.compile(r"<think(?:ing)?>", re.IGNORECASE | re.ASCII)
 _THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE | re.ASCII)

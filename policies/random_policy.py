@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from envs.base.digest import digest_of
 from policies.choices import choices
 from policies.contract import Prompt, Response
-from policies.digest import digest_of
 
 VERSION = 1
 

@@ -10,12 +10,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from envs.errors import UserError, unknown
-from envs.extras import how_to_install
-from envs.options import Option, declared, resolve
-from envs.plugins import PluginTable
+from envs.base.errors import UserError, unknown
+from envs.base.extras import how_to_install
+from envs.base.options import Option, declared, resolve
+from envs.base.plugins import PluginTable
+from envs.base.safe_text import holds_secret
 from envs.registry import load
-from envs.safe_text import holds_secret
 from policies.contract import Policy
 from policies.language.settings import language_settings
 
@@ -30,7 +30,7 @@ class PolicyEntry:
         factory: makes the policy from what stands after the colon of ``name:argument`` (empty without a
             colon), the name of the environment that it will play, and the options by name.
         options: the names of the options that it takes (``temperature``), which the factory takes by keyword; its
-            annotations say what they may be (:mod:`envs.options`).
+            annotations say what they may be (:mod:`envs.base.options`).
         settings: ``module:class`` of a dataclass whose fields are the options, instead of ``options``; imported on
             first use.
     """

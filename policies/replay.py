@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from envs.errors import UserError
-from envs.safe_text import is_cut_short
+from envs.base.digest import digest_of, read_line
+from envs.base.errors import UserError
+from envs.base.safe_text import is_cut_short
 from policies.contract import Prompt, Response
-from policies.digest import digest_of, read_line
 
 VERSION = 1
 

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from envs.errors import UserError
+from envs.base.digest import check_seal, sealed, sha256_of
+from envs.base.errors import UserError
 from policies.contract import Policy, Prompt
-from policies.digest import check_seal, sealed, sha256_of
 
 POLICY_FILE, WEIGHTS_FILE = "policy.json", "weights.safetensors"
 

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from envs.errors import UserError
+from envs.base.deadline import within
+from envs.base.digest import digest_of
+from envs.base.errors import UserError
 from policies.answers import answer_details
 from policies.contract import Prompt, Response, Turn
-from policies.deadline import within
-from policies.digest import digest_of
 from policies.language.conversation import Writer, Written
 from policies.language.sequences import Sampled
 from policies.language.settings import LONGEST_ANSWER

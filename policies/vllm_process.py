@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from envs.errors import UserError
-from envs.safe_text import redacted
+from envs.base.errors import UserError
+from envs.base.safe_text import redacted
 
 LAUNCHER = Path(__file__).with_name("vllm_launch.py")
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from envs.errors import UserError, unknown
-from envs.safe_text import redacted
+from envs.base.errors import UserError, unknown
+from envs.base.safe_text import redacted
 from policies.language.decode import Answer, Request, Rules
 from policies.language.loading import context_length
 from policies.option_values import read_options

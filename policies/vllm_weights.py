@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

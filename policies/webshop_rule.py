@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from envs.base.digest import digest_of
 from policies.contract import Prompt, Response, Turn
-from policies.digest import digest_of
 
 VERSION = 1
 

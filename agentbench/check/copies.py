@@ -15,9 +15,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from agentbench.check.episodes import FULL, Extent, difference, some_tasks, walk
 from agentbench.check.outcome import RUBBISH
+from envs.base.errors import UserError, told
+from envs.base.moment import copied
 from envs.contract import Moment, TextEnv
-from envs.errors import UserError, told
-from envs.moment import copied
 
 COPIED = 2  # tasks in which copies are made
 ENVIRONMENTS = 2  # of a vector

@@ -11,9 +11,9 @@ from typing import Any
 from agentbench.check.copies import after_end, copies, own_values, spaces, vectors
 from agentbench.check.episodes import BRIEF, Extent, difference, fitting_extent, play, some_tasks, walk
 from agentbench.check.outcome import RUBBISH, Check, Outcome, run_checks
+from envs.base.errors import told
+from envs.base.moment import info_faults
 from envs.contract import Moment, TextEnv
-from envs.errors import told
-from envs.moment import info_faults
 from envs.registry import make
 
 _KEPT = ("admissible_actions", "score", "won")  # of info: what an invalid action leaves as it is

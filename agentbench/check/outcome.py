@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from envs.errors import told
+from envs.base.errors import told
 
 MOST = 3  # failures of one check that are told
 

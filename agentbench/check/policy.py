@@ -9,8 +9,8 @@ from typing import Any
 
 from agentbench.check.outcome import RUBBISH, Check, Outcome, run_checks
 from agentbench.provenance import stable_seed
+from envs.base.errors import UserError, told
 from envs.contract import TextEnv
-from envs.errors import UserError, told
 from envs.registry import make
 from policies.contract import Policy, Prompt, Response, Turn, response_faults
 from policies.registry import make_policy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentbench.commands.options import command
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 if TYPE_CHECKING:
     from agentbench.check import Outcome

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 
 def compare(
@@ -31,7 +31,7 @@ def compare(
     from agentbench.run_notes import print_state
     from agentbench.store import open_run
     from credit.agreement import agreement
-    from envs.errors import UserError
+    from envs.base.errors import UserError
 
     if out is not None and (out.suffix not in (".md", ".csv") or not out.parent.is_dir()):
         raise UserError(f"cannot write {out}: the name ends in .md or .csv, and its folder must exist")

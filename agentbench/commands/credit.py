@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 
 def credit(
@@ -29,7 +29,7 @@ def credit(
     from agentbench.credit_report import health_sheet, no_credit_note
     from agentbench.run_notes import print_state
     from agentbench.store import open_run
-    from envs.errors import UserError
+    from envs.base.errors import UserError
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise UserError(f"cannot write {out}: its name must end in .parquet or .csv")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import make_console, plain
+from envs.base.terminal import make_console, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def diff(
     from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
     from agentbench.run_notes import print_state
     from agentbench.store import names_of, open_run
-    from envs.errors import UserError, unknown
+    from envs.base.errors import UserError, unknown
 
     if measure not in ("success", "score"):
         raise unknown("measure", measure, ("success", "score"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from agentbench.terminal import make_console, plain
+from envs.base.terminal import make_console, plain
 
 
 def doctor() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentbench.terminal import progress, say
+from envs.base.terminal import progress, say
 
 if TYPE_CHECKING:
     from agentbench.evaluation import Result
@@ -41,8 +41,8 @@ def evaluate(
     """
     from agentbench.commands.options import check_names, parse_extra, take
     from agentbench.commands.show import end_if_none_judged, print_runs
+    from envs.base.safe_text import refuse_secrets
     from envs.registry import option_names
-    from envs.safe_text import refuse_secrets
     from policies.registry import options_of
 
     extra = parse_extra(context.args)

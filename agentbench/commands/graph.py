@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def graph(
     from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.store import open_run
     from credit.graph import strongest, trajectory_graph, write_graphml
-    from envs.errors import UserError
+    from envs.base.errors import UserError
 
     if out.suffix not in (".svg", ".png", ".pdf", ".graphml") or not out.parent.is_dir():
         raise UserError(f"cannot write {out}: the name ends in .svg, .png, .pdf or .graphml, and its folder must exist")
@@ -61,7 +61,7 @@ def graph(
 
 def _task(episodes: pd.DataFrame, wanted: str | None) -> tuple[str, str]:
     """Find a task by its id, its name, or the beginning of either; return id and name."""
-    from envs.errors import UserError, unknown
+    from envs.base.errors import UserError, unknown
 
     tasks = episodes.drop_duplicates("task_id")
     if wanted is None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agentbench.terminal import ProgressLines, make_console, say
+from envs.base.terminal import ProgressLines, make_console, say
 
 _SHOWN = 20
 

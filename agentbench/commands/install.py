@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 
 def install(
@@ -18,8 +18,8 @@ def install(
 ) -> None:
     """Install the official data of an environment under $AGENTBENCH_HOME, with digests checked."""
     from agentbench.commands.options import extra_options
-    from envs.errors import UserError
-    from envs.options import declared, resolve
+    from envs.base.errors import UserError
+    from envs.base.options import declared, resolve
     from envs.registry import find, load
 
     environment = find(name)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import make_console, say
-from envs.options import REQUIRED, Option
+from envs.base.options import REQUIRED, Option
+from envs.base.terminal import make_console, say
 
 if TYPE_CHECKING:
     from envs.registry import Environment
@@ -24,7 +24,7 @@ def envs(
     Any other --name value is an option of the environment (--goals synthetic --split all).
     """
     from agentbench.commands.options import extra_options
-    from envs.errors import UserError
+    from envs.base.errors import UserError
     from envs.registry import ENVIRONMENTS, find, option_names
 
     if name is None:
@@ -44,7 +44,7 @@ def policies(
     name: Annotated[str | None, typer.Argument(help="show the options of this policy")] = None,
 ) -> None:
     """List the policies, or show one: its options."""
-    from envs.errors import unknown
+    from envs.base.errors import unknown
     from policies.registry import POLICIES
 
     if name is None:
@@ -84,7 +84,7 @@ def _print_options(options: Mapping[str, Option]) -> None:
 def _print_ceiling(environment: Environment, options: dict[str, object]) -> None:
     from rich.table import Table
 
-    from envs.errors import UserError
+    from envs.base.errors import UserError
     from envs.registry import load, make
 
     if environment.ceiling is None:

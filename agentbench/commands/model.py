@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agentbench.commands.options import command
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Make and export language models.")
 
@@ -46,7 +46,7 @@ def export(
     out: Annotated[Path, typer.Option(help="folder for the model")],
 ) -> None:
     """Write a trained language model as an ordinary folder of transformers, adapters merged in."""
-    from envs.errors import UserError
+    from envs.base.errors import UserError
     from policies.language.policy import LanguagePolicy
     from policies.registry import load_policy
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import typer
 
-from envs.errors import UserError, unknown
-from envs.options import LONE, Typed, declared, resolve
+from envs.base.errors import UserError, unknown
+from envs.base.options import LONE, Typed, declared, resolve
 
 
 def parse_extra(arguments: list[str]) -> dict[str, Any]:
     """Take ``--some-name value`` and ``--some-name=value`` pairs apart; a lone ``--some-name`` is ``LONE``.
 
-    Values stay as they were typed, until whoever declares the option reads them as its type (:mod:`envs.options`).
+    Values stay as they were typed, until whoever declares the option reads them as its type (:mod:`envs.base.options`).
 
     Raises:
         UserError: an argument that belongs to no option.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import make_console
+from envs.base.terminal import make_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +45,7 @@ def plan(
     import math
 
     from agentbench.statistics import variance_of_difference
-    from envs.errors import UserError
+    from envs.base.errors import UserError
 
     if tasks is None and difference is None:
         raise UserError("nothing to plan: give --tasks NUMBER, or --difference SIZE (0.03 is three points)")

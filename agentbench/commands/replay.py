@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import make_console, plain
+from envs.base.terminal import make_console, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ def replay(
 
 def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Episode:
     from agentbench.store import open_run
-    from envs.errors import UserError, unknown
+    from envs.base.errors import UserError, unknown
 
     if (episode is None) == (task is None):
         raise UserError("name one episode: --episode NUMBER, or --task ID")

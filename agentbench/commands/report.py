@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from agentbench.terminal import say
-from envs.errors import UserError
+from envs.base.errors import UserError
+from envs.base.terminal import say
 
 DEFAULT_SCHEMES = "gigpo,hgpo,salt,mapo,grpo"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 if TYPE_CHECKING:
     from credit import Scheme

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import make_console, plain, say
+from envs.base.terminal import make_console, plain, say
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agentbench.terminal import ProgressLines, make_console, plain, say
-from envs.errors import unknown
+from envs.base.errors import unknown
+from envs.base.terminal import ProgressLines, make_console, plain, say
 
 if TYPE_CHECKING:
     from agentbench.compare_runs import Measure

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentbench.terminal import ProgressLines, make_console, plain, progress, say
-from envs.errors import UserError
+from envs.base.errors import UserError
+from envs.base.terminal import ProgressLines, make_console, plain, progress, say
 
 if TYPE_CHECKING:
     from agentbench.train.config import TrainConfig

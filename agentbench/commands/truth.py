@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.terminal import progress, say
+from envs.base.terminal import progress, say
 
 if TYPE_CHECKING:
     from agentbench.quality.table import Quality
@@ -52,7 +52,7 @@ def truth(
     from agentbench.commands.options import extra_options
     from agentbench.truth.problems import PROBLEMS
     from agentbench.truth.run import make_truth
-    from envs.options import declared
+    from envs.base.options import declared
     from envs.registry import option_names
 
     own = [*declared(PROBLEMS[env]), "success"] if env in PROBLEMS else option_names(env)
@@ -101,7 +101,7 @@ def quality(
     from agentbench.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps, write_all
     from agentbench.quality.parts import Parts
     from agentbench.quality.table import Quality, sheets
-    from envs.errors import UserError
+    from envs.base.errors import UserError
 
     if not runs and not problems and not sweep:
         raise UserError("nothing to measure: name a folder that 'agentbench truth' made, or --problems all, or --sweep")
@@ -141,7 +141,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    from envs.errors import UserError
+    from envs.base.errors import UserError
 
     try:
         return [int(part) for part in text.split(",") if part.strip()]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agentbench.terminal import say
+from envs.base.terminal import say
 
 
 def verify(
@@ -15,7 +15,7 @@ def verify(
     reference: Annotated[Path, typer.Option(help="folder of recorded walks or vectors")],
 ) -> None:
     """Compare with recordings of the original; exit code 1 on any mismatch. The last line is the summary."""
-    from envs.errors import UserError, unknown
+    from envs.base.errors import UserError, unknown
     from envs.registry import ENVIRONMENTS, load
 
     verifiers = {each.name: each.verifier for each in ENVIRONMENTS.values() if each.verifier}

@@ -12,7 +12,7 @@ from typing import Any
 from agentbench.episodes import Episode, Outcome, Step
 from agentbench.importing.content import beside, call_text, calls_of, is_refused, short_hash, states_failure, text_of
 from agentbench.importing.parts import BadPartError, Options, Read
-from envs.safe_text import whole
+from envs.base.safe_text import whole
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 

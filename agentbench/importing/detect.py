@@ -10,7 +10,7 @@ from typing import Any
 from agentbench.importing import chat, inspect_log, trl, verifiers, verl, verl_agent
 from agentbench.importing.files import is_log_name, read_records
 from agentbench.importing.parts import Bad, Options, Part
-from envs.errors import UserError, unknown
+from envs.base.errors import UserError, unknown
 
 Reader = Callable[[Path, Options], Iterator[Part]]
 

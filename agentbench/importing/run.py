@@ -21,8 +21,8 @@ from agentbench.importing.parts import Bad, Options, Read
 from agentbench.importing.survey import Survey, survey
 from agentbench.provenance import describe
 from agentbench.store import EPISODES_FILE, Run, RunWriter, open_run, read_sorted
-from envs.errors import UserError, unknown
-from envs.safe_text import holds_secret, redacted
+from envs.base.errors import UserError, unknown
+from envs.base.safe_text import holds_secret, redacted
 
 log = logging.getLogger("agentbench")
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from agentbench.episodes import Episode, Step
 from agentbench.runs.steps import steps_of
 from credit import CreditError, advantages
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.language.sequences import Sampled
 
 Floats = npt.NDArray[np.float64]

@@ -24,8 +24,8 @@ from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, chec
 from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers
+from envs.base.errors import UserError
 from envs.contract import Task
-from envs.errors import UserError
 from envs.registry import find, make
 from policies.language.policy import LanguagePolicy
 from policies.language.settings import in_training, language_settings, renamed

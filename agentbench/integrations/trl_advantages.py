@@ -17,7 +17,7 @@ import torch
 from agentbench.episodes import Episode
 from agentbench.integrations.episode_tokens import Turns, check_scheme, spread, step_advantages
 from agentbench.integrations.versions import TRL, require
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.language.threads import choose_threads
 
 require("trl", TRL, "trl")

@@ -21,10 +21,10 @@ from agentbench.importing.content import call_text
 from agentbench.integrations.episode_tokens import Turns, turns_of_mask
 from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, check_settings
 from agentbench.provenance import stable_seed
+from envs.base.deadline import within
+from envs.base.errors import UserError
 from envs.contract import Info, TextEnv
-from envs.errors import UserError
 from envs.registry import make
-from policies.deadline import within
 from policies.prompts import make_settings
 from policies.prompts.template import ANSWER, render
 

@@ -25,12 +25,12 @@ from agentbench.integrations.episode_tokens import spread, step_advantages, turn
 from agentbench.integrations.versions import VERL, require
 from agentbench.provenance import stable_seed
 from credit import SCHEMES, CreditError, Steps, advantages
+from envs.base.deadline import within
+from envs.base.errors import UserError
+from envs.base.extras import how_to_install
 from envs.contract import Info, TextEnv
-from envs.errors import UserError
-from envs.extras import how_to_install
 from envs.registry import make
 from policies.contract import Prompt, Response
-from policies.deadline import within
 from policies.language.conversation import Writer
 from policies.parsing import parse_answer
 from policies.prompts import build_messages, make_settings

@@ -6,8 +6,8 @@ import importlib.metadata
 
 from packaging.specifiers import SpecifierSet
 
-from envs.errors import UserError
-from envs.extras import how_to_install
+from envs.base.errors import UserError
+from envs.base.extras import how_to_install
 
 TRL = ">=1.16,<1.17"
 VERL = ">=0.9.1,<0.10"

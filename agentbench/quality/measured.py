@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from agentbench.files import write_text
 from agentbench.quality.sample import RUN_ANCHORS, run_sample
 from agentbench.quality.sweeps import SWEEPS, sweep
 from agentbench.quality.table import Quality, sheets
 from agentbench.quality.tabular import problem_sample
 from agentbench.truth.problems import make_problem
+from envs.base.files import write_text
 
 
 def measure_runs(found: Quality, folders: Iterable[Path], schemes: Sequence[str], sizes: Sequence[int]) -> None:

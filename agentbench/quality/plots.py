@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agentbench.files import replaced
-from envs.safe_text import printable
+from envs.base.files import replaced
+from envs.base.safe_text import printable
 
 PANELS = {"pearson": "correlation with the truth, all steps", "cosine": "cosine of the expected gradient",
           "cosine_group": "cosine of one group's gradient"}  # fmt: skip

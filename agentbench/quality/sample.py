@@ -18,7 +18,7 @@ from agentbench.store import open_run
 from agentbench.truth.table import read_truth
 from credit import Steps, advantages
 from credit.steps import BoolArray, FloatArray, IntArray
-from envs.errors import UserError, unknown
+from envs.base.errors import UserError, unknown
 
 BATCH = 16
 """Groups that a scheme sees at once, as in a training step: some schemes normalise over the batch."""

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from agentbench.credit_report import Sheet
-from agentbench.files import replaced, write_text
 from agentbench.quality.measures import MEASURES, measure
 from agentbench.quality.parts import Parts, digest_of_sample, key_of
 from agentbench.quality.sample import Sample, estimate
 from credit import CreditError
 from credit.steps import FloatArray
+from envs.base.files import replaced, write_text
 
 CONTROLS = ("exact", "random")
 """Rows beside the schemes: the true advantage itself, and noise."""

@@ -13,7 +13,7 @@ from agentbench.quality.sample import Sample, cut, features_of
 from agentbench.truth.problems import Problem
 from agentbench.truth.tabular import Played, play_problem
 from credit.steps import FloatArray, IntArray
-from envs.errors import unknown
+from envs.base.errors import unknown
 
 Anchor = Literal["observation", "state", "similarity", "merged-2", "merged-4", "unique"]
 """What schemes see as the anchor state: the observation of the policy, the true state, states whose descriptions

@@ -14,11 +14,11 @@ from typing import Any
 
 from agentbench.answers import answer_of
 from agentbench.episodes import Episode
-from agentbench.files import write_text
 from agentbench.report.messages import messages_of
 from agentbench.scenarios import summarise_run
 from agentbench.store import Run
-from envs.errors import UserError
+from envs.base.errors import UserError
+from envs.base.files import write_text
 
 log = logging.getLogger("agentbench")
 

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agentbench.files import replaced, write_text
 from agentbench.report.data import Report
-from envs.errors import UserError
+from envs.base.errors import UserError
+from envs.base.files import replaced, write_text
 
 ASSETS = Path(__file__).with_name("assets")
 SCRIPTS = ("dom", "tables", "charts", "steps", "overview", "episodes", "reader", "group", "graph", "app")

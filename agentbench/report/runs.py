@@ -12,7 +12,7 @@ import pandas as pd
 
 from agentbench.lines import read_metrics
 from agentbench.store import EPISODES_FILE, Run, names_of, open_run
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 log = logging.getLogger("agentbench")
 

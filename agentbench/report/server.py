@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 from agentbench.report.data import SCHEMES, Report, make_report
 from agentbench.report.page import chunk_script, content_policy, render
 from agentbench.report.runs import READ_FILES
-from agentbench.terminal import show_traceback
-from envs.errors import UserError
+from envs.base.errors import UserError
+from envs.base.terminal import show_traceback
 
 LOOPBACK = "127.0.0.1"
 REST = 5.0

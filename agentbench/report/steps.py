@@ -35,7 +35,7 @@ from agentbench.store import EPISODES_FILE, read_sorted
 from credit import CreditError
 from credit.steps import FloatArray, IntArray
 from credit.transitions import succeeded
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 CHUNK_STEPS = 2000
 """Steps after which a chunk is closed at the next task."""

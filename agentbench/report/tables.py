@@ -11,7 +11,7 @@ from agentbench.compare_runs import compare_with_baseline, comparison_table, tas
 from agentbench.report.curves import learning_curves
 from agentbench.report.runs import ReportRun
 from agentbench.scenarios import summarise_run
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 def result_tables(runs: Sequence[ReportRun]) -> tuple[dict[str, pd.DataFrame], list[str]]:

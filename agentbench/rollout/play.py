@@ -19,9 +19,9 @@ from agentbench.episodes import MAX_TEXT, Episode, Step, make_step
 from agentbench.provenance import stable_seed
 from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailure, Workers, ready
+from envs.base.errors import UserError
+from envs.base.safe_text import redacted, whole
 from envs.contract import Info, Task
-from envs.errors import UserError
-from envs.safe_text import redacted, whole
 from policies.contract import Policy, Prompt, Response, response_faults
 
 SHARE = 0.002

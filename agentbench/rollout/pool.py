@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import psutil
 
 from agentbench.rollout.worker import play_command
-from envs.errors import unknown
+from envs.base.errors import unknown
 from envs.registry import Environment
 
 MEGABYTE = 1024 * 1024

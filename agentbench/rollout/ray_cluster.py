@@ -20,9 +20,9 @@ import psutil
 
 from agentbench.rollout.pool import MEGABYTE, Launch, MachineFailure, Recipe, WorkerFailure
 from agentbench.rollout.worker import Host
-from envs.errors import UserError
-from envs.extras import how_to_install
-from envs.safe_text import redacted
+from envs.base.errors import UserError
+from envs.base.extras import how_to_install
+from envs.base.safe_text import redacted
 
 ANSWER_SECONDS = 5.0
 """Time that the machine of an address has to accept a connection."""

@@ -22,8 +22,8 @@ from agentbench.provenance import stable_seed
 from agentbench.rollout.pool import LOSSES
 from agentbench.rollout.ray_cluster import is_of_machine, told
 from agentbench.rollout.ray_gpus import check_places, free_gpus, gpus_of, placed
-from envs.errors import UserError
-from envs.safe_text import redacted
+from envs.base.errors import UserError
+from envs.base.safe_text import redacted
 from policies.contract import Prompt, Response, Turn
 from policies.language.sequences import Sampled
 from policies.option_values import read_options

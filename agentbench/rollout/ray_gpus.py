@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 WIDTHS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 """Arguments of vLLM whose product is the number of GPUs of an engine."""

@@ -15,11 +15,11 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
+from envs.base.errors import ContractError, UserError
+from envs.base.moment import Moment, checked_moment
+from envs.base.safe_text import redacted
 from envs.contract import TextEnv
-from envs.errors import ContractError, UserError
-from envs.moment import Moment, checked_moment
 from envs.registry import load
-from envs.safe_text import redacted
 
 
 class Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from envs.errors import UserError, unknown
+from envs.base.errors import UserError, unknown
 
 OUTCOMES = ("success", "failure", "error")
 COLUMNS = ("task_id", "trial", "task_type", "outcome", "score", "steps", "invalid_actions")

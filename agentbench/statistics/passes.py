@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 

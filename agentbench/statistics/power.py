@@ -17,7 +17,7 @@ import math
 
 from scipy.special import ndtr, ndtri
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 def variance_of_difference(

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
-from policies.digest import check_seal, sealed, sha256_of
+from envs.base.digest import check_seal, sealed, sha256_of
 from policies.trainable import TrainablePolicy, read_policy, save_policy, save_tensors
 
 log = logging.getLogger("agentbench")

@@ -10,9 +10,9 @@ import torch
 
 from agentbench.episodes import Episode
 from agentbench.provenance import stable_seed
+from envs.base.errors import UserError
+from envs.base.safe_text import is_cut_short
 from envs.contract import Task
-from envs.errors import UserError
-from envs.safe_text import is_cut_short
 from policies.contract import Prompt
 from policies.trainable import TrainablePolicy
 

@@ -13,10 +13,10 @@ from agentbench.train.correction import Correction, CorrectionSettings
 from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
-from envs.errors import UserError
-from envs.options import declared, resolve
+from envs.base.errors import UserError
+from envs.base.options import declared, resolve
+from envs.base.safe_text import refuse_secrets
 from envs.registry import ENVIRONMENTS, option_names
-from envs.safe_text import refuse_secrets
 from policies.registry import POLICIES, options_of
 
 Engine = Literal["transformers", "vllm"]

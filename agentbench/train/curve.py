@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from agentbench.files import replaced
 from agentbench.statistics.robust import interquartile_mean_interval
+from envs.base.files import replaced
 
 
 def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Path, measure: str = "success") -> None:

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 T = TypeVar("T")
 Sliceable = TypeVar("Sliceable", bound=Any)

@@ -14,7 +14,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection, CorrectionSettings, correct
 from agentbench.train.distributed import ALONE, Ranks
 from agentbench.train.update import own_pieces
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.contract import Prompt
 from policies.trainable import Likelihood, TrainablePolicy
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from agentbench.episodes import Episode
-from agentbench.files import write_text
-from envs.errors import UserError
-from policies.digest import check_seal, sealed
+from envs.base.digest import check_seal, sealed
+from envs.base.errors import UserError
+from envs.base.files import write_text
 
 OUTCOMES_FILE = "evaluation.json"
 

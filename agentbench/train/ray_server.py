@@ -17,8 +17,8 @@ from typing import Any
 from agentbench.rollout.pool import LOSSES
 from agentbench.rollout.ray_cluster import is_of_machine, told
 from agentbench.rollout.ray_gpus import WIDTHS, check_places, free_gpus, gpus_of, placed
-from envs.errors import UserError
-from envs.safe_text import redacted
+from envs.base.errors import UserError
+from envs.base.safe_text import redacted
 from policies.vllm_process import ServerProcess
 from policies.vllm_server import VllmServerOptions, find_python
 

@@ -18,8 +18,8 @@ from agentbench.runs.steps import groups_by_task
 from agentbench.train.batch import is_informative
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
+from envs.base.errors import UserError
 from envs.contract import Task
-from envs.errors import UserError
 from envs.registry import find, make
 from policies.trainable import TrainablePolicy
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from agentbench.config import resolved_options
 from agentbench.episodes import Episode, Step
-from agentbench.files import write_text
 from agentbench.held_out import say_notes, training_notes
 from agentbench.lines import add_lines, read_metrics
 from agentbench.provenance import describe
@@ -26,11 +25,12 @@ from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.trainer import Metrics, Trainer
 from credit.registry import advantages
 from credit.registry import find as find_scheme
-from envs.errors import UserError
-from envs.options import declared, resolve
+from envs.base.devices import check_device
+from envs.base.digest import sealed_line
+from envs.base.errors import UserError
+from envs.base.files import write_text
+from envs.base.options import declared, resolve
 from policies import make_policy
-from policies.devices import check_device
-from policies.digest import sealed_line
 from policies.trainable import TrainablePolicy
 
 log = logging.getLogger("agentbench")

@@ -19,7 +19,7 @@ from agentbench.provenance import stable_seed
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks, whole_weights
 from agentbench.train.gap import probe
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.registry import make
 from policies.contract import Prompt
 from policies.trainable import TrainablePolicy

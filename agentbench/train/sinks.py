@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from agentbench.provenance import stable_seed
-from envs.errors import UserError
-from envs.safe_text import redacted
+from envs.base.errors import UserError
+from envs.base.safe_text import redacted
 
 log = logging.getLogger("agentbench")
 

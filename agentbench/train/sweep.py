@@ -20,7 +20,7 @@ from agentbench.store import RUN_FILE
 from agentbench.train.config import TrainConfig, read_config
 from agentbench.train.run import METRICS_FILE, check_scheme
 from agentbench.train.trainer import Metrics
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 LOG_FILE = "train.log"
 STOP_SECONDS = 60.0

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from agentbench.compare_runs import Measure, compare_with_baseline
-from agentbench.files import replaced
 from agentbench.statistics import holm, paired_interval, sign_flip_test
 from agentbench.statistics.robust import interquartile_mean_interval
 from agentbench.train.curve import draw_curve
 from agentbench.train.outcomes import read_outcomes
 from agentbench.train.sweep import SweepRun
 from agentbench.train.trainer import Metrics
+from envs.base.files import replaced
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -33,7 +33,7 @@ from agentbench.train.rollouts import Played, Rollouts
 from agentbench.train.sampler import Sampler
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.trainable import TrainablePolicy, save_policy
 
 log = logging.getLogger("agentbench")

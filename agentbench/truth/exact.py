@@ -17,7 +17,7 @@ import numpy as np
 from credit.steps import FloatArray, IntArray
 from envs.alfworld.engine import Engine
 from envs.alfworld.problem import State
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 _SAME_STATE = frozenset(("look", "inventory", "help", "examine"))
 """Verbs that change nothing but the text."""

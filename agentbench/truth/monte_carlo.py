@@ -27,8 +27,8 @@ import numpy as np
 from agentbench.episodes import Step
 from agentbench.provenance import stable_seed
 from credit.steps import FloatArray
+from envs.base.errors import UserError
 from envs.contract import Task, TextEnv
-from envs.errors import UserError
 from policies.contract import Policy, Prompt, Response
 
 BATCH = 512

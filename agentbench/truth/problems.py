@@ -15,8 +15,8 @@ from pydantic import Field
 
 from credit.exact import Process, solve
 from credit.steps import BoolArray, FloatArray, IntArray
-from envs.errors import UserError, unknown
-from envs.options import Option, declared, resolve
+from envs.base.errors import UserError, unknown
+from envs.base.options import Option, declared, resolve
 
 Length = Annotated[int, Field(ge=2, le=10_000)]
 States = Annotated[int, Field(ge=3, le=10_000)]

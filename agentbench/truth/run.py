@@ -30,9 +30,9 @@ from agentbench.truth.monte_carlo import branch
 from agentbench.truth.problems import PROBLEMS, make_problem
 from agentbench.truth.table import EpisodeTruth, write_truth
 from agentbench.truth.tabular import as_episodes, play_problem
-from envs.errors import UserError, told, unknown
+from envs.base.errors import UserError, told, unknown
+from envs.base.safe_text import redacted
 from envs.registry import make
-from envs.safe_text import redacted
 from policies import make_policy
 
 log = logging.getLogger("agentbench")

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentbench.files import replaced, write_text
 from agentbench.store import Run
-from envs.errors import UserError
-from policies.digest import check_seal, sealed, sha256_of
+from envs.base.digest import check_seal, sealed, sha256_of
+from envs.base.errors import UserError
+from envs.base.files import replaced, write_text
 
 TRUTH_TABLE, TRUTH_SETTINGS = "truth.parquet", "truth.json"
 

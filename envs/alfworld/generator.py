@@ -19,7 +19,7 @@ from envs.alfworld.house_sampling import Level, sample_house
 from envs.alfworld.house_tables import house_tables
 from envs.alfworld.problem_writing import write_problem
 from envs.alfworld.solution import solve
-from envs.errors import UserError, unknown
+from envs.base.errors import UserError, unknown
 
 LEVELS = {
     "small": Level(rooms=1, receptacles=0.4, objects=0.3),

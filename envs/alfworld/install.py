@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from envs.alfworld.download import download
 from envs.alfworld.games import SPLITS, Damaged, Game
 from envs.alfworld.library import ENDING, Library, PackedGame, pack, write_library
 from envs.alfworld.manifest import official_ids
 from envs.alfworld.sources import read_games
-from envs.errors import UserError
-from envs.home import data_home
+from envs.base.download import download
+from envs.base.errors import UserError
+from envs.base.home import data_home
 
 ARCHIVE_URL = "https://github.com/alfworld/alfworld/releases/download/0.4.0/json_2.1.2_tw-pddl.zip"
 """The games that alfworld 0.4.2 plays; its own ``alfworld-download`` fetches the same file."""
@@ -42,7 +42,7 @@ def install(source: str | None, write: Callable[[str], None], home: Path | None 
         source: archive, folder or compact file (see :func:`envs.alfworld.sources.read_games`); ``None`` fetches
             the official archive.
         write: takes lines of text for the user.
-        home: data folder, by default :func:`envs.home.data_home`.
+        home: data folder, by default :func:`envs.base.home.data_home`.
 
     Raises:
         UserError: no network, no such source, or (after everything good was installed) some games were

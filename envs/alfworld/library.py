@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from envs.alfworld.games import Game
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 VERSION = 1
 ENDING = ".games"

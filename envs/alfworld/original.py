@@ -14,8 +14,8 @@ from typing import Any
 from envs.alfworld.engine import NOTHING_HAPPENS
 from envs.alfworld.games import Game, check_sentence
 from envs.alfworld.players import Turn
-from envs.errors import UserError
-from envs.extras import how_to_install
+from envs.base.errors import UserError
+from envs.base.extras import how_to_install
 
 _GOAL_IN_GRAMMAR = "UNKNOWN GOAL."
 _FACTS_THAT_MATTER = {

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from envs.alfworld.engine import NOTHING_HAPPENS, Action, Engine
 from envs.alfworld.games import BadGameError, Game
 from envs.alfworld.problem import State
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 RULES_VERSION = 1
 """Raised whenever the fast engine changes how any game goes."""

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from envs.alfworld.games import BadGameError, Damaged, Game, parse_compact_line, parse_game_file
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 GAME_FILE = "game.tw-pddl"
 

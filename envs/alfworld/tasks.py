@@ -16,8 +16,8 @@ from envs.alfworld.install import library_folder, library_path, open_library
 from envs.alfworld.library import ENDING, Library, PackedGame, pack, write_library, write_whole
 from envs.alfworld.manifest import official_ids
 from envs.alfworld.sources import find_game_files, read_games
+from envs.base.errors import UserError, unknown
 from envs.contract import Task
-from envs.errors import UserError, unknown
 
 GENERATED = "generated:"
 

@@ -15,7 +15,7 @@ from envs.alfworld.games import SPLITS, Game
 from envs.alfworld.install import library_path, open_library
 from envs.alfworld.players import FastPlayer, Player, Turn
 from envs.alfworld.sources import read_games
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 _SHOWN = 20
 

@@ -19,9 +19,9 @@ from envs.appworld.floor import floor_note
 from envs.appworld.layout import VERSION
 from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
-from envs.code_blocks import chosen_block, code_blocks, has_statement, is_fenced, with_plain_newlines
+from envs.base.code_blocks import chosen_block, code_blocks, has_statement, is_fenced, with_plain_newlines
+from envs.base.safe_text import whole
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
-from envs.safe_text import whole
 
 FAILED = "Execution failed."
 NO_CODE = f"{FAILED} There is no code: give a block with at least one statement."

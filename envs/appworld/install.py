@@ -32,7 +32,7 @@ def install(source: str | None, write: Write, home: Path | None = None, *, data:
     Args:
         source: the same as ``data`` (the option ``--from`` that every environment's installation has).
         write: takes lines of text for the user.
-        home: data folder, by default :func:`envs.home.data_home`.
+        home: data folder, by default :func:`envs.base.home.data_home`.
         data: official data: AppWorld's encrypted archive (``data-0.1.0.bundle``), the folder ``data`` that its own
             ``appworld download data`` makes, or ``download`` to run that command (needs the network).
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.errors import UserError
-from envs.home import data_home
+from envs.base.errors import UserError
+from envs.base.home import data_home
 
 VERSION = "0.1.3.post1"
 """Of the ``appworld`` package: the one that is installed and that results are about."""
@@ -59,7 +59,7 @@ class Layout:
 
 
 def layout(home: Path | None = None) -> Layout:
-    """Return the layout below ``home``, by default :func:`envs.home.data_home`."""
+    """Return the layout below ``home``, by default :func:`envs.base.home.data_home`."""
     return Layout((home or data_home()).absolute() / "appworld")
 
 

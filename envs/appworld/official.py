@@ -12,7 +12,7 @@ from pathlib import Path
 
 from envs.appworld.layout import COMMAND, DATA_VERSION, VERSION, Layout
 from envs.appworld.package import Write, last_lines, run, run_appworld
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 OFFICIAL_SPLITS = {"train": 90, "dev": 57, "test_normal": 168, "test_challenge": 417}
 """Split -> number of its tasks."""

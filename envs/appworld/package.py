@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from envs.appworld.layout import COMMAND, VERSION, Layout
-from envs.errors import UserError
-from envs.safe_text import redacted
+from envs.base.errors import UserError
+from envs.base.safe_text import redacted
 
 Write = Callable[[str], None]
 

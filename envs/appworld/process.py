@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from envs.appworld.layout import COMMAND, Layout
 from envs.appworld.remote.sandbox import Plan
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 MEGABYTE = 1024 * 1024
 START_SECONDS = 240.0  # a few on an idle machine

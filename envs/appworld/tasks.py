@@ -8,8 +8,8 @@ from pathlib import Path
 
 from envs.appworld.layout import COMMAND, Layout, installed
 from envs.appworld.official import OFFICIAL_SPLITS
+from envs.base.errors import UserError, unknown
 from envs.contract import Task
-from envs.errors import UserError, unknown
 
 SPLITS = ("mini", *OFFICIAL_SPLITS)
 PROTECTED = (

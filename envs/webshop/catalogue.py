@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop.official import OFFICIAL, OfficialFile
 
 OnBad = Literal["stop", "skip"]

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from envs.base.errors import UserError
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
-from envs.errors import UserError
 from envs.webshop import pages
 from envs.webshop.catalogue import OnBad
 from envs.webshop.goals import Goal, pick_goals

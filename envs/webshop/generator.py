@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop.catalogue import Catalogue, Product
 
 VERSION = 1

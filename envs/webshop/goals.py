@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from envs.errors import UserError, unknown
+from envs.base.errors import UserError, unknown
 from envs.webshop.catalogue import Catalogue, Product, draw_prices
 
 SPLITS = ("train", "dev", "test", "all")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

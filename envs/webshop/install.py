@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from envs.errors import UserError, unknown
-from envs.home import data_home
+from envs.base.errors import UserError, unknown
+from envs.base.home import data_home
 from envs.webshop.catalogue import Catalogue, human_instructions, load_catalogue, parse_products, read_json
 from envs.webshop.nouns import TABLE_FILE
 from envs.webshop.official import OFFICIAL, OfficialFile
@@ -37,7 +37,7 @@ def install(
         source: folder that holds the files under their official names; ``None`` downloads them.
         write: takes lines for the user.
         size: ``1000`` or ``full``.
-        home: data folder, by default :func:`envs.home.data_home`.
+        home: data folder, by default :func:`envs.base.home.data_home`.
 
     Raises:
         UserError: unknown size, no network, a file that is missing, damaged or not official, a bad product.
@@ -63,7 +63,7 @@ def install(
 
 
 def _download(size: str, staging: Path, write: Callable[[str], None]) -> None:
-    from envs.alfworld.download import download
+    from envs.base.download import download
 
     for file in _files(size):
         path = staging / file.name

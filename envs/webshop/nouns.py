@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop.catalogue import Product, load_catalogue
 from envs.webshop.official import OFFICIAL
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop.catalogue import Catalogue, HumanInstruction, Product
 
 if TYPE_CHECKING:

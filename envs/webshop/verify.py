@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from envs.errors import UserError
-from envs.home import data_home
+from envs.base.errors import UserError
+from envs.base.home import data_home
 from envs.webshop import nouns, pages
 from envs.webshop.catalogue import Catalogue, draw_prices, load_catalogue
 from envs.webshop.goals import GOAL_SETS, NO_LIMIT, Goal, draw_goals, goal_at

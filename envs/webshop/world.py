@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from envs.errors import UserError, unknown
-from envs.home import data_home
+from envs.base.errors import UserError, unknown
+from envs.base.home import data_home
 from envs.webshop import nouns
 from envs.webshop.catalogue import Catalogue, OnBad, load_catalogue
 from envs.webshop.generator import generate_catalogue

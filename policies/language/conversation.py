@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.prompts import Message
 
 if TYPE_CHECKING:

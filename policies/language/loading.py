@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from envs.errors import UserError
-from policies.devices import check_device
+from envs.base.devices import check_device
+from envs.base.errors import UserError
 from policies.language.settings import LanguageSettings
 from policies.language.threads import choose_threads
 

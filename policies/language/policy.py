@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.answers import answer_details
 from policies.contract import Prompt, Response, Turn
 from policies.language import loading, sequences

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from envs.errors import UserError, unknown
-from envs.options import declared, resolve
+from envs.base.errors import UserError, unknown
+from envs.base.options import declared, resolve
 
 Layout = Literal["episode", "step"]
 Precision = Literal["float32", "bfloat16", "float16"]

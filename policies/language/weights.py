@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 ADAPTER = "default"
 REFERENCE = "reference"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.contract import Prompt, Turn
 from policies.prompts import alfworld, appworld, generic, webshop
 from policies.prompts.template import Template, read_template, render

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from envs.errors import UserError, unknown
+from envs.base.errors import UserError, unknown
 
 ANSWER = """\
 {% if thinking -%}

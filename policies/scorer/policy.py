@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.choices import choices
 from policies.contract import Prompt, Response
 from policies.scorer.network import Batch, ScorerNetwork, collate

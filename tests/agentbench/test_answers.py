@@ -15,7 +15,7 @@ from agentbench.answers import answer_of, answers_of, has_loop
 from agentbench.cli import main
 from agentbench.episodes import Episode, Step, to_line
 from agentbench.store import open_run
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.contract import Prompt, Response
 
 

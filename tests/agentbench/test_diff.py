@@ -19,7 +19,7 @@ from agentbench.compare_runs import compare, compare_with_baseline, comparison_t
 from agentbench.episodes import Episode
 from agentbench.statistics import holm
 from agentbench.store import RunWriter
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 LETTERS = {"s": "success", "f": "failure", "e": "error"}
 

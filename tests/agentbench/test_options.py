@@ -17,8 +17,8 @@ import agentbench
 from agentbench.cli import app
 from agentbench.truth.problems import PROBLEMS
 from credit import SCHEMES
-from envs.errors import UserError
-from envs.options import LONE, Option, Typed, declared, read, resolve
+from envs.base.errors import UserError
+from envs.base.options import LONE, Option, Typed, declared, read, resolve
 from envs.registry import ENVIRONMENTS, options_of
 from envs.webshop import WebShopEnv
 from policies.registry import POLICIES
@@ -205,7 +205,7 @@ def test_a_run_records_the_options_that_were_in_force(tmp_path: Path) -> None:
 
 def test_a_device_that_is_not_there_is_named() -> None:
     pytest.importorskip("torch")
-    from policies.devices import check_device
+    from envs.base.devices import check_device
 
     check_device("cpu")
     for name in ("banana", "cuda:77", "meta", "7"):

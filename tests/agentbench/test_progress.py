@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import toy_environment
 
-from agentbench.terminal import ProgressLines
+from envs.base.terminal import ProgressLines
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -19,8 +19,8 @@ from agentbench import evaluate
 from agentbench.config import check_config
 from agentbench.store import claim
 from agentbench.train.config import read_config
-from envs.errors import UserError
-from envs.safe_text import CUT, holds_secret, redacted, shown
+from envs.base.errors import UserError
+from envs.base.safe_text import CUT, holds_secret, redacted, shown
 
 KEY = 'sk-Planted/Key+"4711"\\9b1d\'zzzz'
 PIECES = [KEY[start : start + 10] for start in range(len(KEY) - 9)]

@@ -29,7 +29,7 @@ from agentbench.statistics import (
     variance_of_difference,
     wilson,
 )
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 # Each task: (successes, trials).
 panels = st.lists(

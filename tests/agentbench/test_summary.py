@@ -11,7 +11,7 @@ from rich.console import Console
 
 from agentbench.statistics import rate_interval, wilson
 from agentbench.summary import plot_summaries, render, summarise
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 LETTERS = {"s": "success", "f": "failure", "e": "error"}
 

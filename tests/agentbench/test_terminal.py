@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 import agentbench.commands
 from agentbench import cli
-from agentbench.terminal import SafeFormatter
+from envs.base.errors import UserError
+from envs.base.safe_text import printable
+from envs.base.terminal import SafeFormatter
 from envs.contract import Task
-from envs.errors import UserError
-from envs.safe_text import printable
 from policies import Prompt
 from policies.human import HumanPolicy
 
@@ -154,7 +154,7 @@ def test_the_human_policy_shows_the_observation_as_text(monkeypatch: pytest.Monk
 
 
 def test_commands_print_in_no_other_way() -> None:
-    """Nothing in the commands calls print, typer.echo or a console that is not made in agentbench.terminal."""
+    """Nothing in the commands calls print, typer.echo or a console that is not made in envs.base.terminal."""
     for path in Path(agentbench.commands.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):

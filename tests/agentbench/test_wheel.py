@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from envs import extras
-from envs.extras import CHECKOUT, DISTRIBUTION, how_to_install
+from envs.base import extras
+from envs.base.extras import CHECKOUT, DISTRIBUTION, how_to_install
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
@@ -75,7 +75,9 @@ def test_an_installed_wheel_plays_gives_credit_and_reports(python: Path, tmp_pat
     run(*main, "report", "run", "--out", "page.html", cwd=tmp_path)
     assert (tmp_path / "credit.parquet").stat().st_size > 0
     assert "generated:0:0" in (tmp_path / "page.html").read_text(encoding="utf-8")
-    told = run(python, "-c", "from envs.extras import how_to_install; print(how_to_install('train'))", cwd=tmp_path)
+    told = run(
+        python, "-c", "from envs.base.extras import how_to_install; print(how_to_install('train'))", cwd=tmp_path
+    )
     assert told.strip() == f"pip install '{DISTRIBUTION}[train]'"
 
 

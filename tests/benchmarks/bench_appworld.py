@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from envs.appworld import AppWorldEnv
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 MEGABYTE = 1 << 20
 CALL = "print(apis.phone.get_current_date_and_time())"

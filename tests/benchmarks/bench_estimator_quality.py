@@ -22,7 +22,6 @@ from typing import Any
 import pandas as pd
 
 from agentbench.evaluation import evaluate
-from agentbench.files import write_text
 from agentbench.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps
 from agentbench.quality.parts import Parts
 from agentbench.quality.plots import LINES, draw_quality, draw_sweeps
@@ -30,6 +29,7 @@ from agentbench.quality.table import Quality, sheets
 from agentbench.truth.problems import PROBLEMS
 from agentbench.truth.run import make_truth
 from credit import SCHEMES
+from envs.base.files import write_text
 
 COMMAND = "python tests/benchmarks/bench_estimator_quality.py"
 GROUP_SIZES = (4, 8, 16)

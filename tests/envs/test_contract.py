@@ -18,8 +18,8 @@ from toy_environment import ToyEnv, UpPolicy
 import agentbench
 from agentbench import Response, evaluate
 from envs import UserError, make
-from envs.errors import ContractError
-from envs.spaces import FLAT_LENGTH, TextSpace
+from envs.base.errors import ContractError
+from envs.base.spaces import FLAT_LENGTH, TextSpace
 
 OWN = (("alfworld", {"split": "generated:0:6"}), ("webshop", {}))
 IDS = {"alfworld": "agentbench/ALFWorld-v0", "webshop": "agentbench/WebShop-v0"}

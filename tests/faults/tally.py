@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from credit import CreditError
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 LIMIT = 240.0
 """Seconds that a process may take before it counts as hanging. Generous: other jobs may run beside it."""

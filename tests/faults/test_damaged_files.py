@@ -16,7 +16,7 @@ from agentbench import tables as tables_module
 from agentbench.episodes import from_line
 from agentbench.lines import add_lines, read_lines
 from agentbench.tables import write_tables
-from policies.digest import read_line, sealed_line, sha256_of
+from envs.base.digest import read_line, sealed_line, sha256_of
 from policies.replay import ReplayPolicy
 
 

@@ -19,7 +19,7 @@ from envs.alfworld.games import SPLITS, BadGameError, Damaged
 from envs.alfworld.install import install
 from envs.appworld.layout import layout
 from envs.appworld.official import fetch_official
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 GAME = small_game("Pick")
 PLACES = (

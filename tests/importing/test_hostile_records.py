@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentbench.importing import import_run
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 Place = tuple[str | int, ...]
 

@@ -19,7 +19,7 @@ from agentbench.evaluation import evaluate
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
 from credit import advantages
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 def write_lines(path, records):

@@ -19,7 +19,7 @@ import pytest
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
 from agentbench.run_notes import run_notes
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 def user(content: Any, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
 from agentbench.run_notes import run_notes
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "import"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"the cases are not there ({CASES})")

@@ -16,7 +16,7 @@ pytest.importorskip("transformers", reason="language models need transformers: p
 from agentbench.episodes import Episode, Step
 from agentbench.integrations import versions
 from agentbench.integrations.episode_tokens import join_steps, spread, step_advantages, turns_of_mask
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies.language.sequences import Sampled
 
 

@@ -23,7 +23,7 @@ from trl import GRPOConfig  # noqa: E402
 from agentbench.integrations.trl import AgentGRPOTrainer  # noqa: E402
 from agentbench.runs.steps import steps_of  # noqa: E402
 from credit import advantages  # noqa: E402
-from envs.errors import UserError  # noqa: E402
+from envs.base.errors import UserError  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

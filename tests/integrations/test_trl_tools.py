@@ -34,7 +34,7 @@ from agentbench.integrations.trl_tools import (  # noqa: E402
 )
 from agentbench.runs.steps import steps_of  # noqa: E402
 from credit import advantages  # noqa: E402
-from envs.errors import UserError  # noqa: E402
+from envs.base.errors import UserError  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ from agentbench.episodes import from_line  # noqa: E402
 from agentbench.integrations import verl as ours  # noqa: E402
 from agentbench.runs.steps import steps_of  # noqa: E402
 from credit import SCHEMES, Steps, advantages  # noqa: E402
-from envs.errors import UserError  # noqa: E402
+from envs.base.errors import UserError  # noqa: E402
 
 TURNS = ((2, 1, 3), (4, 2, 1), (1, 1, 2), (3, 3, 1))
 """Of four responses: tokens of each of two answers, with so many of the environment between them (the last)."""

@@ -14,8 +14,8 @@ import pytest
 from credit import CreditError
 from credit.plugins import SchemeTable
 from credit.scheme import scheme
-from envs.errors import UserError
-from envs.plugins import PluginTable
+from envs.base.errors import UserError
+from envs.base.plugins import PluginTable
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 GROUPS = {"environments": "guess", "policies": "halve", "schemes": "fading"}

@@ -20,8 +20,8 @@ from agentbench.model_init import choose_shape, init_model, parse_size  # noqa: 
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.loss import LossSettings, policy_loss, token_weights  # noqa: E402
 from agentbench.train.run import make_learner  # noqa: E402
-from envs.errors import UserError  # noqa: E402
-from policies.digest import sealed  # noqa: E402
+from envs.base.digest import sealed  # noqa: E402
+from envs.base.errors import UserError  # noqa: E402
 from policies.language.loading import checkpoint_activations  # noqa: E402
 from policies.language.sequences import lay_out  # noqa: E402
 from policies.language.settings import in_training  # noqa: E402

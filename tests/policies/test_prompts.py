@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envs.base.errors import UserError
 from envs.contract import Task
-from envs.errors import UserError
 from policies.contract import Prompt, Turn
 from policies.prompts import ContextTooLong, Message, build_messages, fit_messages, make_settings
 

@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="language models need transformers: p
 
 from tiny_language import model, tokenizer  # noqa: E402
 
-from envs.errors import UserError  # noqa: E402
+from envs.base.errors import UserError  # noqa: E402
 from policies.language.conversation import Writer  # noqa: E402
 from policies.language.loading import empty_model, load_model, load_tokenizer  # noqa: E402
 from policies.language.settings import LanguageSettings  # noqa: E402

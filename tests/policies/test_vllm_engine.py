@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies import make_policy
 from policies.contract import Turn
 

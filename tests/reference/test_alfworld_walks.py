@@ -15,7 +15,7 @@ from envs.alfworld.manifest import official_ids
 from envs.alfworld.players import FastPlayer
 from envs.alfworld.sources import read_games
 from envs.alfworld.verify import verify
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 @pytest.mark.reference

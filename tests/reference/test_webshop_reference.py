@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop import WebShopEnv
 from envs.webshop.ceiling import ceiling
 from envs.webshop.verify import verify

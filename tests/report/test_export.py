@@ -12,7 +12,7 @@ from report_runs import EVIL, Writer, make_episode, write_run
 from agentbench.report.export import export
 from agentbench.store import open_run
 from credit import advantages
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -15,7 +15,7 @@ from agentbench.report import make_report, page, write_page
 from agentbench.store import open_run
 from agentbench.summary import summarise
 from credit import advantages
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 def unpacked(text: str) -> dict:

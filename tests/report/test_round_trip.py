@@ -20,7 +20,7 @@ from agentbench.importing import import_run
 from agentbench.importing.content import call_text
 from agentbench.report.export import export
 from agentbench.store import open_run
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
 CALLS = st.builds(

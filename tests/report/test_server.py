@@ -15,7 +15,7 @@ from report_runs import make_episode
 from agentbench.episodes import to_line
 from agentbench.report import server as module
 from agentbench.report.server import make_server
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from agentbench.truth.problems import PROBLEMS, make_problem
 from agentbench.truth.run import make_truth
 from agentbench.truth.tabular import play_problem
 from credit import SCHEMES
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 GAMES = {"policy": "mixed:0.5", "split": "generated:0:2", "env_options": {"max_steps": 12}, "rollouts": 2}
 

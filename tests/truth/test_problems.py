@@ -6,7 +6,7 @@ import pytest
 from agentbench.truth.problems import PROBLEMS, make_problem
 from agentbench.truth.tabular import play_problem
 from credit.exact import solve
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -20,7 +20,7 @@ from agentbench.truth.run import make_truth
 from agentbench.truth.tabular import Played
 from credit.exact import Process, solve
 from credit.verify_exact import SCORED, process_deviations
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 
 @pytest.fixture(scope="module")

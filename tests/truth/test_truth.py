@@ -13,7 +13,7 @@ from agentbench.truth.run import make_truth
 from agentbench.truth.table import TRUTH_COLUMNS
 from envs.alfworld.engine import Engine
 from envs.alfworld.generator import generate
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 GAME = {"policy": "guided:12", "split": "generated:0:1:small", "env_options": {"max_steps": 7}}
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from small_house import GOALS, official_text, small_game, write_tree
 
 from envs.alfworld import ALFWorldEnv, Game
+from envs.base.errors import UserError
 from envs.contract import INFO_KEYS
-from envs.errors import UserError
 from envs.registry import make, register
 
 

@@ -12,7 +12,7 @@ from small_house import as_compact, as_zip, official_text, small_game, write_tre
 
 from envs.alfworld.games import BadGameError, Damaged, Game, parse_game_file
 from envs.alfworld.sources import read_games
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 GAMES = [small_game("Heat"), small_game("Pick"), small_game("Look", "train")]
 

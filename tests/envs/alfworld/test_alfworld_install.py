@@ -11,11 +11,11 @@ import pytest
 from small_house import as_zip, official_text, small_game, write_tree
 
 from envs.alfworld import ALFWorldEnv
-from envs.alfworld.download import download
 from envs.alfworld.games import SPLITS, Game
 from envs.alfworld.install import install
 from envs.alfworld.manifest import official_ids, write_manifest
-from envs.errors import UserError
+from envs.base.download import download
+from envs.base.errors import UserError
 
 GAMES = [small_game("Pick"), small_game("Heat"), small_game("Look", "train")]
 

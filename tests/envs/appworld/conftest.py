@@ -17,8 +17,8 @@ import pytest
 
 from envs.appworld import AppWorldEnv
 from envs.appworld.layout import Layout, installed, layout
-from envs.errors import UserError
-from envs.home import data_home
+from envs.base.errors import UserError
+from envs.base.home import data_home
 
 # Read at import: later every test gets an empty data folder of its own.
 _CHOSEN = os.environ.get("AGENTBENCH_APPWORLD_HOME")

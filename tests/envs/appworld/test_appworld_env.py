@@ -20,7 +20,7 @@ from envs.appworld.floor import MINI_FLOOR
 from envs.appworld.install import install
 from envs.appworld.layout import VERSION, Layout, layout
 from envs.appworld.tasks import open_tasks
-from envs.errors import UserError
+from envs.base.errors import UserError
 from policies import Prompt, make_policy
 
 MakeEnv = Callable[..., AppWorldEnv]

@@ -282,7 +282,7 @@ def test_forged_databases_lose_the_task_and_are_no_error_of_the_machine(make_env
 def test_without_a_sandbox_it_is_refused_unless_it_is_asked_for(
     appworld_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from envs.errors import UserError
+    from envs.base.errors import UserError
 
     monkeypatch.setenv("AGENTBENCH_HOME", str(appworld_home))
     # A mount point that is none makes every sandbox fail, as a system without namespaces does.

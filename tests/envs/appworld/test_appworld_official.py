@@ -16,7 +16,7 @@ from envs.appworld.install import install
 from envs.appworld.layout import Layout, layout
 from envs.appworld.official import OFFICIAL_SPLITS
 from envs.appworld.tasks import PROTECTED
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 pytestmark = pytest.mark.slow
 

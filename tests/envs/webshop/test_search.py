@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop import search as search_module
 from envs.webshop.analyzer import analyze
 from envs.webshop.catalogue import parse_product

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from webshop_small_catalogue import CUP, LAMP, MUG
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop.catalogue import BadProduct, draw_prices, load_catalogue, parse_price
 
 Write = Callable[..., Path]

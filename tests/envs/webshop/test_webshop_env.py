@@ -18,8 +18,8 @@ from gymnasium.utils.env_checker import check_env
 from webshop_small_catalogue import LAMP
 
 import envs
+from envs.base.errors import UserError
 from envs.contract import INFO_KEYS
-from envs.errors import UserError
 from envs.webshop import WebShopEnv
 from envs.webshop.env import SEARCH_FORM
 

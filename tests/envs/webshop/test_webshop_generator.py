@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop import WebShopEnv
 from envs.webshop.ceiling import ceiling
 from envs.webshop.generator import generate_catalogue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop.catalogue import Catalogue, load_catalogue
 from envs.webshop.generator import generate_catalogue
 from envs.webshop.goals import NO_LIMIT, draw_goals, goal_at, pick_goals

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from webshop_small_catalogue import LAMP, MUG
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop import WebShopEnv, install, world
 from envs.webshop.official import OFFICIAL
 
@@ -91,7 +91,7 @@ def test_a_download_that_is_not_official_is_refused_and_fetched_again_next_time(
     def download(url: str, target: Path, instead: str, write: Any) -> None:
         target.write_bytes(b"[]")
 
-    monkeypatch.setattr("envs.alfworld.download.download", download)
+    monkeypatch.setattr("envs.base.download.download", download)
     with pytest.raises(UserError, match=r"items_shuffle_1000\.json came with 2 bytes.*not those of the official file"):
         install.install(None, lines.append)
     assert list((private_home / "webshop").rglob("*.json")) == []
@@ -110,7 +110,7 @@ def test_a_download_with_the_official_digests_is_installed(
     def official(file: Any, size: int, sha256: str) -> bool:
         return sha256 == hashlib.sha256((folder / file.name).read_bytes()).hexdigest()
 
-    monkeypatch.setattr("envs.alfworld.download.download", download)
+    monkeypatch.setattr("envs.base.download.download", download)
     monkeypatch.setattr("envs.webshop.official.OfficialFile.is_official", official)
     install.install(None, lines.append, size=1000)
     notes = WebShopEnv(goals="synthetic", split="all").notes

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 from envs.webshop import WebShopEnv
 from envs.webshop.catalogue import Catalogue, load_catalogue
 from envs.webshop.generator import generate_catalogue

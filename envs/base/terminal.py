@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from envs.errors import UserError
-from envs.safe_text import printable, shown
+from envs.base.errors import UserError
+from envs.base.safe_text import printable, shown
 
 if TYPE_CHECKING:
     from rich.console import Console

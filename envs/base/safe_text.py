@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 # Everything that can move the cursor, recolour, ring or retitle: C0 without tab and line feed, DEL, C1, and the
 # marks that turn the direction of writing; and halves of characters (lone surrogates), which no terminal can be sent.

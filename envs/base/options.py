@@ -22,8 +22,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Le
 
-from envs.errors import UserError, unknown
-from envs.safe_text import shown
+from envs.base.errors import UserError, unknown
+from envs.base.safe_text import shown
 
 LARGEST = 2**63 - 1
 """No whole number is larger, whatever its declaration says."""

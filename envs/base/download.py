@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 _BLOCK = 1 << 20
 _SECONDS_WITHOUT_DATA = 60

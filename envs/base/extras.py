@@ -11,7 +11,7 @@ from pathlib import Path
 
 DISTRIBUTION = "agentbench-credit"
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def how_to_install(extra: str = "") -> str:

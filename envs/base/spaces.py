@@ -18,7 +18,7 @@ from gymnasium.spaces.utils import flatdim, flatten, flatten_space, unflatten
 from gymnasium.vector.utils import create_shared_memory, read_from_shared_memory, write_to_shared_memory
 from numpy.typing import NDArray
 
-from envs.errors import UserError
+from envs.base.errors import UserError
 
 FLAT_LENGTH = 65_536
 """Numbers of a flattened text, one for each of its characters."""

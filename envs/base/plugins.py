@@ -17,7 +17,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint
 from typing import Generic, TypeVar
 
-from envs.errors import UserError, told
+from envs.base.errors import UserError, told
 
 log = logging.getLogger("agentbench")
 Entry = TypeVar("Entry")

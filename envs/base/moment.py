@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.errors import ContractError
+from envs.base.errors import ContractError
 
 INFO_KEYS = ("task_id", "task_type", "instruction", "anchor", "admissible_actions", "is_valid", "won", "score")
 
