@@ -174,14 +174,14 @@ def _language(argument: str, environment: str, **options: Any) -> Policy:
 
 
 def _random(argument: str, environment: str) -> Policy:
-    from policies.random_policy import RandomPolicy
+    from policies.plain.random_policy import RandomPolicy
 
     _no_argument("random", argument)
     return RandomPolicy()
 
 
 def _walkthrough(argument: str, environment: str) -> Policy:
-    from policies.walkthrough import WalkthroughPolicy
+    from policies.plain.walkthrough import WalkthroughPolicy
 
     _no_argument("walkthrough", argument)
     return WalkthroughPolicy()
@@ -217,7 +217,7 @@ def _vllm(argument: str, environment: str, **options: Any) -> Policy:
 
 
 def _mixed(argument: str, environment: str) -> Policy:
-    from policies.mixed import MixedPolicy
+    from policies.plain.mixed import MixedPolicy
 
     try:
         share = float(argument or 0.5)
@@ -227,7 +227,7 @@ def _mixed(argument: str, environment: str) -> Policy:
 
 
 def _guided(argument: str, environment: str) -> Policy:
-    from policies.guided import GuidedPolicy
+    from policies.plain.guided import GuidedPolicy
 
     try:
         weight = float(argument or 10)
@@ -237,7 +237,7 @@ def _guided(argument: str, environment: str) -> Policy:
 
 
 def _replay(argument: str, environment: str) -> Policy:
-    from policies.replay import ReplayPolicy
+    from policies.plain.replay import ReplayPolicy
 
     if not argument:
         raise UserError("policy 'replay' needs the folder of a run: write replay:FOLDER")
@@ -245,7 +245,7 @@ def _replay(argument: str, environment: str) -> Policy:
 
 
 def _human(argument: str, environment: str) -> Policy:
-    from policies.human import HumanPolicy
+    from policies.plain.human import HumanPolicy
 
     _no_argument("human", argument)
     return HumanPolicy()

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from envs.base.errors import UserError
-from policies.choices import choices
 from policies.contract import Prompt, Response
+from policies.plain.choices import choices
 from policies.scorer.network import Batch, ScorerNetwork, collate
 from policies.scorer.relations import Features, features
 from policies.trainable import Likelihood

@@ -24,7 +24,7 @@ from envs.base.safe_text import printable
 from envs.base.terminal import SafeFormatter
 from envs.contract import Task
 from policies import Prompt
-from policies.human import HumanPolicy
+from policies.plain.human import HumanPolicy
 
 CONTROL = "\x1b]0;owned\x07\x1b[2J\r\x9b1A\u202etxt\u2028"
 HOSTILE = f"[red]x[/red] :boom: [/] $\\frac$ {CONTROL}"

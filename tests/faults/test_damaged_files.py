@@ -17,7 +17,7 @@ from agentbench.episodes import from_line
 from agentbench.lines import add_lines, read_lines
 from agentbench.tables import write_tables
 from envs.base.digest import read_line, sealed_line, sha256_of
-from policies.replay import ReplayPolicy
+from policies.plain.replay import ReplayPolicy
 
 
 def play(out: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from envs import Task, UserError
 from policies import Prompt, Response, make_policy
-from policies.mixed import MixedPolicy
+from policies.plain.mixed import MixedPolicy
 
 
 class Steady:

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from envs import Task, UserError, make
 from policies import POLICIES, Policy, Prompt, Turn, make_policy
-from policies.human import HumanPolicy
-from policies.random_policy import RandomPolicy
-from policies.replay import ReplayPolicy
-from policies.walkthrough import WalkthroughPolicy
+from policies.plain.human import HumanPolicy
+from policies.plain.random_policy import RandomPolicy
+from policies.plain.replay import ReplayPolicy
+from policies.plain.walkthrough import WalkthroughPolicy
 
 TASK = Task("pick-1", "toy:1", "Pick", 0)
 PAST = Turn("a room", "look")

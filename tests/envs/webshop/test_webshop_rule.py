@@ -8,7 +8,7 @@ import pytest
 
 from envs.webshop import WebShopEnv
 from policies.contract import Policy, Prompt, Turn
-from policies.random_policy import RandomPolicy
+from policies.plain.random_policy import RandomPolicy
 from policies.webshop_rule import WebshopRule, mentioned_options, page_lines, query_of
 
 

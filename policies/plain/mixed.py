@@ -8,8 +8,8 @@ import numpy as np
 
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
-from policies.choices import choices
 from policies.contract import Policy, Prompt, Response
+from policies.plain.choices import choices
 
 VERSION = 1
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.base.digest import digest_of
-from policies.choices import choices
 from policies.contract import Prompt, Response
+from policies.plain.choices import choices
 
 VERSION = 1
 

@@ -1,0 +1,1 @@
+"""Policies without a model: random, human, replay, walkthrough, and mixtures of them."""
