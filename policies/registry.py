@@ -252,19 +252,19 @@ def _human(argument: str, environment: str) -> Policy:
 
 
 def _alfworld_expert() -> Policy:
-    from policies.alfworld_expert import AlfworldExpert
+    from policies.experts.alfworld import AlfworldExpert
 
     return AlfworldExpert()
 
 
 def _appworld_expert() -> Policy:
-    from policies.appworld_expert import AppworldExpert
+    from policies.experts.appworld import AppworldExpert
 
     return AppworldExpert()
 
 
 def _webshop_rule() -> Policy:
-    from policies.webshop_rule import WebshopRule
+    from policies.experts.webshop import WebshopRule
 
     return WebshopRule()
 

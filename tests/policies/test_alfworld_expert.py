@@ -19,8 +19,8 @@ from envs.alfworld.games import Game, parse_compact_line
 from envs.alfworld.generator import parse_split
 from envs.alfworld.players import FastPlayer
 from policies import Prompt, Turn
-from policies.alfworld_expert import AlfworldExpert, placements
-from policies.alfworld_memory import Goal, read_goal, remember
+from policies.experts.alfworld import AlfworldExpert, placements
+from policies.experts.alfworld_memory import Goal, read_goal, remember
 
 Chooser = Callable[[Prompt], str]
 KINDS = {

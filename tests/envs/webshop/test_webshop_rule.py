@@ -8,8 +8,8 @@ import pytest
 
 from envs.webshop import WebShopEnv
 from policies.contract import Policy, Prompt, Turn
+from policies.experts.webshop import WebshopRule, mentioned_options, page_lines, query_of
 from policies.plain.random_policy import RandomPolicy
-from policies.webshop_rule import WebshopRule, mentioned_options, page_lines, query_of
 
 
 def play(env: WebShopEnv, policy: Policy, task: Any) -> tuple[float, list[str]]:

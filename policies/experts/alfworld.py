@@ -15,8 +15,8 @@ from importlib.resources import files
 
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
-from policies.alfworld_memory import Goal, Memory, kind_of, read_goal, remember
 from policies.contract import Prompt, Response
+from policies.experts.alfworld_memory import Goal, Memory, kind_of, read_goal, remember
 
 VERSION = 1
 
@@ -52,7 +52,7 @@ def placements() -> dict[str, dict[str, float]]:
     Counted over the start of the 3,553 official train games (``alfworld_placements.json``).
     """
     table: dict[str, dict[str, float]] = json.loads(
-        (files("policies") / "alfworld_placements.json").read_text(encoding="utf-8")
+        (files("policies.experts") / "alfworld_placements.json").read_text(encoding="utf-8")
     )
     return table
 

@@ -1,0 +1,1 @@
+"""Hand-written agents, one a benchmark, that see what any agent sees."""
