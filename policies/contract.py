@@ -73,9 +73,9 @@ class Response:
         action: the string that goes to the environment, whatever it is.
         text: the whole answer of a language model, where there is more than the action.
         details: whatever the policy wants recorded with the step (must be JSON). Language models, whether behind
-            ``hf``, ``openai`` or ``vllm``, all record the same keys (:func:`policies.answers.answer_details`):
+            ``hf``, ``openai`` or ``vllm``, all record the same keys (:func:`policies.prompts.answers.answer_details`):
 
-            - ``invalid`` (str or None): why the answer broke the rules of :func:`policies.parsing.parse_answer`;
+            - ``invalid`` (str or None): why the answer broke :func:`policies.prompts.parsing.parse_answer`'s rules;
             - ``cut_answer`` (bool): whether it ran into the longest length (``max_tokens``);
             - ``finish`` (str or None): why it ended: ``length``, ``stop`` (a stop string, or with a server also the
               end), ``end`` (the model ended it), or another word of the server (``content_filter``);

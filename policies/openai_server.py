@@ -16,13 +16,13 @@ from pydantic import Field
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
 from envs.base.safe_text import cut_out, redacted, whole
-from policies.answers import answer_details
 from policies.background import Background
 from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
 from policies.language.settings import LONGEST_ANSWER
-from policies.parsing import cut_by, parse_answer
 from policies.prompts import ContextTooLong, Fitted, Message, PromptSettings, fit_messages, make_settings
+from policies.prompts.answers import answer_details
+from policies.prompts.parsing import cut_by, parse_answer
 
 log = logging.getLogger("agentbench")
 

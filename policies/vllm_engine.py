@@ -18,13 +18,13 @@ from pydantic import Field
 from envs.base.deadline import within
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
-from policies.answers import answer_details
 from policies.contract import Prompt, Response, Turn
 from policies.language.conversation import Writer, Written
 from policies.language.sequences import Sampled
 from policies.language.settings import LONGEST_ANSWER
-from policies.parsing import cut_by, parse_answer
 from policies.prompts import Fitted, fit_messages, make_settings
+from policies.prompts.answers import answer_details
+from policies.prompts.parsing import cut_by, parse_answer
 from policies.vllm_weights import reload_in_process
 
 VERSION = 1

@@ -32,8 +32,8 @@ from envs.contract import Info, TextEnv
 from envs.registry import make
 from policies.contract import Prompt, Response
 from policies.language.conversation import Writer
-from policies.parsing import parse_answer
 from policies.prompts import build_messages, make_settings
+from policies.prompts.parsing import parse_answer
 
 require("verl", VERL, "verl")
 

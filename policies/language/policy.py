@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from envs.base.errors import UserError
-from policies.answers import answer_details
 from policies.contract import Prompt, Response, Turn
 from policies.language import loading, sequences
 from policies.language.cache import PrefixCache, Work, weights_version
@@ -30,8 +29,9 @@ from policies.language.likelihood import judge
 from policies.language.sequences import Sampled
 from policies.language.settings import OPTIONS, LanguageSettings, language_settings, renamed, to_json
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_adapters, add_reference, use_adapter
-from policies.parsing import cut_by, parse_answer
 from policies.prompts import Fitted, fit_messages, make_settings
+from policies.prompts.answers import answer_details
+from policies.prompts.parsing import cut_by, parse_answer
 from policies.trainable import Likelihood, read_policy
 
 VERSION = 1

@@ -19,7 +19,7 @@ from agentbench.importing import import_run
 from agentbench.report import make_report, write_page
 from envs import make
 from policies.contract import Prompt, Response
-from policies.parsing import parse_answer
+from policies.prompts.parsing import parse_answer
 
 SLOW = 10.0
 """Seconds of one action, answer or file that count as hanging. Generous: other jobs may run beside it."""

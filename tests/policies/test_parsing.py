@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from policies.parsing import Parsed, parse_answer
+from policies.prompts.parsing import Parsed, parse_answer
 
 HOUSE = ["go to desk 1", "look", "take mug 1 from desk 1"]
 SHOP = ["search[<query>]", "click[next >]", "click[size <small>]"]

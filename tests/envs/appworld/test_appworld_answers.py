@@ -11,7 +11,7 @@ from agentbench.evaluation import evaluate
 from envs.appworld import AppWorldEnv
 from envs.appworld.env import MAX_DEATHS
 from policies.contract import Prompt, Response
-from policies.parsing import parse_answer
+from policies.prompts.parsing import parse_answer
 
 MakeEnv = Callable[..., AppWorldEnv]
 NO_ACTION = [
