@@ -198,7 +198,7 @@ def _rule(argument: str, environment: str) -> Policy:
 
 
 def _openai(argument: str, environment: str, **options: Any) -> Policy:
-    from policies.openai_server import OpenAIPolicy, ServerOptions
+    from policies.openai.policy import OpenAIPolicy, ServerOptions
     from policies.option_values import read_options
 
     return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
@@ -312,7 +312,7 @@ _OWN = {
             "openai",
             "a language model behind an OpenAI-compatible server: openai:MODEL",
             _openai,
-            settings="policies.openai_server:ServerOptions",
+            settings="policies.openai.policy:ServerOptions",
         ),
         PolicyEntry(
             "vllm",

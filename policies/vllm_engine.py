@@ -1,6 +1,6 @@
 """A language model that vLLM runs in this process: the policy ``vllm:MODEL``.
 
-vLLM as a server is the policy ``openai:MODEL`` (:mod:`policies.openai_server`).
+vLLM as a server is the policy ``openai:MODEL`` (:mod:`policies.openai.policy`).
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from stub_server import chat, serving, up
 from agentbench import Response, UserError, evaluate, open_run
 from envs.contract import Task
 from policies import POLICIES, Prompt, Turn, make_policy
-from policies.chat_client import ChatClient, ClientSettings, PassingFailure, RefusedRequest
-from policies.openai_server import OPTIONS, OpenAIPolicy, SampledTokens, ServerOptions, read_usage, text_of
+from policies.openai.chat_client import ChatClient, ClientSettings, PassingFailure, RefusedRequest
+from policies.openai.policy import OPTIONS, OpenAIPolicy, SampledTokens, ServerOptions, read_usage, text_of
 
 QUICK = {"backoff": 0.01, "timeout": 30.0}
 
@@ -657,7 +657,9 @@ def test_a_server_behind_tls_is_asked_directly_or_through_a_proxy(
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
     subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    monkeypatch.setattr("policies.http_connection.trusted", lambda: ssl.create_default_context(cafile=certificate))
+    monkeypatch.setattr(
+        "policies.openai.http_connection.trusted", lambda: ssl.create_default_context(cafile=certificate)
+    )
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -670,7 +672,7 @@ def test_a_server_behind_tls_is_asked_directly_or_through_a_proxy(
                 monkeypatch.setenv("HTTPS_PROXY", proxy)
             assert policy(url, timeout=20.0).act([prompt()])[0].action == "up"
         assert seen == ([f"CONNECT localhost:{server.server_port} HTTP/1.1"] if through_proxy else [])
-        monkeypatch.setattr("policies.http_connection.trusted", ssl.create_default_context)
+        monkeypatch.setattr("policies.openai.http_connection.trusted", ssl.create_default_context)
         monkeypatch.delenv("HTTPS_PROXY", raising=False)
         with pytest.raises(UserError, match="certificate"):
             policy(url, timeout=20.0).act([prompt()])

@@ -16,10 +16,10 @@ from pydantic import Field
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
 from envs.base.safe_text import cut_out, redacted, whole
-from policies.background import Background
-from policies.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.contract import Prompt, Response
 from policies.language.settings import LONGEST_ANSWER
+from policies.openai.background import Background
+from policies.openai.chat_client import ChatClient, ClientSettings, TooLong, key_from_environment
 from policies.prompts import ContextTooLong, Fitted, Message, PromptSettings, fit_messages, make_settings
 from policies.prompts.answers import answer_details
 from policies.prompts.parsing import cut_by, parse_answer
@@ -204,7 +204,7 @@ class OpenAIPolicy:
         """Ask for each prompt.
 
         Raises:
-            policies.chat_client.PassingFailure, policies.chat_client.RefusedRequest: no answer to a prompt.
+            PassingFailure, RefusedRequest: no answer to a prompt (:mod:`policies.openai.chat_client`).
             ContextTooLong: a task and observation that do not fit into the context.
             UserError: the server cannot be used at all.
         """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted, remember_secret
-from policies.http_connection import Answer, BrokenAnswer, ClosedBefore, Connection, connect
+from policies.openai.http_connection import Answer, BrokenAnswer, ClosedBefore, Connection, connect
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
