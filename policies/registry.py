@@ -211,7 +211,7 @@ def _vllm(argument: str, environment: str, **options: Any) -> Policy:
             "wherever it is installed, and use openai:MODEL"
         )
     from policies.option_values import read_options
-    from policies.vllm_engine import VllmOptions, VllmPolicy
+    from policies.vllm.engine import VllmOptions, VllmPolicy
 
     return VllmPolicy(argument, environment, read_options(VllmOptions, options))
 
@@ -318,7 +318,7 @@ _OWN = {
             "vllm",
             "a language model that vLLM runs in this process: vllm:MODEL",
             _vllm,
-            settings="policies.vllm_engine:VllmOptions",
+            settings="policies.vllm.engine:VllmOptions",
         ),
         PolicyEntry("human", "you, in the terminal", _human),
     )

@@ -28,7 +28,7 @@ from policies.contract import Prompt, Response, Turn
 from policies.language.sequences import Sampled
 from policies.option_values import read_options
 from policies.prompts import make_settings
-from policies.vllm_engine import EngineError, VllmOptions
+from policies.vllm.engine import EngineError, VllmOptions
 
 log = logging.getLogger("agentbench")
 
@@ -194,7 +194,7 @@ class RayVllmPolicy:
     Args:
         policy: ``vllm:MODEL``; a folder must be there on the machines of the engines.
         environment: short name of the environment.
-        options: those of :class:`policies.vllm_engine.VllmOptions`.
+        options: those of :class:`policies.vllm.engine.VllmOptions`.
 
     Raises:
         UserError: a wrong option, no GPUs where the options ask for them, or what an engine says.

@@ -19,8 +19,8 @@ from agentbench.rollout.ray_cluster import is_of_machine, told
 from agentbench.rollout.ray_gpus import WIDTHS, check_places, free_gpus, gpus_of, placed
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
-from policies.vllm_process import ServerProcess
-from policies.vllm_server import VllmServerOptions, find_python
+from policies.vllm.process import ServerProcess
+from policies.vllm.server import VllmServerOptions, find_python
 
 CLOSE_SECONDS = 60.0
 
@@ -64,7 +64,7 @@ class RayServer(ServerProcess):
 
     Args:
         options: name the interpreter, and the GPUs by vLLM's own arguments.
-        folder, name, arguments, threads, log: see :class:`policies.vllm_process.ServerProcess`.
+        folder, name, arguments, threads, log: see :class:`policies.vllm.process.ServerProcess`.
 
     Raises:
         UserError: there are not so many GPUs, or what its machine says.

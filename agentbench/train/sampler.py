@@ -23,7 +23,7 @@ from envs.base.errors import UserError
 from envs.registry import make
 from policies.contract import Prompt
 from policies.trainable import TrainablePolicy
-from policies.vllm_weights import write_adapters, write_model
+from policies.vllm.weights import write_adapters, write_model
 
 if TYPE_CHECKING:
     from policies.language.policy import LanguagePolicy
@@ -144,7 +144,7 @@ class Served:
     """
 
     def __init__(self, config: TrainConfig, policy: LanguagePolicy, folder: Path, ranks: Ranks) -> None:
-        from policies.vllm_server import VllmServer, server_options
+        from policies.vllm.server import VllmServer, server_options
 
         self._config, self._policy, self._ranks = config, policy, ranks
         self._folder = folder / "sampler"

@@ -341,7 +341,7 @@ def test_a_bad_option_is_told_without_its_value(options: dict[str, Any], problem
 def test_the_list_of_policies_names_every_option() -> None:
     assert sorted(POLICIES["openai"].declared()) == sorted(OPTIONS)
     pytest.importorskip("torch")
-    from policies.vllm_engine import OPTIONS as VLLM_OPTIONS
+    from policies.vllm.engine import OPTIONS as VLLM_OPTIONS
 
     assert sorted(POLICIES["vllm"].declared()) == sorted(VLLM_OPTIONS)
     with pytest.raises(UserError, match="takes no options, got 'temperature'"):

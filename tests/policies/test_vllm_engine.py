@@ -80,7 +80,7 @@ def test_new_weights_are_answered_with_at_once(engine: Any, tmp_path: Path, monk
 
     import tiny_language
 
-    from policies.vllm_weights import write_model
+    from policies.vllm.weights import write_model
 
     monkeypatch.setattr(engine, "options", dataclasses.replace(engine.options, temperature=0.0))
     before = engine.act([tiny_language.prompt()])[0].trace.answer.tolist()

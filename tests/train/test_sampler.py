@@ -23,7 +23,7 @@ from agentbench.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
 from policies.language.decode import Rules  # noqa: E402
-from policies.vllm_server import read_answer  # noqa: E402
+from policies.vllm.server import read_answer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path
 
 
 def test_an_old_server_and_none_at_all_are_refused(tmp_path: Path, model: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("policies.vllm_server.ATTEMPTS", 1)
+    monkeypatch.setattr("policies.vllm.server.ATTEMPTS", 1)
     with stub_vllm() as server:
         server.version = "0.11.2"
         with pytest.raises(UserError, match=r"vLLM 0\.11\.2 cannot be given new weights"):

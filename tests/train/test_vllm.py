@@ -23,8 +23,8 @@ from policies import make_policy  # noqa: E402
 from policies.language.decode import Request  # noqa: E402
 from policies.language.policy import LanguagePolicy  # noqa: E402
 from policies.language.settings import in_training  # noqa: E402
-from policies.vllm_server import VllmServer, find_python, server_options  # noqa: E402
-from policies.vllm_weights import write_model  # noqa: E402
+from policies.vllm.server import VllmServer, find_python, server_options  # noqa: E402
+from policies.vllm.weights import write_model  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.timeout(1500)]
 SPLIT = "generated:1:4:small"

@@ -1,4 +1,4 @@
-"""Stands in for vLLM where that is not installed: the part of its face that ``policies/vllm_engine.py`` uses.
+"""Stands in for vLLM where that is not installed: the part of its face that ``policies/vllm/engine.py`` uses.
 
 A model of transformers is behind it. To have it fail, put a file into the model's folder: ``raise`` makes the next
 batch fail, ``die`` ends the process instead, ``hang`` keeps it waiting; each happens once.

@@ -25,7 +25,7 @@ from policies.language.settings import LONGEST_ANSWER
 from policies.prompts import Fitted, fit_messages, make_settings
 from policies.prompts.answers import answer_details
 from policies.prompts.parsing import cut_by, parse_answer
-from policies.vllm_weights import reload_in_process
+from policies.vllm.weights import reload_in_process
 
 VERSION = 1
 
@@ -167,7 +167,7 @@ class VllmPolicy:
         return within(self.options.timeout, call, "see --timeout")
 
     def update_weights(self, folder: Path) -> None:
-        """Take all weights from a folder that :func:`policies.vllm_weights.write_model` wrote.
+        """Take all weights from a folder that :func:`policies.vllm.weights.write_model` wrote.
 
         Raises:
             UserError: this version of vLLM cannot, or it is answering still.

@@ -16,7 +16,7 @@ from pathlib import Path
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
 
-LAUNCHER = Path(__file__).with_name("vllm_launch.py")
+LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 class ServerProcess:

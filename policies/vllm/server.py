@@ -23,8 +23,8 @@ from envs.base.safe_text import redacted
 from policies.language.decode import Answer, Request, Rules
 from policies.language.loading import context_length
 from policies.option_values import read_options
-from policies.vllm_process import ServerProcess
-from policies.vllm_weights import ADAPTERS, check_version, load_adapters_over_http, reload_over_http
+from policies.vllm.process import ServerProcess
+from policies.vllm.weights import ADAPTERS, check_version, load_adapters_over_http, reload_over_http
 
 if TYPE_CHECKING:
     from policies.language.policy import LanguagePolicy
@@ -125,7 +125,7 @@ class VllmServer:
 
         Args:
             policy: whose answers it will sample.
-            folder: as :func:`policies.vllm_weights.write_model` writes it.
+            folder: as :func:`policies.vllm.weights.write_model` writes it.
             threads: of the server on a processor.
             log: file for what it says.
 
@@ -171,11 +171,11 @@ class VllmServer:
     # -- what it does --------------------------------------------------------------------------------
 
     def load(self, folder: Path) -> None:
-        """Take all weights from a folder (:func:`policies.vllm_weights.write_model`)."""
+        """Take all weights from a folder (:func:`policies.vllm.weights.write_model`)."""
         reload_over_http(self._exchange, folder)
 
     def load_adapters(self, folder: Path) -> None:
-        """Take adapters from a folder (:func:`policies.vllm_weights.write_adapters`), and answer with them."""
+        """Take adapters from a folder (:func:`policies.vllm.weights.write_adapters`), and answer with them."""
         load_adapters_over_http(self._exchange, folder)
         self.model = ADAPTERS
 
