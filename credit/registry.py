@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from credit.bi_level_gae import bi_level_gae
-from credit.bnpo import bnpo
-from credit.dr_grpo import dr_grpo
-from credit.drmas import drmas
-from credit.empg import empg
-from credit.gae import gae
-from credit.gdpo import gdpo
-from credit.gigpo import gigpo
-from credit.graph_value import graph_value
-from credit.graphgpo import graphgpo
-from credit.grpo import grpo
-from credit.hgpo import hgpo
-from credit.hiper import hiper
-from credit.igpo import igpo
-from credit.loop import loop
-from credit.mapo import mapo
-from credit.mars import mars
-from credit.matchtir import matchtir
-from credit.mcgrpo import mcgrpo
-from credit.mgrpo import mgrpo
-from credit.ngrpo import ngrpo
-from credit.ocar import ocar
 from credit.plugins import SchemeTable
-from credit.reinforce_plus_plus import reinforce_plus_plus
-from credit.rloo import rloo
-from credit.rtmc import rtmc
-from credit.salt import salt
 from credit.scheme import Scheme, describe, unknown
-from credit.seeupo import seeupo
+from credit.schemes.bi_level_gae import bi_level_gae
+from credit.schemes.bnpo import bnpo
+from credit.schemes.dr_grpo import dr_grpo
+from credit.schemes.drmas import drmas
+from credit.schemes.empg import empg
+from credit.schemes.gae import gae
+from credit.schemes.gdpo import gdpo
+from credit.schemes.gigpo import gigpo
+from credit.schemes.graph_value import graph_value
+from credit.schemes.graphgpo import graphgpo
+from credit.schemes.grpo import grpo
+from credit.schemes.hgpo import hgpo
+from credit.schemes.hiper import hiper
+from credit.schemes.igpo import igpo
+from credit.schemes.loop import loop
+from credit.schemes.mapo import mapo
+from credit.schemes.mars import mars
+from credit.schemes.matchtir import matchtir
+from credit.schemes.mcgrpo import mcgrpo
+from credit.schemes.mgrpo import mgrpo
+from credit.schemes.ngrpo import ngrpo
+from credit.schemes.ocar import ocar
+from credit.schemes.reinforce_plus_plus import reinforce_plus_plus
+from credit.schemes.rloo import rloo
+from credit.schemes.rtmc import rtmc
+from credit.schemes.salt import salt
+from credit.schemes.seeupo import seeupo
+from credit.schemes.tempo import tempo
+from credit.schemes.turn_ppo import turn_ppo
 from credit.steps import FloatArray, Steps
-from credit.tempo import tempo
-from credit.turn_ppo import turn_ppo
 
 _OWN = {
     function.__name__: describe(function)

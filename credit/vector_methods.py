@@ -12,26 +12,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from credit.bi_level_gae import bi_level_gae_tokens
-from credit.drmas import drmas
-from credit.empg import empg
-from credit.gigpo import gigpo
-from credit.graphgpo import graphgpo, path_returns
-from credit.grpo import grpo
-from credit.hgpo import hgpo
-from credit.hiper import hiper
-from credit.igpo import igpo_released
-from credit.mapo import mapo
-from credit.matchtir import matchtir, matchtir_tokens
-from credit.ngrpo import ngrpo
-from credit.ocar import ocar
 from credit.penalty import PenaltyTiming, returns
-from credit.reinforce_plus_plus import reinforce_plus_plus
-from credit.rloo import rloo
-from credit.salt import salt
-from credit.seeupo import seeupo
+from credit.schemes.bi_level_gae import bi_level_gae_tokens
+from credit.schemes.drmas import drmas
+from credit.schemes.empg import empg
+from credit.schemes.gigpo import gigpo
+from credit.schemes.graphgpo import graphgpo, path_returns
+from credit.schemes.grpo import grpo
+from credit.schemes.hgpo import hgpo
+from credit.schemes.hiper import hiper
+from credit.schemes.igpo import igpo_released
+from credit.schemes.mapo import mapo
+from credit.schemes.matchtir import matchtir, matchtir_tokens
+from credit.schemes.ngrpo import ngrpo
+from credit.schemes.ocar import ocar
+from credit.schemes.reinforce_plus_plus import reinforce_plus_plus
+from credit.schemes.rloo import rloo
+from credit.schemes.salt import salt
+from credit.schemes.seeupo import seeupo
+from credit.schemes.tempo import tempo, tempo_tokens
 from credit.steps import CreditError, FloatArray, Steps
-from credit.tempo import tempo, tempo_tokens
 from credit.tokens import Tokens, gae_token, reinforce_plus_plus_baseline_tokens, reinforce_plus_plus_tokens
 from credit.transitions import transitions
 

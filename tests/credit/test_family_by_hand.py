@@ -31,10 +31,10 @@ from credit import (
     tempo,
     turn_ppo,
 )
-from credit.bi_level_gae import bi_level_gae_tokens
-from credit.igpo import igpo_released
-from credit.matchtir import matchtir_tokens
-from credit.tempo import tempo_tokens
+from credit.schemes.bi_level_gae import bi_level_gae_tokens
+from credit.schemes.igpo import igpo_released
+from credit.schemes.matchtir import matchtir_tokens
+from credit.schemes.tempo import tempo_tokens
 from credit.tokens import Tokens
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credit import Steps, advantages
-from credit.seeupo import turn_batches
+from credit.schemes.seeupo import turn_batches
 
 discounts = st.sampled_from([0.0, 0.5, 0.95, 1.0])
 kinds = st.sampled_from(["std", "mean"])

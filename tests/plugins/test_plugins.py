@@ -179,7 +179,7 @@ def test_two_schemes_with_one_name_are_both_refused(monkeypatch):
 
 
 def test_a_scheme_under_another_name_is_refused(monkeypatch):
-    fake_points(monkeypatch, ("other", "credit.rloo:rloo", "agentbench.schemes"))
+    fake_points(monkeypatch, ("other", "credit.schemes.rloo:rloo", "agentbench.schemes"))
     with pytest.raises(CreditError, match="called 'rloo', and the entry point 'other'"):
         SchemeTable({})["other"]
 

@@ -18,10 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from credit.grpo import grpo
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance
 from credit.penalty import PenaltyTiming
 from credit.scheme import OF_OUTCOMES, Compat, Ddof, Epsilon, Factor, Positive, scheme
+from credit.schemes.grpo import grpo
 from credit.steps import CreditError, FloatArray, Steps
 
 _EQUAL = 1e-10  # surprises that vary less are all the same
@@ -67,7 +67,7 @@ def ocar(
         znorm_floor: least standard deviation that surprises are divided by.
         weight_min, weight_max: bounds of the weights.
         weighting, normalize, ddof, epsilon, singleton, zero_variance, invalid_penalty, penalty_timing: of
-            GRPO (see :func:`credit.grpo.grpo`).
+            GRPO (see :func:`credit.schemes.grpo.grpo`).
         compat: ``"verl-agent"`` for the defaults of the released code.
 
     Returns:

@@ -22,9 +22,9 @@ from typing import Literal
 import numpy as np
 
 from credit.grouping import Groups, contexts
-from credit.grpo import grpo
-from credit.rloo import rloo
 from credit.scheme import OF_OUTCOMES, AtLeastOne, Count, Ddof, Epsilon, Share, scheme
+from credit.schemes.grpo import grpo
+from credit.schemes.rloo import rloo
 from credit.similarity import merge_similar
 from credit.steps import CreditError, FloatArray, IntArray, Steps
 

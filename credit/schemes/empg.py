@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from credit.grpo import grpo
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance
 from credit.penalty import PenaltyTiming
 from credit.scheme import Compat, Ddof, Epsilon, Factor, scheme
+from credit.schemes.grpo import grpo
 from credit.steps import FloatArray, Steps
 
 
@@ -63,7 +63,7 @@ def empg(
         zeta: weight of the bonus (0.05 in the port, 0.1 in another copy of it).
         epsilon: added to the denominators of EMPG.
         weighting, normalize, ddof, base_epsilon, singleton, zero_variance, invalid_penalty, penalty_timing: of
-            GRPO (see :func:`credit.grpo.grpo`).
+            GRPO (see :func:`credit.schemes.grpo.grpo`).
         compat: ``"verl-agent"`` for the defaults of the port.
 
     Returns:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from credit.gae import AfterTruncation, turn_gae
 from credit.normalize import whiten
 from credit.scheme import Ddof, Epsilon, Share, scheme
+from credit.schemes.gae import AfterTruncation, turn_gae
 from credit.steps import FloatArray, Steps
 
 
@@ -39,7 +39,7 @@ def turn_ppo(
         steps: the step table.
         gamma: discount, in [0, 1].
         lam: how far to look beyond the next value, in [0, 1].
-        after_truncation: value of what follows an episode that was cut (see :mod:`credit.gae`).
+        after_truncation: value of what follows an episode that was cut (see :mod:`credit.schemes.gae`).
         whitened: bring the batch to mean 0 and variance 1.
         count_tokens: a turn counts in the whitening with its number of ``tokens`` (a column); otherwise once.
         ddof: the variance divides by the number of tokens minus this.
