@@ -11,8 +11,8 @@ import pandas as pd
 
 from agentbench.credit_of_run import RunCredit
 from credit import health
-from credit.agreement import Agreement, largest_differences, scaled
 from credit.grouping import Groups
+from credit.tools.agreement import Agreement, largest_differences, scaled
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Credit: one table of steps in, one advantage a step out; every scheme a pure function."""
 
-from credit.health import Health, health
 from credit.registry import SCHEMES, advantages
 from credit.scheme import Scheme
 from credit.schemes.bi_level_gae import bi_level_gae
@@ -33,6 +32,7 @@ from credit.schemes.seeupo import seeupo
 from credit.schemes.tempo import tempo
 from credit.schemes.turn_ppo import turn_ppo
 from credit.steps import CreditError, Steps
+from credit.tools.health import Health, health
 
 __all__ = [
     "SCHEMES",

@@ -30,7 +30,7 @@ def compare(
     from agentbench.credit_report import agreement_sheets, difference_lines, health_sheet, no_credit_note
     from agentbench.run_notes import print_state
     from agentbench.store import open_run
-    from credit.agreement import agreement
+    from credit.tools.agreement import agreement
     from envs.base.errors import UserError
 
     if out is not None and (out.suffix not in (".md", ".csv") or not out.parent.is_dir()):

@@ -34,7 +34,7 @@ def graph(
     from agentbench.commands.options import extra_options
     from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.store import open_run
-    from credit.graph import strongest, trajectory_graph, write_graphml
+    from credit.tools.graph import strongest, trajectory_graph, write_graphml
     from envs.base.errors import UserError
 
     if out.suffix not in (".svg", ".png", ".pdf", ".graphml") or not out.parent.is_dir():
@@ -51,7 +51,7 @@ def graph(
     if out.suffix == ".graphml":
         write_graphml(shown, out)
     else:
-        from credit.graph_picture import draw_graph
+        from credit.tools.picture import draw_graph
 
         played = episodes[episodes["task_id"] == task_id]
         draw_graph(shown, out, title=f"{name}: {len(played)} episodes, {played['won'].sum()} won; {names[0]}")

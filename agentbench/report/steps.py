@@ -11,7 +11,7 @@ A chunk is JSON, deflated and in base64; the browser inflates it by itself. Its 
 there only where something was recorded.
 
 Texts and lists are numbers of places in ``texts`` and ``lists``, -1 for none. ``state`` and ``next`` are codes of
-anchor states, equal within a task; ``next`` is -1 where a success reached the goal (as in :mod:`credit.graph`).
+anchor states, equal within a task; ``next`` is -1 where a success reached the goal (as in :mod:`credit.tools.graph`).
 """
 
 from __future__ import annotations

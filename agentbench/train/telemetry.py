@@ -15,7 +15,7 @@ import torch
 
 from agentbench.episodes import Episode, is_judged
 from agentbench.train.batch import Batch
-from credit.health import health
+from credit.tools.health import health
 
 
 class Clock:

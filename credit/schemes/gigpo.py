@@ -10,7 +10,7 @@ Evidence: code+run
 
 The paper writes a normaliser F that is the standard deviation, or 1 (``normalize="mean"``, unbiased up to a
 factor). A state visited twice by an episode counts twice. With outcomes 0 and 1 a failed episode's return is the
-least of each of its groups, so its steps never get positive credit (see :mod:`credit.health`).
+least of each of its groups, so its steps never get positive credit (see :mod:`credit.tools.health`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import pandas as pd
 from agentbench import evaluate
 from agentbench.store import Run, RunWriter, open_run
 from credit import advantages
-from credit.health import health
+from credit.tools.health import health
 from envs.appworld.anchors import ANCHORS
 
 SCHEMES = ("salt", "gigpo", "hgpo")

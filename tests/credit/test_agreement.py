@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from scipy import stats
 
 from credit import CreditError, Steps, advantages
-from credit.agreement import agreement, largest_differences, scaled
+from credit.tools.agreement import agreement, largest_differences, scaled
 
 NAMES = ("grpo", "gigpo", "hgpo", "mapo", "salt")
 

@@ -7,8 +7,8 @@ import pytest
 from credit_tables import episode, random_table
 
 from credit import CreditError, Steps, advantages
-from credit.graph import GOAL, strongest, trajectory_graph, write_graphml
-from credit.graph_picture import draw_graph, layout
+from credit.tools.graph import GOAL, strongest, trajectory_graph, write_graphml
+from credit.tools.picture import draw_graph, layout
 
 
 @pytest.fixture

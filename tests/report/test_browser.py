@@ -18,7 +18,7 @@ from agentbench.episodes import to_line
 from agentbench.report import make_report, page, write_page
 from agentbench.report.server import make_server
 from agentbench.store import open_run
-from credit.graph import trajectory_graph
+from credit.tools.graph import trajectory_graph
 
 Open = Callable[..., Any]
 WAIT_SECONDS = 20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from credit.graph import visible
+from credit.tools.graph import visible
 
 if TYPE_CHECKING:
     import networkx
@@ -32,7 +32,7 @@ def draw_graph(graph: networkx.MultiDiGraph, path: Path, *, title: str = "") -> 
     coloured by its mean advantage: blue above 0, orange below, grey at 0 (or without advantages).
 
     Args:
-        graph: as :func:`credit.graph.trajectory_graph` makes it.
+        graph: as :func:`credit.tools.graph.trajectory_graph` makes it.
         path: its ending decides the format.
         title: written above.
     """

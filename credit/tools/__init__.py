@@ -1,0 +1,1 @@
+"""What looks at steps and advantages: graphs, pictures, agreement, health."""
