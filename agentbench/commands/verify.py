@@ -19,7 +19,7 @@ def verify(
     from envs.registry import ENVIRONMENTS, load
 
     verifiers = {each.name: each.verifier for each in ENVIRONMENTS.values() if each.verifier}
-    verifiers["credit"] = "credit.verify:verify"
+    verifiers["credit"] = "credit.verification.verify:verify"
     if name not in verifiers:
         raise unknown("thing to verify", name, verifiers)
     if not reference.is_dir():

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from credit.exact import Process, solve
 from credit.steps import BoolArray, FloatArray, IntArray
+from credit.tools.exact import Process, solve
 from envs.base.errors import UserError, unknown
 from envs.base.options import Option, declared, resolve
 

@@ -11,8 +11,8 @@ import numpy as np
 from agentbench.episodes import Episode, Step
 from agentbench.provenance import digest
 from agentbench.truth.problems import Problem
-from credit.exact import Solution, solve
 from credit.steps import BoolArray, FloatArray, IntArray
+from credit.tools.exact import Solution, solve
 
 ACTION_NAMES = ("forward", "back", "stay", "pick up")
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from credit import SCHEMES, advantages
-from credit.verify_exact import scheme_quality, solved
+from credit.verification.exact_checks import scheme_quality, solved
 
 AVAILABLE = {"state", "action", "next_state", "is_valid", "terminated", "truncated"}
 MEASURES = ("pearson", "sign_accuracy", "cosine_mean_gradient", "mean_cosine_one_group")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from credit.exact import Process, cosine, group_gradient, group_steps, quality, solve
+from credit.tools.exact import Process, cosine, group_gradient, group_steps, quality, solve
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from credit import CreditError
-from credit.verify import verify
+from credit.verification.verify import verify
 
 
 @pytest.mark.reference

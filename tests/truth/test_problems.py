@@ -5,7 +5,7 @@ import pytest
 
 from agentbench.truth.problems import PROBLEMS, make_problem
 from agentbench.truth.tabular import play_problem
-from credit.exact import solve
+from credit.tools.exact import solve
 from envs.base.errors import UserError
 
 

@@ -18,8 +18,8 @@ from agentbench.quality.tabular import problem_sample, sample_of
 from agentbench.truth.problems import PROBLEMS, Problem, make_problem
 from agentbench.truth.run import make_truth
 from agentbench.truth.tabular import Played
-from credit.exact import Process, solve
-from credit.verify_exact import SCORED, process_deviations
+from credit.tools.exact import Process, solve
+from credit.verification.exact_checks import SCORED, process_deviations
 from envs.base.errors import UserError
 
 

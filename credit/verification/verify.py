@@ -22,8 +22,8 @@ import pandas as pd
 
 from credit.steps import CreditError, FloatArray, Steps
 from credit.tokens import Tokens
-from credit.vector_methods import STEP_METHODS, TOKEN_METHODS, Method
-from credit.verify_exact import process_deviations, quality_deviations, row_deviation, solved
+from credit.verification.exact_checks import process_deviations, quality_deviations, row_deviation, solved
+from credit.verification.vector_methods import STEP_METHODS, TOKEN_METHODS, Method
 
 TOLERANCE = {"reference": 1e-5, "definition": 1e-9, "exact": 1e-9}
 FLAGGED = 5e-3

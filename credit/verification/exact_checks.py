@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from credit.exact import Process, Solution, group_gradient, group_steps, quality, solve
 from credit.registry import advantages
 from credit.steps import CreditError, FloatArray, Steps
+from credit.tools.exact import Process, Solution, group_gradient, group_steps, quality, solve
 
 SCORED: Mapping[str, Callable[[Steps], FloatArray]] = {
     "grpo": partial(advantages, "grpo"),
@@ -60,7 +60,7 @@ def scheme_quality(
     solution: Solution,
     scheme: Callable[[Steps], FloatArray] | None,
 ) -> dict[str, float]:
-    """Measure a scheme on the recorded groups of a process (see :func:`credit.exact.quality`).
+    """Measure a scheme on the recorded groups of a process (see :func:`credit.tools.exact.quality`).
 
     Args:
         record: the process in its JSON form.

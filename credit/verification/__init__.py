@@ -1,0 +1,1 @@
+"""The schemes held to recorded vectors of the released code, and to exact values."""
