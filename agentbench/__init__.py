@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentbench.evaluation import Result, evaluate
-    from agentbench.store import Run, load, open_run
+    from agentbench.runs.run import Run, load, open_run
     from credit import Steps, advantages
     from envs import Task, TextEnv, UserError, make
     from policies import Policy, Prompt, Response, make_policy
@@ -26,17 +26,17 @@ _WHERE = {
     "Prompt": "policies",
     "Response": "policies",
     "Result": "agentbench.evaluation",
-    "Run": "agentbench.store",
+    "Run": "agentbench.runs.run",
     "Steps": "credit",
     "Task": "envs",
     "TextEnv": "envs",
     "UserError": "envs",
     "advantages": "credit",
     "evaluate": "agentbench.evaluation",
-    "load": "agentbench.store",
+    "load": "agentbench.runs.run",
     "make": "envs",
     "make_policy": "policies",
-    "open_run": "agentbench.store",
+    "open_run": "agentbench.runs.run",
 }
 __all__ = [
     "Policy",

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentbench.episodes import Episode, Step
-from agentbench.store import EPISODES_FILE, Run, read_sorted
+from agentbench.runs.episodes import Episode, Step
+from agentbench.runs.run import EPISODES_FILE, Run, read_sorted
 from agentbench.summary import OVERALL
 from envs.base.safe_text import is_cut_short
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agentbench.episodes import MAX_TEXT
+from agentbench.runs.episodes import MAX_TEXT
 from envs.base.errors import UserError, unknown
 from envs.base.options import declared, resolve, with_defaults
 from envs.base.safe_text import refuse_secrets

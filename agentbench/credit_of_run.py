@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from agentbench.runs.run import open_run
 from agentbench.runs.steps import judged_table
-from agentbench.store import open_run
 from credit import SCHEMES, CreditError, Steps, advantages
 from credit.scheme import unknown
 from credit.steps import FloatArray

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentbench.config import EvaluateConfig, check_config, resolved_options
-from agentbench.episodes import MAX_TEXT, Episode
-from agentbench.failures import tell
 from agentbench.held_out import overlap_notes, say_notes
-from agentbench.provenance import describe, digest
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
-from agentbench.store import Run, RunWriter, open_run
+from agentbench.runs.episodes import MAX_TEXT, Episode
+from agentbench.runs.failures import tell
+from agentbench.runs.provenance import describe, digest
+from agentbench.runs.run import Run, RunWriter, open_run
 from envs.base.errors import UserError
 from envs.contract import Task, TextEnv
 from envs.registry import find, make

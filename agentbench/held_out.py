@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentbench.episodes import Episode
+from agentbench.runs.episodes import Episode
 from credit import CreditError, Steps, advantages
 from envs.base.digest import check_seal, sealed
 from envs.base.errors import UserError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agentbench.store import open_run
+from agentbench.runs.run import open_run
 from envs.base.errors import UserError, unknown
 
 Family = Literal["qwen3", "llama"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from agentbench.episodes import is_judged
+from agentbench.runs.episodes import is_judged
 from agentbench.statistics import rate_interval
 from agentbench.summary import OVERALL, Summary, summarise
 
 if TYPE_CHECKING:
-    from agentbench.store import Run
+    from agentbench.runs.run import Run
 
 ENVIRONMENTS = ("appworld",)
 """Those whose tasks come in families: task names are ``<scenario>_<variant>``."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import agentbench
-from agentbench.provenance import stable_seed
+from agentbench.runs.provenance import stable_seed
 from credit import Steps, advantages
 from envs import Task, TextEnv
 from policies.contract import Prompt

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentbench.check.outcome import RUBBISH, Check, Outcome, run_checks
-from agentbench.provenance import stable_seed
+from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError, told
 from envs.contract import TextEnv
 from envs.registry import make

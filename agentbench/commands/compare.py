@@ -28,8 +28,8 @@ def compare(
     from agentbench.commands.options import extra_options
     from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.credit_report import agreement_sheets, difference_lines, health_sheet, no_credit_note
-    from agentbench.run_notes import print_state
-    from agentbench.store import open_run
+    from agentbench.runs.notes import print_state
+    from agentbench.runs.run import open_run
     from credit.tools.agreement import agreement
     from envs.base.errors import UserError
 

@@ -27,8 +27,8 @@ def credit(
     from agentbench.commands.options import extra_options
     from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
     from agentbench.credit_report import health_sheet, no_credit_note
-    from agentbench.run_notes import print_state
-    from agentbench.store import open_run
+    from agentbench.runs.notes import print_state
+    from agentbench.runs.run import open_run
     from envs.base.errors import UserError
 
     if out is not None and out.suffix not in (".parquet", ".csv"):

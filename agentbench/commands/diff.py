@@ -27,8 +27,8 @@ def diff(
 ) -> None:
     """Compare runs on the same tasks with the first one: difference, interval, p-value, and the tasks that flipped."""
     from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
-    from agentbench.run_notes import print_state
-    from agentbench.store import names_of, open_run
+    from agentbench.runs.notes import print_state
+    from agentbench.runs.run import names_of, open_run
     from envs.base.errors import UserError, unknown
 
     if measure not in ("success", "score"):

@@ -33,7 +33,7 @@ def graph(
     """
     from agentbench.commands.options import extra_options
     from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
-    from agentbench.store import open_run
+    from agentbench.runs.run import open_run
     from credit.tools.graph import strongest, trajectory_graph, write_graphml
     from envs.base.errors import UserError
 

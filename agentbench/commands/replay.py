@@ -12,7 +12,7 @@ from envs.base.terminal import make_console, plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agentbench.episodes import Episode
+    from agentbench.runs.episodes import Episode
 
 
 def replay(
@@ -37,7 +37,7 @@ def replay(
 
 
 def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Episode:
-    from agentbench.store import open_run
+    from agentbench.runs.run import open_run
     from envs.base.errors import UserError, unknown
 
     if (episode is None) == (task is None):

@@ -25,8 +25,8 @@ def report(
     """Write one self-contained page: results, learning curves, an episode reader, trajectory graphs."""
     from agentbench.report import make_report, write_page
     from agentbench.report.runs import warn_of_protected
-    from agentbench.run_notes import print_state
-    from agentbench.store import names_of, open_run
+    from agentbench.runs.notes import print_state
+    from agentbench.runs.run import names_of, open_run
 
     if out.suffix.lower() not in (".html", ".htm", ""):
         raise UserError(f"{out} does not end in .html: the page is written as HTML alone")
@@ -71,8 +71,8 @@ def export(
 ) -> None:
     """Write the tables behind the page, a LaTeX table, or the episodes as chats or an Inspect log."""
     from agentbench.report.export import export as write
-    from agentbench.run_notes import print_state
-    from agentbench.store import open_run
+    from agentbench.runs.notes import print_state
+    from agentbench.runs.run import open_run
 
     written = write(runs, to, out, _names(schemes))
     print_state((str(folder), open_run(folder)) for folder in runs)

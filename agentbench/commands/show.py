@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from agentbench.store import Run
+    from agentbench.runs.run import Run
 
 
 def show(
@@ -21,7 +21,7 @@ def show(
     plot: Annotated[Path | None, typer.Option(help="also draw the success rates to this PNG, SVG or PDF file")] = None,
 ) -> None:
     """Print a run's success rates with intervals, by task type, with errors apart."""
-    from agentbench.store import names_of, open_run
+    from agentbench.runs.run import names_of, open_run
 
     names = names_of(runs)
     opened = [open_run(folder) for folder in runs]
@@ -36,7 +36,7 @@ def show(
 
 def print_runs(runs: list[Run]) -> None:
     """Print the table of each run, where it lies, and what a reader of the number must know."""
-    from agentbench.run_notes import run_notes
+    from agentbench.runs.notes import run_notes
 
     console = make_console()
     for number, run in enumerate(runs):
@@ -52,7 +52,7 @@ def print_runs(runs: list[Run]) -> None:
 
 
 def _print_training(console: Console, run: Run) -> None:
-    from agentbench.lines import read_metrics
+    from agentbench.runs.lines import read_metrics
 
     identity, rows = run.config.get("identity", {}), read_metrics(run.folder / "metrics.jsonl")
     done = rows[-1]["step"] if rows else 0
@@ -92,7 +92,7 @@ def _print_played(console: Console, run: Run) -> None:
 
 
 def _errors_told(frame: pd.DataFrame) -> str | None:
-    from agentbench.failures import tell
+    from agentbench.runs.failures import tell
 
     reasons = frame.loc[frame["outcome"] == "error", "error"].fillna("no reason")
     return tell([str(reason) for reason in reasons], len(frame)) if len(reasons) else None

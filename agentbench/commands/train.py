@@ -69,7 +69,7 @@ def clone(
 ) -> None:
     """Clone the behaviour of a stored run, as a warm start for training."""
     from agentbench.held_out import clone_notes, say_notes, write_clone_record
-    from agentbench.store import open_run
+    from agentbench.runs.run import open_run
     from agentbench.train.clone import clone as run
     from agentbench.train.config import TrainConfig
     from agentbench.train.run import make_learner
@@ -108,7 +108,7 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
     from rich.live import Live
     from rich.table import Table
 
-    from agentbench.lines import read_metrics
+    from agentbench.runs.lines import read_metrics
 
     shown = ["success", "eval/success", "reward", "episode_steps", "entropy", "clip_share", "grad_norm"]
     shown += ["advantage/zero_share", "log_ratio", "steps_per_second", "seconds", "memory_mb"]

@@ -9,9 +9,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentbench.episodes import Episode, Outcome, Step
 from agentbench.importing.content import beside, call_text, calls_of, is_refused, short_hash, states_failure, text_of
 from agentbench.importing.parts import BadPartError, Options, Read
+from agentbench.runs.episodes import Episode, Outcome, Step
 from envs.base.safe_text import whole
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

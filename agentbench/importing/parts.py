@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from agentbench.episodes import MAX_TEXT, Episode
+from agentbench.runs.episodes import MAX_TEXT, Episode
 
 MAX_BYTES = 1 << 28
 """Longest line or member of an archive that is read, in bytes (256 MB): what is longer is no episode."""

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from agentbench.episodes import Episode, Key, to_line
 from agentbench.importing.detect import FORMATS, Reader, choose
 from agentbench.importing.parts import Bad, Options, Read
 from agentbench.importing.survey import Survey, survey
-from agentbench.provenance import describe
-from agentbench.store import EPISODES_FILE, Run, RunWriter, open_run, read_sorted
+from agentbench.runs.episodes import Episode, Key, to_line
+from agentbench.runs.provenance import describe
+from agentbench.runs.run import EPISODES_FILE, Run, RunWriter, open_run, read_sorted
 from envs.base.errors import UserError, unknown
 from envs.base.safe_text import holds_secret, redacted
 

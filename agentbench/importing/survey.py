@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agentbench.episodes import Episode
 from agentbench.importing.parts import Bad, Options, Read
+from agentbench.runs.episodes import Episode
 
 _SHOWN = 3
 

@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentbench.episodes import Episode, Step
 from agentbench.importing.content import short_hash
 from agentbench.importing.conversation import Ending, finish, stored
 from agentbench.importing.files import read_records
 from agentbench.importing.parts import Bad, BadPartError, Options, Part, Read, number, read_part
+from agentbench.runs.episodes import Episode, Step
 
 _STEP = re.compile(r"you are now at step (\d+)", re.IGNORECASE)
 _TAKEN = re.compile(r"already taken (\d+) step", re.IGNORECASE)

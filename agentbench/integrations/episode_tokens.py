@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentbench.episodes import Episode, Step
+from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.steps import steps_of
 from credit import CreditError, advantages
 from envs.base.errors import UserError

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from agentbench.episodes import Episode
 from agentbench.integrations.episode_tokens import EpisodeTokens, Turns, join_steps
 from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, check_settings
-from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers
+from agentbench.runs.episodes import Episode
+from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.contract import Task
 from envs.registry import find, make

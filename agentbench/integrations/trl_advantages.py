@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentbench.episodes import Episode
 from agentbench.integrations.episode_tokens import Turns, check_scheme, spread, step_advantages
 from agentbench.integrations.versions import TRL, require
+from agentbench.runs.episodes import Episode
 from envs.base.errors import UserError
 from policies.language.threads import choose_threads
 

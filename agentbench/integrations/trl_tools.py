@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from agentbench.episodes import Episode, Step, clean_text, make_step
 from agentbench.importing.content import call_text
 from agentbench.integrations.episode_tokens import Turns, turns_of_mask
 from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, check_settings
-from agentbench.provenance import stable_seed
+from agentbench.runs.episodes import Episode, Step, clean_text, make_step
+from agentbench.runs.provenance import stable_seed
 from envs.base.deadline import within
 from envs.base.errors import UserError
 from envs.contract import Info, TextEnv

@@ -20,10 +20,10 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from agentbench.episodes import Episode, from_line, is_judged, make_step, to_line
 from agentbench.integrations.episode_tokens import spread, step_advantages, turns_of_mask
 from agentbench.integrations.versions import VERL, require
-from agentbench.provenance import stable_seed
+from agentbench.runs.episodes import Episode, from_line, is_judged, make_step, to_line
+from agentbench.runs.provenance import stable_seed
 from credit import SCHEMES, CreditError, Steps, advantages
 from envs.base.deadline import within
 from envs.base.errors import UserError
@@ -51,7 +51,7 @@ except ModuleNotFoundError as error:  # verl does not ask for all that it import
 
 PREFIX = "agentbench_"
 FIELD = "agentbench_episode"
-"""The extra field of an agent loop's output that holds the episode as a line of :mod:`agentbench.episodes`."""
+"""The extra field of an agent loop's output that holds the episode as a line of :mod:`agentbench.runs.episodes`."""
 
 FIRST, LAST = "min_global_steps", "max_global_steps"
 """Extra fields from which verl's trainers of generation v1 tell by how old weights an episode was sampled."""

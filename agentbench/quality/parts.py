@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from agentbench.lines import add_lines, read_lines
 from agentbench.quality import measures
 from agentbench.quality.sample import Sample
+from agentbench.runs.lines import add_lines, read_lines
 from credit.steps import FloatArray
 
 Row = dict[str, Any]

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from agentbench.quality.anchors import run_anchors
 from agentbench.quality.inputs import entropy, surprise, with_inputs
+from agentbench.runs.run import open_run
 from agentbench.runs.steps import judged_table
-from agentbench.store import open_run
 from agentbench.truth.table import read_truth
 from credit import Steps, advantages
 from credit.steps import BoolArray, FloatArray, IntArray

@@ -16,7 +16,7 @@ from agentbench.report.quality import quality_plots
 from agentbench.report.runs import ReportRun, read_runs
 from agentbench.report.steps import StepBook, make_book
 from agentbench.report.tables import result_tables
-from agentbench.run_notes import expected_episodes, run_notes
+from agentbench.runs.notes import expected_episodes, run_notes
 
 SCHEMES = ("gigpo", "hgpo", "salt", "mapo", "grpo")
 """Schemes whose advantages stand beside the steps unless others are named."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from agentbench.answers import answer_of
-from agentbench.episodes import Episode
 from agentbench.report.messages import messages_of
+from agentbench.runs.episodes import Episode
+from agentbench.runs.run import Run
 from agentbench.scenarios import summarise_run
-from agentbench.store import Run
 from envs.base.errors import UserError
 from envs.base.files import write_text
 

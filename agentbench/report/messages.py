@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentbench.episodes import Episode, Step
 from agentbench.importing.content import calls_from
+from agentbench.runs.episodes import Episode, Step
 
 Call = Callable[[str, str, dict[str, Any]], dict[str, Any]]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.lines import read_metrics
-from agentbench.store import EPISODES_FILE, Run, names_of, open_run
+from agentbench.runs.lines import read_metrics
+from agentbench.runs.run import EPISODES_FILE, Run, names_of, open_run
 from envs.base.errors import UserError
 
 log = logging.getLogger("agentbench")

@@ -29,9 +29,9 @@ import pandas as pd
 
 from agentbench.answers import Answer, answer_of
 from agentbench.credit_of_run import RunCredit, compute, read_run
-from agentbench.episodes import is_judged
 from agentbench.report.runs import ReportRun
-from agentbench.store import EPISODES_FILE, read_sorted
+from agentbench.runs.episodes import is_judged
+from agentbench.runs.run import EPISODES_FILE, read_sorted
 from credit import CreditError
 from credit.steps import FloatArray, IntArray
 from credit.transitions import succeeded

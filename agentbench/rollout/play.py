@@ -15,10 +15,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentbench.episodes import MAX_TEXT, Episode, Step, make_step
-from agentbench.provenance import stable_seed
 from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailure, Workers, ready
+from agentbench.runs.episodes import MAX_TEXT, Episode, Step, make_step
+from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted, whole
 from envs.contract import Info, Task

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from agentbench.episodes import Episode, is_judged
+from agentbench.runs.episodes import Episode, is_judged
 from credit import Steps
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from agentbench.store import Run
+    from agentbench.runs.run import Run
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentbench.episodes import Episode
+from agentbench.runs.episodes import Episode
 from agentbench.train.config import TrainConfig
 from credit import Steps
 from credit.registry import SCHEMES, advantages

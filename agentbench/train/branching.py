@@ -18,8 +18,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from agentbench.episodes import Episode
-from agentbench.provenance import stable_seed
+from agentbench.runs.episodes import Episode
+from agentbench.runs.provenance import stable_seed
 from agentbench.train.batch import Floats, discount
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentbench.episodes import Episode
-from agentbench.provenance import stable_seed
+from agentbench.runs.episodes import Episode
+from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import is_cut_short
 from envs.contract import Task

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from agentbench.episodes import Episode
+from agentbench.runs.episodes import Episode
 from envs.base.digest import check_seal, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentbench.episodes import Episode
-from agentbench.failures import NothingJudgedError, tell_episodes
-from agentbench.provenance import stable_seed
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers, launcher
+from agentbench.runs.episodes import Episode
+from agentbench.runs.failures import NothingJudgedError, tell_episodes
+from agentbench.runs.provenance import stable_seed
 from agentbench.runs.steps import groups_by_task
 from agentbench.train.batch import is_informative
 from agentbench.train.config import TrainConfig

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from agentbench.config import resolved_options
-from agentbench.episodes import Episode, Step
 from agentbench.held_out import say_notes, training_notes
-from agentbench.lines import add_lines, read_metrics
-from agentbench.provenance import describe
+from agentbench.runs.episodes import Episode, Step
+from agentbench.runs.lines import add_lines, read_metrics
+from agentbench.runs.provenance import describe
+from agentbench.runs.run import claim
 from agentbench.runs.steps import steps_of
-from agentbench.store import claim
 from agentbench.train.batch import discount, needs_values
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve

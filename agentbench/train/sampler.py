@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
-from agentbench.provenance import stable_seed
+from agentbench.runs.provenance import stable_seed
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks, whole_weights
 from agentbench.train.gap import probe

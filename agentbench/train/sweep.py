@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentbench.lines import read_metrics
-from agentbench.store import RUN_FILE
+from agentbench.runs.lines import read_metrics
+from agentbench.runs.run import RUN_FILE
 from agentbench.train.config import TrainConfig, read_config
 from agentbench.train.run import METRICS_FILE, check_scheme
 from agentbench.train.trainer import Metrics

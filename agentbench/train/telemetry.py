@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import torch
 
-from agentbench.episodes import Episode, is_judged
+from agentbench.runs.episodes import Episode, is_judged
 from agentbench.train.batch import Batch
 from credit.tools.health import health
 

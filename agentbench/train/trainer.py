@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentbench.episodes import Episode, to_line
-from agentbench.provenance import digest
+from agentbench.runs.episodes import Episode, to_line
+from agentbench.runs.provenance import digest
 from agentbench.runs.steps import steps_of
 from agentbench.train.batch import Batch, Floats, make_batch, needs_values
 from agentbench.train.branching import Branching

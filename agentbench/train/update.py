@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agentbench.provenance import stable_seed
+from agentbench.runs.provenance import stable_seed
 from agentbench.train.batch import Batch
 from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from agentbench.episodes import Episode
+from agentbench.runs.episodes import Episode
 from agentbench.truth.exact import solve_game
 from agentbench.truth.table import EpisodeTruth
 from envs.alfworld.engine import Engine

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from agentbench.episodes import Step
-from agentbench.provenance import stable_seed
+from agentbench.runs.episodes import Step
+from agentbench.runs.provenance import stable_seed
 from credit.steps import FloatArray
 from envs.base.errors import UserError
 from envs.contract import Task, TextEnv

@@ -17,13 +17,13 @@ from typing import Any
 import pandas as pd
 
 from agentbench.config import check_config
-from agentbench.episodes import Episode, is_judged
 from agentbench.evaluation import Progress, environment_options, evaluate
-from agentbench.failures import NothingJudgedError, tell_episodes
-from agentbench.lines import add_lines, read_lines
-from agentbench.provenance import describe
 from agentbench.rollout.worker import ignore_signals
-from agentbench.store import Run, RunWriter, open_run
+from agentbench.runs.episodes import Episode, is_judged
+from agentbench.runs.failures import NothingJudgedError, tell_episodes
+from agentbench.runs.lines import add_lines, read_lines
+from agentbench.runs.provenance import describe
+from agentbench.runs.run import Run, RunWriter, open_run
 from agentbench.truth.alfworld import solve_task
 from agentbench.truth.exact import TooManyStatesError
 from agentbench.truth.monte_carlo import branch

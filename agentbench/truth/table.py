@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentbench.store import Run
+from agentbench.runs.run import Run
 from envs.base.digest import check_seal, sealed, sha256_of
 from envs.base.errors import UserError
 from envs.base.files import replaced, write_text

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from agentbench.episodes import Episode, Step
-from agentbench.provenance import digest
+from agentbench.runs.episodes import Episode, Step
+from agentbench.runs.provenance import digest
 from agentbench.truth.problems import Problem
 from credit.steps import BoolArray, FloatArray, IntArray
 from credit.tools.exact import Solution, solve

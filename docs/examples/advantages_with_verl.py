@@ -9,9 +9,9 @@ from tensordict import TensorDict
 from verl import DataProto
 from verl.trainer.ppo import ray_trainer
 
-from agentbench.episodes import to_line
 from agentbench.integrations import verl as agentbench_verl
-from agentbench.store import open_run
+from agentbench.runs.episodes import to_line
+from agentbench.runs.run import open_run
 
 
 def main(run: Path, scheme: str) -> None:

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from agentbench.commands.diff import diff
 from agentbench.compare_runs import compare, compare_with_baseline, comparison_table, task_table
-from agentbench.episodes import Episode
+from agentbench.runs.episodes import Episode
+from agentbench.runs.run import RunWriter
 from agentbench.statistics import holm
-from agentbench.store import RunWriter
 from envs.base.errors import UserError
 
 LETTERS = {"s": "success", "f": "failure", "e": "error"}
@@ -172,7 +172,7 @@ def run_diff(monkeypatch, tmp_path):
             (tmp_path / name).mkdir(parents=True, exist_ok=True)
         folders = {(tmp_path / name).resolve(): frame for name, frame in frames.items()}
         monkeypatch.setattr(
-            "agentbench.store.open_run", lambda folder: SimpleNamespace(episodes=folders[folder.resolve()])
+            "agentbench.runs.run.open_run", lambda folder: SimpleNamespace(episodes=folders[folder.resolve()])
         )
         app = typer.Typer()
         app.command()(diff)

@@ -12,7 +12,7 @@ import pytest
 from toy_environment import ToyEnv, UpPolicy
 
 from agentbench import UserError, evaluate, open_run
-from agentbench.failures import NothingJudgedError, commonest
+from agentbench.runs.failures import NothingJudgedError, commonest
 
 Run = Callable[..., tuple[int, str, str]]
 

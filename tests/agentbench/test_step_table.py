@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentbench import open_run
-from agentbench.episodes import Episode, Step
+from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.steps import groups_by_task, steps_of
 from credit import Steps
 

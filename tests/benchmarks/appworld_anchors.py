@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from agentbench import evaluate
-from agentbench.store import Run, RunWriter, open_run
+from agentbench.runs.run import Run, RunWriter, open_run
 from credit import advantages
 from credit.tools.health import health
 from envs.appworld.anchors import ANCHORS

@@ -30,7 +30,7 @@ import kills  # noqa: E402
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 from tally import Tally, why_no_small_disk  # noqa: E402
 
-from agentbench.provenance import describe  # noqa: E402
+from agentbench.runs.provenance import describe  # noqa: E402
 
 
 @dataclass(frozen=True)

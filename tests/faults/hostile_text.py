@@ -14,9 +14,9 @@ from typing import Any
 from tally import Tally
 
 from agentbench import evaluate, open_run
-from agentbench.episodes import MAX_TEXT
 from agentbench.importing import import_run
 from agentbench.report import make_report, write_page
+from agentbench.runs.episodes import MAX_TEXT
 from envs import make
 from policies.contract import Prompt, Response
 from policies.prompts.parsing import parse_answer
@@ -184,8 +184,8 @@ def readings(folder: Path) -> list[Reading]:
     """Make a good file of each kind below ``folder``, and say how it is read."""
     from webshop_small_catalogue import CUP, LAMP, MUG
 
-    from agentbench.lines import read_lines
     from agentbench.report.runs import read_runs
+    from agentbench.runs.lines import read_lines
     from agentbench.train.config import read_config
     from agentbench.train.outcomes import read_outcomes
     from agentbench.train.run import train

@@ -12,10 +12,10 @@ import pytest
 import toy_environment  # registers the environment 'toy'
 
 from agentbench import Response, UserError, evaluate, open_run
-from agentbench import tables as tables_module
-from agentbench.episodes import from_line
-from agentbench.lines import add_lines, read_lines
-from agentbench.tables import write_tables
+from agentbench.runs import tables as tables_module
+from agentbench.runs.episodes import from_line
+from agentbench.runs.lines import add_lines, read_lines
+from agentbench.runs.tables import write_tables
 from envs.base.digest import read_line, sealed_line, sha256_of
 from policies.plain.replay import ReplayPolicy
 

@@ -18,7 +18,7 @@ import pytest
 
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
-from agentbench.run_notes import run_notes
+from agentbench.runs.notes import run_notes
 from envs.base.errors import UserError
 
 
@@ -554,7 +554,7 @@ def test_a_run_that_was_read_otherwise_is_not_mixed_with(tmp_path: Path) -> None
     run = import_run(path, tmp_path / "run").run
     stored = run.read_episodes()
     stored[0].steps[0].action = "another"
-    from agentbench.episodes import to_line
+    from agentbench.runs.episodes import to_line
 
     (run.folder / "episodes.jsonl").write_text(to_line(stored[0]))
     with pytest.raises(UserError, match="as another version of agentbench read them"):

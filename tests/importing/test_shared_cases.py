@@ -9,7 +9,7 @@ import pytest
 
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
-from agentbench.run_notes import run_notes
+from agentbench.runs.notes import run_notes
 from envs.base.errors import UserError
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "import"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="language models need torch: pip install -e '.[language]'")
 pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
-from agentbench.episodes import Episode, Step
 from agentbench.integrations import versions
 from agentbench.integrations.episode_tokens import join_steps, spread, step_advantages, turns_of_mask
+from agentbench.runs.episodes import Episode, Step
 from envs.base.errors import UserError
 from policies.language.sequences import Sampled
 

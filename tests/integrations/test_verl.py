@@ -26,8 +26,8 @@ from verl.trainer.ppo import ray_trainer  # noqa: E402
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, agg_loss, get_adv_estimator_fn  # noqa: E402
 from verl.workers.rollout.replica import TokenOutput  # noqa: E402
 
-from agentbench.episodes import from_line  # noqa: E402
 from agentbench.integrations import verl as ours  # noqa: E402
+from agentbench.runs.episodes import from_line  # noqa: E402
 from agentbench.runs.steps import steps_of  # noqa: E402
 from credit import SCHEMES, Steps, advantages  # noqa: E402
 from envs.base.errors import UserError  # noqa: E402

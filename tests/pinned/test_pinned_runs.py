@@ -129,7 +129,7 @@ def test_a_stored_import_goes_on_to_the_bytes_that_it_had(tmp_path: Path) -> Non
 def test_a_stored_training_run_resumes_to_the_same_rollouts(tmp_path: Path) -> None:
     """Its checkpoints are left out, so it begins anew; what was counted is compared, not what hardware rounds."""
     pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
-    from agentbench.lines import read_metrics
+    from agentbench.runs.lines import read_metrics
     from agentbench.train.config import TrainConfig
     from agentbench.train.run import train
 

@@ -14,10 +14,10 @@ from urllib.parse import quote
 import pytest
 from report_runs import EVIL, Writer, make_episode, write_run
 
-from agentbench.episodes import to_line
 from agentbench.report import make_report, page, write_page
 from agentbench.report.server import make_server
-from agentbench.store import open_run
+from agentbench.runs.episodes import to_line
+from agentbench.runs.run import open_run
 from credit.tools.graph import trajectory_graph
 
 Open = Callable[..., Any]

@@ -10,7 +10,7 @@ import pytest
 from report_runs import EVIL, Writer, make_episode, write_run
 
 from agentbench.report.export import export
-from agentbench.store import open_run
+from agentbench.runs.run import open_run
 from credit import advantages
 from envs.base.errors import UserError
 

@@ -12,7 +12,7 @@ from report_runs import EVIL, make_episode, write_run
 
 from agentbench.compare_runs import compare
 from agentbench.report import make_report, page, write_page
-from agentbench.store import open_run
+from agentbench.runs.run import open_run
 from agentbench.summary import summarise
 from credit import advantages
 from envs.base.errors import UserError

@@ -15,11 +15,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from report_runs import write_run
 
-from agentbench.episodes import Episode, Step
 from agentbench.importing import import_run
 from agentbench.importing.content import call_text
 from agentbench.report.export import export
-from agentbench.store import open_run
+from agentbench.runs.episodes import Episode, Step
+from agentbench.runs.run import open_run
 from envs.base.errors import UserError
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from report_runs import make_episode
 
-from agentbench.episodes import to_line
 from agentbench.report import server as module
 from agentbench.report.server import make_server
+from agentbench.runs.episodes import to_line
 from envs.base.errors import UserError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentbench.episodes import Episode, Step, to_line
+from agentbench.runs.episodes import Episode, Step, to_line
 
 EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 2'> & \u2028 <!--"
 

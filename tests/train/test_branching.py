@@ -15,9 +15,9 @@ import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
-from agentbench.episodes import Episode  # noqa: E402
-from agentbench.lines import read_lines  # noqa: E402
-from agentbench.provenance import stable_seed  # noqa: E402
+from agentbench.runs.episodes import Episode  # noqa: E402
+from agentbench.runs.lines import read_lines  # noqa: E402
+from agentbench.runs.provenance import stable_seed  # noqa: E402
 from agentbench.runs.steps import steps_of  # noqa: E402
 from agentbench.train.batch import make_batch  # noqa: E402
 from agentbench.train.branching import Branching  # noqa: E402

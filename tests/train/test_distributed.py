@@ -21,7 +21,7 @@ import two_processes  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
-from agentbench.lines import read_lines  # noqa: E402
+from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.distributed import Ranks  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
 

@@ -20,7 +20,7 @@ import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
-from agentbench.lines import read_lines  # noqa: E402
+from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.run import make_learner, train  # noqa: E402
 from agentbench.train.trainer import Trainer  # noqa: E402

@@ -20,7 +20,7 @@ import tiny_language as tiny
 import toy_environment  # noqa: F401  (registers the environment 'toy')
 
 from agentbench import UserError
-from agentbench.lines import read_lines
+from agentbench.runs.lines import read_lines
 from agentbench.train.config import TrainConfig
 from agentbench.train.run import train
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file  # noqa: E402
 from stub_vllm import stub_vllm  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
-from agentbench.lines import read_lines  # noqa: E402
+from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
 from policies.language.decode import Rules  # noqa: E402

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install -
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 
 from agentbench import UserError  # noqa: E402
-from agentbench.lines import read_lines  # noqa: E402
+from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.config import read_config  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
 

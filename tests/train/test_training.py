@@ -16,7 +16,7 @@ import toy_environment  # noqa: E402  (registers the environment 'toy')
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError, evaluate  # noqa: E402
-from agentbench.lines import read_lines  # noqa: E402
+from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.clone import clone  # noqa: E402
 from agentbench.train.config import read_config  # noqa: E402
 from agentbench.train.run import COLUMNS, make_learner, train  # noqa: E402

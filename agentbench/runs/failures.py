@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from agentbench.episodes import Episode
+from agentbench.runs.episodes import Episode
 from envs.base.errors import UserError
 
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(?:\.\d+)?")

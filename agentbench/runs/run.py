@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from agentbench.episodes import SCHEMA_VERSION, Episode, Key, from_line, to_line
+from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Key, from_line, to_line
 from envs.base.digest import check_seal, sealed
 from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
@@ -55,12 +55,12 @@ class Run:
 
     @property
     def episodes(self) -> pd.DataFrame:
-        """One row an episode: see :data:`agentbench.tables.EPISODE_COLUMNS`."""
+        """One row an episode: see :data:`agentbench.runs.tables.EPISODE_COLUMNS`."""
         return self._table("episodes")
 
     @property
     def step_table(self) -> pd.DataFrame:
-        """One row a step, with text: see :data:`agentbench.tables.STEP_COLUMNS`."""
+        """One row a step, with text: see :data:`agentbench.runs.tables.STEP_COLUMNS`."""
         return self._table("steps")
 
     def steps(self, *, penalty: float = 0.0) -> Steps:
@@ -83,7 +83,7 @@ class Run:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
-        from agentbench.tables import is_current, write_tables
+        from agentbench.runs.tables import is_current, write_tables
 
         path = self.folder / f"{name}.parquet"
         if not is_current(self.folder, path.name):
@@ -241,7 +241,7 @@ class RunWriter:
 
     def close_tables(self) -> None:
         """Write the two Parquet tables from the finished episodes."""
-        from agentbench.tables import write_tables
+        from agentbench.runs.tables import write_tables
 
         try:
             write_tables(self.folder)

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agentbench.answers import answer_of
-from agentbench.episodes import SCHEMA_VERSION, Episode, Step
+from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Step
+from agentbench.runs.run import EPISODES_FILE, read_sorted
 from agentbench.runs.steps import next_anchors
-from agentbench.store import EPISODES_FILE, read_sorted
 from envs.base.digest import sha256_of
 from envs.base.files import replaced, write_text
 

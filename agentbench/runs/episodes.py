@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from agentbench.lines import is_number
+from agentbench.runs.lines import is_number
 from envs.base.digest import read_line, sealed_line
 from envs.base.errors import UserError
 from envs.base.safe_text import cut_short, whole

@@ -58,7 +58,7 @@ def describe() -> dict[str, Any]:
 
 def git_revision() -> str | None:
     """Return the commit of this package's checkout (``+changes`` if the tree differs), or None outside git."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
     try:
