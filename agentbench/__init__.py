@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentbench.evaluation import Result, evaluate
+    from agentbench.evaluation.evaluate import Result, evaluate
     from agentbench.runs.run import Run, load, open_run
     from credit import Steps, advantages
     from envs import Task, TextEnv, UserError, make
@@ -25,14 +25,14 @@ _WHERE = {
     "Policy": "policies",
     "Prompt": "policies",
     "Response": "policies",
-    "Result": "agentbench.evaluation",
+    "Result": "agentbench.evaluation.evaluate",
     "Run": "agentbench.runs.run",
     "Steps": "credit",
     "Task": "envs",
     "TextEnv": "envs",
     "UserError": "envs",
     "advantages": "credit",
-    "evaluate": "agentbench.evaluation",
+    "evaluate": "agentbench.evaluation.evaluate",
     "load": "agentbench.runs.run",
     "make": "envs",
     "make_policy": "policies",

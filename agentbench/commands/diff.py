@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from agentbench.compare_runs import Comparison
+    from agentbench.evaluation.compare_runs import Comparison
 
 
 def diff(
@@ -26,7 +26,7 @@ def diff(
     seed: Annotated[int, typer.Option(min=0, help="of the random draws, where a test is not exact")] = 0,
 ) -> None:
     """Compare runs on the same tasks with the first one: difference, interval, p-value, and the tasks that flipped."""
-    from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
+    from agentbench.evaluation.compare_runs import compare_with_baseline, comparison_table, task_table
     from agentbench.runs.notes import print_state
     from agentbench.runs.run import names_of, open_run
     from envs.base.errors import UserError, unknown

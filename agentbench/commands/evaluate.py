@@ -10,7 +10,7 @@ import typer
 from envs.base.terminal import progress, say
 
 if TYPE_CHECKING:
-    from agentbench.evaluation import Result
+    from agentbench.evaluation.evaluate import Result
 
 
 def evaluate(
@@ -72,8 +72,8 @@ def evaluate(
 
 
 def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, settings: dict[str, Any]) -> Result:
-    from agentbench.evaluation import Progress
-    from agentbench.evaluation import evaluate as run
+    from agentbench.evaluation.evaluate import Progress
+    from agentbench.evaluation.evaluate import evaluate as run
 
     latest = Progress(0, 0, 0, 0)
     try:

@@ -27,8 +27,8 @@ def show(
     opened = [open_run(folder) for folder in runs]
     print_runs(opened)
     if plot:
-        from agentbench.scenarios import summarise_run
-        from agentbench.summary import plot_summaries
+        from agentbench.evaluation.scenarios import summarise_run
+        from agentbench.evaluation.summary import plot_summaries
 
         plot_summaries({name: summarise_run(run) for name, run in zip(names, opened, strict=True)}, plot)
         say(f"picture: {plot}")
@@ -71,9 +71,9 @@ def _print_training(console: Console, run: Run) -> None:
 
 
 def _print_played(console: Console, run: Run) -> None:
-    from agentbench.answers import answers_of, warnings
-    from agentbench.scenarios import completion_lines, has_scenarios, summarise_run
-    from agentbench.summary import render
+    from agentbench.evaluation.answers import answers_of, warnings
+    from agentbench.evaluation.scenarios import completion_lines, has_scenarios, summarise_run
+    from agentbench.evaluation.summary import render
 
     identity = run.config.get("identity", {})
     what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()

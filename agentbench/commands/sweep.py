@@ -14,7 +14,7 @@ from envs.base.errors import unknown
 from envs.base.terminal import ProgressLines, make_console, plain, say
 
 if TYPE_CHECKING:
-    from agentbench.compare_runs import Measure
+    from agentbench.evaluation.compare_runs import Measure
     from agentbench.train.sweep import SweepRun
 
 
@@ -35,7 +35,7 @@ def sweep(
     is then 1.
     """
     from agentbench.commands.options import extra_options
-    from agentbench.held_out import say_notes, training_notes
+    from agentbench.evaluation.held_out import say_notes, training_notes
     from agentbench.train.config import flag_names
     from agentbench.train.sweep import plan_sweep, run_sweep
 

@@ -32,7 +32,7 @@ def train(
     stopped.
     """
     from agentbench.commands.options import extra_options
-    from agentbench.held_out import say_notes, training_notes
+    from agentbench.evaluation.held_out import say_notes, training_notes
     from agentbench.train.config import flag_names, read_config
     from agentbench.train.run import estimate
     from agentbench.train.run import train as run
@@ -68,7 +68,7 @@ def clone(
     seed: Annotated[int, typer.Option(min=0, help="of the weights and the order")] = 0,
 ) -> None:
     """Clone the behaviour of a stored run, as a warm start for training."""
-    from agentbench.held_out import clone_notes, say_notes, write_clone_record
+    from agentbench.evaluation.held_out import clone_notes, say_notes, write_clone_record
     from agentbench.runs.run import open_run
     from agentbench.train.clone import clone as run
     from agentbench.train.config import TrainConfig

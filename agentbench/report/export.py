@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.answers import answer_of
+from agentbench.evaluation.answers import answer_of
 from agentbench.report.inspect_log import log_path, write_inspect_log
 from agentbench.report.messages import messages_of
 from agentbench.report.runs import ReportRun, read_runs, warn_of_protected

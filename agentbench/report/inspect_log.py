@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agentbench.answers import answer_of
+from agentbench.evaluation.answers import answer_of
+from agentbench.evaluation.scenarios import summarise_run
 from agentbench.report.messages import messages_of
 from agentbench.runs.episodes import Episode
 from agentbench.runs.run import Run
-from agentbench.scenarios import summarise_run
 from envs.base.errors import UserError
 from envs.base.files import write_text
 

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agentbench.answers import Answer, answer_of
 from agentbench.credit_of_run import RunCredit, compute, read_run
+from agentbench.evaluation.answers import Answer, answer_of
 from agentbench.report.runs import ReportRun
 from agentbench.runs.episodes import is_judged
 from agentbench.runs.run import EPISODES_FILE, read_sorted

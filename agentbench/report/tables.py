@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from agentbench.answers import answer_row, answers_of, warnings
-from agentbench.compare_runs import compare_with_baseline, comparison_table, task_table
+from agentbench.evaluation.answers import answer_row, answers_of, warnings
+from agentbench.evaluation.compare_runs import compare_with_baseline, comparison_table, task_table
+from agentbench.evaluation.scenarios import summarise_run
 from agentbench.report.curves import learning_curves
 from agentbench.report.runs import ReportRun
-from agentbench.scenarios import summarise_run
 from envs.base.errors import UserError
 
 

@@ -1,6 +1,7 @@
 """The statistics of evaluations: intervals, pass@k and pass^k, power, paired comparison.
 
-Pure functions on arrays; :mod:`agentbench.summary` and :mod:`agentbench.compare_runs` apply them to runs.
+Pure functions on arrays; :mod:`agentbench.evaluation.summary` and
+:mod:`agentbench.evaluation.compare_runs` apply them to runs.
 """
 
 from agentbench.statistics.frame import check_episodes

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from agentbench.config import bad_settings, no_setting, read_inner
+from agentbench.evaluation.config import bad_settings, no_setting, read_inner
 from agentbench.train.correction import Correction, CorrectionSettings
 from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from agentbench.config import resolved_options
-from agentbench.held_out import say_notes, training_notes
+from agentbench.evaluation.config import resolved_options
+from agentbench.evaluation.held_out import say_notes, training_notes
 from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.lines import add_lines, read_metrics
 from agentbench.runs.provenance import describe

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from agentbench.compare_runs import Measure, compare_with_baseline
+from agentbench.evaluation.compare_runs import Measure, compare_with_baseline
 from agentbench.statistics import holm, paired_interval, sign_flip_test
 from agentbench.statistics.robust import interquartile_mean_interval
 from agentbench.train.curve import draw_curve

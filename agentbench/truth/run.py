@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.config import check_config
-from agentbench.evaluation import Progress, environment_options, evaluate
+from agentbench.evaluation.config import check_config
+from agentbench.evaluation.evaluate import Progress, environment_options, evaluate
 from agentbench.rollout.worker import ignore_signals
 from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.failures import NothingJudgedError, tell_episodes

@@ -16,7 +16,7 @@ import pytest
 from toy_environment import UpPolicy
 
 from agentbench import UserError, evaluate, open_run
-from agentbench.config import EvaluateConfig, check_config
+from agentbench.evaluation.config import EvaluateConfig, check_config
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install -e '.[ray]'")

@@ -106,7 +106,7 @@ def launched(monkeypatch: pytest.MonkeyPatch, sizes: list[float]) -> list[HeavyW
         workers.append(HeavyWorker(recipe, start_timeout, sizes))
         return workers[-1]
 
-    monkeypatch.setattr("agentbench.evaluation.launcher", lambda executor: launch)
+    monkeypatch.setattr("agentbench.evaluation.evaluate.launcher", lambda executor: launch)
     return workers
 
 
@@ -225,7 +225,7 @@ def test_machines_lost_at_a_start_are_not_held_against_the_environment_but_have_
     def launch(recipe: Recipe, start_timeout: float) -> Any:
         return next(workers, None) or ProcessWorker(recipe, start_timeout)
 
-    monkeypatch.setattr("agentbench.evaluation.launcher", lambda executor: launch)
+    monkeypatch.setattr("agentbench.evaluation.evaluate.launcher", lambda executor: launch)
     if ends:
         with pytest.raises(UserError, match="cannot start the environment 'toy': its machine is gone"):
             outcomes(tmp_path, workers=2, attempts=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from agentbench.scenarios import completion_lines, scenario_completion, with_scenario
-from agentbench.summary import summarise
+from agentbench.evaluation.scenarios import completion_lines, scenario_completion, with_scenario
+from agentbench.evaluation.summary import summarise
 
 OUTCOMES = {
     "book_1": "success", "book_2": "success", "book_3": "success",

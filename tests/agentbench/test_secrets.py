@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stub_server import chat, serving
 
 from agentbench import evaluate
-from agentbench.config import check_config
+from agentbench.evaluation.config import check_config
 from agentbench.runs.run import claim
 from agentbench.train.config import read_config
 from envs.base.errors import UserError

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
+from agentbench.evaluation.summary import plot_summaries, render, summarise
 from agentbench.statistics import rate_interval, wilson
-from agentbench.summary import plot_summaries, render, summarise
 from envs.base.errors import UserError
 
 LETTERS = {"s": "success", "f": "failure", "e": "error"}

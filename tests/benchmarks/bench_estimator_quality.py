@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.evaluation import evaluate
+from agentbench.evaluation.evaluate import evaluate
 from agentbench.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps
 from agentbench.quality.parts import Parts
 from agentbench.quality.plots import LINES, draw_quality, draw_sweeps

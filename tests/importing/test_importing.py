@@ -15,7 +15,7 @@ import zlib
 import pyarrow as pa
 import pytest
 
-from agentbench.evaluation import evaluate
+from agentbench.evaluation.evaluate import evaluate
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
 from credit import advantages

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from report_runs import EVIL, make_episode, write_run
 
-from agentbench.compare_runs import compare
+from agentbench.evaluation.compare_runs import compare
+from agentbench.evaluation.summary import summarise
 from agentbench.report import make_report, page, write_page
 from agentbench.runs.run import open_run
-from agentbench.summary import summarise
 from credit import advantages
 from envs.base.errors import UserError
 

@@ -14,7 +14,7 @@ import toy_environment  # noqa: F401  (registers the environment)
 
 from agentbench import evaluate
 from agentbench.cli import main
-from agentbench.held_out import compares_episodes, is_held_out, training_notes
+from agentbench.evaluation.held_out import compares_episodes, is_held_out, training_notes
 from agentbench.train.config import read_config
 
 SMALL = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "tasks_per_step": 1, "steps": 1}

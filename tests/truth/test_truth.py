@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agentbench.evaluation import evaluate
+from agentbench.evaluation.evaluate import evaluate
 from agentbench.truth import run as truth_run
 from agentbench.truth.exact import TooManyStatesError, solve_game
 from agentbench.truth.run import make_truth

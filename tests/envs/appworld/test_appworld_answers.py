@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentbench.evaluation import evaluate
+from agentbench.evaluation.evaluate import evaluate
 from envs.appworld import AppWorldEnv
 from envs.appworld.env import MAX_DEATHS
 from policies.contract import Prompt, Response

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from agentbench.evaluation.summary import OVERALL, Summary, summarise
 from agentbench.runs.episodes import is_judged
 from agentbench.statistics import rate_interval
-from agentbench.summary import OVERALL, Summary, summarise
 
 if TYPE_CHECKING:
     from agentbench.runs.run import Run

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentbench.config import EvaluateConfig, check_config, resolved_options
-from agentbench.held_out import overlap_notes, say_notes
+from agentbench.evaluation.config import EvaluateConfig, check_config, resolved_options
+from agentbench.evaluation.held_out import overlap_notes, say_notes
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
 from agentbench.runs.episodes import MAX_TEXT, Episode
@@ -26,7 +26,7 @@ from policies import Policy, make_policy
 if TYPE_CHECKING:
     import pandas as pd
 
-    from agentbench.summary import Summary
+    from agentbench.evaluation.summary import Summary
 
 log = logging.getLogger("agentbench")
 
@@ -54,7 +54,7 @@ class Result:
     @property
     def summary(self) -> Summary:
         """Rates with intervals, overall and by task type."""
-        from agentbench.scenarios import summarise_run
+        from agentbench.evaluation.scenarios import summarise_run
 
         return summarise_run(self.run)
 
@@ -96,7 +96,7 @@ def evaluate(
         out: folder of the run; None for ``results/<env>-<split>-<policy>``.
         retry_errors: play the episodes again that ended in an error of the infrastructure.
         on_progress: called after every finished episode.
-        **settings: the other fields of :class:`agentbench.config.EvaluateConfig`.
+        **settings: the other fields of :class:`agentbench.evaluation.config.EvaluateConfig`.
 
     Raises:
         UserError: a setting, the data, the folder or the policy is wrong; finished episodes are kept.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from agentbench.evaluation.views import plot_summaries, render
 from agentbench.statistics import check_episodes, mean_interval, pass_at_k, pass_hat_k, rate_interval
 from agentbench.statistics.frame import check_confidence
-from agentbench.summary_views import plot_summaries, render
 from envs.base.errors import UserError
 
 __all__ = ["OVERALL", "Summary", "plot_summaries", "render", "summarise"]

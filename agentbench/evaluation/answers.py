@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentbench.evaluation.summary import OVERALL
 from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.run import EPISODES_FILE, Run, read_sorted
-from agentbench.summary import OVERALL
 from envs.base.safe_text import is_cut_short
 
 LOOP = 3
@@ -96,7 +96,7 @@ class Answers:
     """What a run's answers were like.
 
     Attributes:
-        by_type: counts by task type, and of all under :data:`agentbench.summary.OVERALL`.
+        by_type: counts by task type, and of all under :data:`agentbench.evaluation.summary.OVERALL`.
         reasons: why answers broke the rules, and how many.
         models: who answered, and how many.
         tokens: sums by kind, of the answers where they were counted.

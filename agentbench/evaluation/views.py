@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from agentbench.answers import Answers
-    from agentbench.summary import Summary
+    from agentbench.evaluation.answers import Answers
+    from agentbench.evaluation.summary import Summary
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; the markers tell runs apart without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
