@@ -131,7 +131,7 @@ def evaluate(
 def _make_actor(policy: str | Policy, config: EvaluateConfig) -> Policy:
     if isinstance(policy, str):
         if config.executor != "local" and policy.startswith("vllm:"):
-            from agentbench.rollout.ray_engine import RayVllmPolicy
+            from agentbench.cluster.engine import RayVllmPolicy
 
             return RayVllmPolicy(policy, config.env, config.policy_options)
         return make_policy(policy, environment=config.env, options=config.policy_options)

@@ -1,7 +1,7 @@
 """Workers: processes with a deadline and a memory bound, or environments in this process where speed is all.
 
 All kinds take one request at a time and answer it: ``make``, ``reset`` or ``step``. Processes run on this machine, or
-as actors of a Ray cluster (:mod:`agentbench.rollout.ray_cluster`).
+as actors of a Ray cluster (:mod:`agentbench.cluster.machines`).
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def launcher(executor: str) -> Launch:
     """
     name, _, address = executor.partition(":")
     if name == "ray":
-        from agentbench.rollout.ray_cluster import connect
+        from agentbench.cluster.machines import connect
 
         return connect(address)
     if executor != "local":

@@ -151,7 +151,7 @@ class Served:
         options = server_options(config.engine_options)
         launch = None
         if config.executor != "local":
-            from agentbench.train.ray_server import RayServer
+            from agentbench.cluster.server import RayServer
 
             launch = functools.partial(RayServer, options)
         self._engine = VllmServer(options, launch)

@@ -71,7 +71,7 @@ def cluster() -> Iterator[Any]:
 def test_the_head_may_be_called_by_its_name_again_and_again(cluster: Any) -> None:
     import socket
 
-    from agentbench.rollout.ray_cluster import connect
+    from agentbench.cluster.machines import connect
 
     port = cluster[0].rpartition(":")[2]
     for host in ("127.0.0.1", "localhost", socket.gethostname()):

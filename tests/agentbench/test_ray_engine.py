@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench import UserError, evaluate, open_run
-from agentbench.rollout.ray_gpus import gpus_of
+from agentbench.cluster.gpus import gpus_of
 from agentbench.truth.run import make_truth
 from policies import make_policy
 

@@ -120,7 +120,7 @@ def test_a_server_that_cannot_be_started_is_told(
 def test_a_server_whose_actor_hangs_counts_as_gone(
     folder: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agentbench.train import ray_server
+    from agentbench.cluster import server as ray_server
 
     monkeypatch.setattr(ray_server, "ANSWER_SECONDS", 3.0)
     monkeypatch.setattr(ray_server, "CLOSE_SECONDS", 3.0)

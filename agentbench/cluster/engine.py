@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from agentbench.cluster.gpus import check_places, free_gpus, gpus_of, placed
+from agentbench.cluster.machines import is_of_machine, told
 from agentbench.rollout.pool import LOSSES
-from agentbench.rollout.ray_cluster import is_of_machine, told
-from agentbench.rollout.ray_gpus import check_places, free_gpus, gpus_of, placed
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
