@@ -24,9 +24,9 @@ def credit(
 
     Any other --name value is an option of the schemes that know it (--gamma 0.9, --compat verl-agent).
     """
+    from agentbench.analysis.advantages import compute, options_of, read_run, scheme_names
+    from agentbench.analysis.sheets import health_sheet, no_credit_note
     from agentbench.commands.options import extra_options
-    from agentbench.credit_of_run import compute, options_of, read_run, scheme_names
-    from agentbench.credit_report import health_sheet, no_credit_note
     from agentbench.runs.notes import print_state
     from agentbench.runs.run import open_run
     from envs.base.errors import UserError

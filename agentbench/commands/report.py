@@ -81,6 +81,6 @@ def export(
 
 
 def _names(text: str) -> list[str]:
-    from agentbench.credit_of_run import scheme_names
+    from agentbench.analysis.advantages import scheme_names
 
     return [] if text.strip() == "none" else scheme_names(text)

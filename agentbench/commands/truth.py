@@ -10,7 +10,7 @@ import typer
 from envs.base.terminal import progress, say
 
 if TYPE_CHECKING:
-    from agentbench.quality.table import Quality
+    from agentbench.analysis.quality.table import Quality
 
 
 def truth(
@@ -49,9 +49,9 @@ def truth(
     The same command after an interruption goes on where it stopped. Any other --name value is an option of the
     environment or the problem (--max-steps 30; --length 10 --success 0.3).
     """
+    from agentbench.analysis.truth.problems import PROBLEMS
+    from agentbench.analysis.truth.run import make_truth
     from agentbench.commands.options import extra_options
-    from agentbench.truth.problems import PROBLEMS
-    from agentbench.truth.run import make_truth
     from envs.base.options import declared
     from envs.registry import option_names
 
@@ -97,10 +97,16 @@ def quality(
 
     The same command after an interruption goes on where it stopped.
     """
-    from agentbench.credit_of_run import scheme_names
-    from agentbench.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps, write_all
-    from agentbench.quality.parts import Parts
-    from agentbench.quality.table import Quality, sheets
+    from agentbench.analysis.advantages import scheme_names
+    from agentbench.analysis.quality.measured import (
+        measure_anchors,
+        measure_problems,
+        measure_runs,
+        measure_sweeps,
+        write_all,
+    )
+    from agentbench.analysis.quality.parts import Parts
+    from agentbench.analysis.quality.table import Quality, sheets
     from envs.base.errors import UserError
 
     if not runs and not problems and not sweep:
@@ -135,7 +141,7 @@ def _say_skipped(found: Quality) -> None:
 
 
 def _listed(text: str) -> list[str]:
-    from agentbench.truth.problems import PROBLEMS
+    from agentbench.analysis.truth.problems import PROBLEMS
 
     return list(PROBLEMS) if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agentbench.credit_of_run import RunCredit, compute, read_run
+from agentbench.analysis.advantages import RunCredit, compute, read_run
 from agentbench.evaluation.answers import Answer, answer_of
 from agentbench.report.runs import ReportRun
 from agentbench.runs.episodes import is_judged

@@ -18,12 +18,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from agentbench.analysis.truth.monte_carlo import Returns, Track, play_on, walk_again
 from agentbench.runs.episodes import Episode
 from agentbench.runs.provenance import stable_seed
 from agentbench.train.batch import Floats, discount
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
-from agentbench.truth.monte_carlo import Returns, Track, play_on, walk_again
 from envs.contract import TextEnv
 from envs.registry import make
 from policies.contract import Policy

@@ -82,7 +82,7 @@ def test_training_on_errors_alone_exits_with_1(run: Run, monkeypatch: pytest.Mon
 
 
 def test_truth_of_errors_alone_exits_with_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentbench.truth import run as truth
+    from agentbench.analysis.truth import run as truth
 
     kept = truth.evaluate
     monkeypatch.setattr(truth, "evaluate", lambda *names, **settings: kept(*names, **settings, inline=True))
@@ -92,7 +92,7 @@ def test_truth_of_errors_alone_exits_with_1(run: Run, monkeypatch: pytest.Monkey
 
 
 def test_truth_says_in_one_line_what_failed_while_it_was_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentbench.truth import run as truth
+    from agentbench.analysis.truth import run as truth
 
     def fail(*_: Any, **__: Any) -> Any:
         raise ConnectionError("the server is gone")

@@ -14,8 +14,8 @@ import pytest
 import typer
 
 import agentbench
+from agentbench.analysis.truth.problems import PROBLEMS
 from agentbench.cli import app
-from agentbench.truth.problems import PROBLEMS
 from credit import SCHEMES
 from envs.base.errors import UserError
 from envs.base.options import LONE, Option, Typed, declared, read, resolve
@@ -81,7 +81,7 @@ def test_no_option_of_a_scheme_takes_what_it_cannot_be(scheme: str) -> None:
 
 
 def _steps() -> Any:
-    from agentbench.credit_of_run import read_run
+    from agentbench.analysis.advantages import read_run
 
     return read_run(RUN).steps
 

@@ -20,8 +20,8 @@ import pytest
 pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench import UserError, evaluate, open_run
+from agentbench.analysis.truth.run import make_truth
 from agentbench.cluster.gpus import gpus_of
-from agentbench.truth.run import make_truth
 from policies import make_policy
 
 STAND_IN = Path(__file__).parents[1] / "support" / "stand_in_vllm"

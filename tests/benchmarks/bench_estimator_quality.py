@@ -21,13 +21,13 @@ from typing import Any
 
 import pandas as pd
 
+from agentbench.analysis.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps
+from agentbench.analysis.quality.parts import Parts
+from agentbench.analysis.quality.plots import LINES, draw_quality, draw_sweeps
+from agentbench.analysis.quality.table import Quality, sheets
+from agentbench.analysis.truth.problems import PROBLEMS
+from agentbench.analysis.truth.run import make_truth
 from agentbench.evaluation.evaluate import evaluate
-from agentbench.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps
-from agentbench.quality.parts import Parts
-from agentbench.quality.plots import LINES, draw_quality, draw_sweeps
-from agentbench.quality.table import Quality, sheets
-from agentbench.truth.problems import PROBLEMS
-from agentbench.truth.run import make_truth
 from credit import SCHEMES
 from envs.base.files import write_text
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def samples(policy: Path, extent: Extent) -> dict[str, dict[str, Any]]:
-    """Arguments of :func:`agentbench.truth.run.make_truth` for each ALFWorld sample."""
+    """Arguments of :func:`agentbench.analysis.truth.run.make_truth` for each ALFWorld sample."""
     branched = {
         "method": "monte-carlo", "groups": extent.task_groups,
         "rollouts": extent.rollouts, "critic_rollouts": extent.critic_rollouts,

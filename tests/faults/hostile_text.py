@@ -184,12 +184,12 @@ def readings(folder: Path) -> list[Reading]:
     """Make a good file of each kind below ``folder``, and say how it is read."""
     from webshop_small_catalogue import CUP, LAMP, MUG
 
+    from agentbench.analysis.truth.table import read_truth
     from agentbench.report.runs import read_runs
     from agentbench.runs.lines import read_lines
     from agentbench.train.config import read_config
     from agentbench.train.outcomes import read_outcomes
     from agentbench.train.run import train
-    from agentbench.truth.table import read_truth
     from envs.webshop.catalogue import load_catalogue
     from policies import make_policy
     from policies.prompts.template import Template, read_template

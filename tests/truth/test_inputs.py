@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agentbench.quality.anchors import merged
-from agentbench.quality.inputs import AGENTS, SEGMENT, with_inputs
-from agentbench.quality.measured import measure_anchors
-from agentbench.quality.parts import Parts
-from agentbench.quality.sample import RUN_ANCHORS, estimate, run_sample
-from agentbench.quality.table import Quality
-from agentbench.quality.tabular import problem_sample
-from agentbench.truth.problems import PROBLEMS, make_problem
-from agentbench.truth.run import make_truth
-from agentbench.truth.tabular import play_problem
+from agentbench.analysis.quality.anchors import merged
+from agentbench.analysis.quality.inputs import AGENTS, SEGMENT, with_inputs
+from agentbench.analysis.quality.measured import measure_anchors
+from agentbench.analysis.quality.parts import Parts
+from agentbench.analysis.quality.sample import RUN_ANCHORS, estimate, run_sample
+from agentbench.analysis.quality.table import Quality
+from agentbench.analysis.quality.tabular import problem_sample
+from agentbench.analysis.truth.problems import PROBLEMS, make_problem
+from agentbench.analysis.truth.run import make_truth
+from agentbench.analysis.truth.tabular import play_problem
 from credit import SCHEMES
 from envs.base.errors import UserError
 
@@ -125,7 +125,7 @@ def test_measuring_goes_on_where_it_was_stopped(branched, tmp_path, monkeypatch)
     assert len(lines) == len(whole.rows)
     path.write_bytes(b"".join(lines[:5]) + lines[5][:30])  # five rows, and a torn one
     measured = []
-    from agentbench.quality import table
+    from agentbench.analysis.quality import table
 
     original = table.measure
     monkeypatch.setattr(table, "measure", lambda *a, **k: measured.append(1) or original(*a, **k))

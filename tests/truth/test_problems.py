@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from agentbench.truth.problems import PROBLEMS, make_problem
-from agentbench.truth.tabular import play_problem
+from agentbench.analysis.truth.problems import PROBLEMS, make_problem
+from agentbench.analysis.truth.tabular import play_problem
 from credit.tools.exact import solve
 from envs.base.errors import UserError
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from agentbench.analysis.quality.measures import MEASURES, measure
+from agentbench.analysis.quality.sample import estimate, run_sample
+from agentbench.analysis.quality.sweeps import SWEEPS, sweep
+from agentbench.analysis.quality.table import Quality
+from agentbench.analysis.quality.tabular import problem_sample, sample_of
+from agentbench.analysis.truth.problems import PROBLEMS, Problem, make_problem
+from agentbench.analysis.truth.run import make_truth
+from agentbench.analysis.truth.tabular import Played
 from agentbench.cli import app
-from agentbench.quality.measures import MEASURES, measure
-from agentbench.quality.sample import estimate, run_sample
-from agentbench.quality.sweeps import SWEEPS, sweep
-from agentbench.quality.table import Quality
-from agentbench.quality.tabular import problem_sample, sample_of
-from agentbench.truth.problems import PROBLEMS, Problem, make_problem
-from agentbench.truth.run import make_truth
-from agentbench.truth.tabular import Played
 from credit.tools.exact import Process, solve
 from credit.verification.exact_checks import SCORED, process_deviations
 from envs.base.errors import UserError

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agentbench.analysis.truth import run as truth_run
+from agentbench.analysis.truth.exact import TooManyStatesError, solve_game
+from agentbench.analysis.truth.run import make_truth
+from agentbench.analysis.truth.table import TRUTH_COLUMNS
 from agentbench.evaluation.evaluate import evaluate
-from agentbench.truth import run as truth_run
-from agentbench.truth.exact import TooManyStatesError, solve_game
-from agentbench.truth.run import make_truth
-from agentbench.truth.table import TRUTH_COLUMNS
 from envs.alfworld.engine import Engine
 from envs.alfworld.generator import generate
 from envs.base.errors import UserError

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from agentbench.analysis.truth.exact import solve_game
+from agentbench.analysis.truth.table import EpisodeTruth
 from agentbench.runs.episodes import Episode
-from agentbench.truth.exact import solve_game
-from agentbench.truth.table import EpisodeTruth
 from envs.alfworld.engine import Engine
 from envs.alfworld.tasks import open_games
 from envs.contract import Task, TextEnv

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from agentbench.analysis.truth.problems import Problem
 from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.provenance import digest
-from agentbench.truth.problems import Problem
 from credit.steps import BoolArray, FloatArray, IntArray
 from credit.tools.exact import Solution, solve
 

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from agentbench.quality.anchors import merged
-from agentbench.quality.inputs import entropy, surprise, with_inputs
-from agentbench.quality.sample import Sample, cut, features_of
-from agentbench.truth.problems import Problem
-from agentbench.truth.tabular import Played, play_problem
+from agentbench.analysis.quality.anchors import merged
+from agentbench.analysis.quality.inputs import entropy, surprise, with_inputs
+from agentbench.analysis.quality.sample import Sample, cut, features_of
+from agentbench.analysis.truth.problems import Problem
+from agentbench.analysis.truth.tabular import Played, play_problem
 from credit.steps import FloatArray, IntArray
 from envs.base.errors import unknown
 

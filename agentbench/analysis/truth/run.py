@@ -16,6 +16,12 @@ from typing import Any
 
 import pandas as pd
 
+from agentbench.analysis.truth.alfworld import solve_task
+from agentbench.analysis.truth.exact import TooManyStatesError
+from agentbench.analysis.truth.monte_carlo import branch
+from agentbench.analysis.truth.problems import PROBLEMS, make_problem
+from agentbench.analysis.truth.table import EpisodeTruth, write_truth
+from agentbench.analysis.truth.tabular import as_episodes, play_problem
 from agentbench.evaluation.config import check_config
 from agentbench.evaluation.evaluate import Progress, environment_options, evaluate
 from agentbench.rollout.worker import ignore_signals
@@ -24,12 +30,6 @@ from agentbench.runs.failures import NothingJudgedError, tell_episodes
 from agentbench.runs.lines import add_lines, read_lines
 from agentbench.runs.provenance import describe
 from agentbench.runs.run import Run, RunWriter, open_run
-from agentbench.truth.alfworld import solve_task
-from agentbench.truth.exact import TooManyStatesError
-from agentbench.truth.monte_carlo import branch
-from agentbench.truth.problems import PROBLEMS, make_problem
-from agentbench.truth.table import EpisodeTruth, write_truth
-from agentbench.truth.tabular import as_episodes, play_problem
 from envs.base.errors import UserError, told, unknown
 from envs.base.safe_text import redacted
 from envs.registry import make
@@ -50,7 +50,7 @@ class TruthSettings:
         env, env_options, policy, seed: as of the run.
         group_size: trials of a task that are a group.
         method: ``exact``, ``monte-carlo``, or ``auto``: exact for each task where that can be done.
-        rollouts, critic_rollouts: of :func:`agentbench.truth.monte_carlo.branch`.
+        rollouts, critic_rollouts: of :func:`agentbench.analysis.truth.monte_carlo.branch`.
         state_limit: most states of a game that are counted.
     """
 
@@ -90,7 +90,7 @@ def make_truth(
 
     Args:
         out: folder; the same call after an interruption goes on where it stopped.
-        env: an environment, or one of :data:`agentbench.truth.problems.PROBLEMS`, which has a policy of its own.
+        env: an environment, or one of :data:`agentbench.analysis.truth.problems.PROBLEMS`, which has a policy of its own.
         policy: name of a policy; ignored for a problem.
         split, env_options: of the environment; for a problem its settings are the options.
         tasks: play only so many tasks, drawn with the seed.
@@ -103,7 +103,7 @@ def make_truth(
         on_played: called after each episode that was played before.
 
     Returns:
-        the table (:data:`agentbench.truth.table.TRUTH_COLUMNS`).
+        the table (:data:`agentbench.analysis.truth.table.TRUTH_COLUMNS`).
 
     Raises:
         UserError: a wrong setting; ``exact`` where it cannot be had; every episode ended in an error.

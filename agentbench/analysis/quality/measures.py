@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse, stats
 
-from agentbench.quality.sample import Sample
+from agentbench.analysis.quality.sample import Sample
 from credit.steps import FloatArray, IntArray
 
 CLEAR = 0.02

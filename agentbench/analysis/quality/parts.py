@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from agentbench.quality import measures
-from agentbench.quality.sample import Sample
+from agentbench.analysis.quality import measures
+from agentbench.analysis.quality.sample import Sample
 from agentbench.runs.lines import add_lines, read_lines
 from credit.steps import FloatArray
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from agentbench.quality.sample import Sample
-from agentbench.quality.tabular import problem_sample
-from agentbench.truth.problems import make_problem
+from agentbench.analysis.quality.sample import Sample
+from agentbench.analysis.quality.tabular import problem_sample
+from agentbench.analysis.truth.problems import make_problem
 
 GROUP_SIZE, SUCCESS = 8, 0.5
 """Of every sweep that does not vary them."""

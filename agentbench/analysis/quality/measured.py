@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from agentbench.quality.sample import RUN_ANCHORS, run_sample
-from agentbench.quality.sweeps import SWEEPS, sweep
-from agentbench.quality.table import Quality, sheets
-from agentbench.quality.tabular import problem_sample
-from agentbench.truth.problems import make_problem
+from agentbench.analysis.quality.sample import RUN_ANCHORS, run_sample
+from agentbench.analysis.quality.sweeps import SWEEPS, sweep
+from agentbench.analysis.quality.table import Quality, sheets
+from agentbench.analysis.quality.tabular import problem_sample
+from agentbench.analysis.truth.problems import make_problem
 from envs.base.files import write_text
 
 
@@ -51,7 +51,7 @@ def measure_anchors(found: Quality, folder: Path, schemes: Sequence[str]) -> Non
 
 
 def measure_sweeps(found: Quality, schemes: Sequence[str], groups: int, seed: int) -> None:
-    """Measure schemes along every sweep (:data:`agentbench.quality.sweeps.SWEEPS`)."""
+    """Measure schemes along every sweep (:data:`agentbench.analysis.quality.sweeps.SWEEPS`)."""
     for name in SWEEPS:
         for value, make in sweep(name):
             found.add(make(groups, seed), schemes, setting=name, value=value)
@@ -59,7 +59,7 @@ def measure_sweeps(found: Quality, schemes: Sequence[str], groups: int, seed: in
 
 def write_all(found: Quality, folder: Path) -> None:
     """Write ``quality.csv``, ``quality.json``, ``quality.md`` and the pictures into a folder."""
-    from agentbench.quality.plots import draw_quality, draw_sweeps
+    from agentbench.analysis.quality.plots import draw_quality, draw_sweeps
 
     found.write(folder)
     frame, main = found.frame(), found.main()

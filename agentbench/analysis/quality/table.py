@@ -1,7 +1,7 @@
 """The quality table: one row a sample and scheme, and the files it is written to.
 
 ``quality.csv`` has the columns ``sample, setting, value, group_size, groups, steps, scheme, cost_ms`` (processor time
-a step), then for every measure of :mod:`agentbench.quality.measures` its estimate ``NAME`` and the bounds of its 95 %
+a step), then for every measure of :mod:`agentbench.analysis.quality.measures` its estimate ``NAME`` and the bounds of its 95 %
 interval ``NAME_low`` and ``NAME_high``; empty where not defined. ``setting`` and ``value`` say what was varied.
 ``quality.json`` has the same as ``rows``, and ``skipped`` (why a scheme is missing) and ``reliability`` (the share of
 the truth's variance that is not its own sampling error), both by sample.
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from agentbench.credit_report import Sheet
-from agentbench.quality.measures import MEASURES, measure
-from agentbench.quality.parts import Parts, digest_of_sample, key_of
-from agentbench.quality.sample import Sample, estimate
+from agentbench.analysis.quality.measures import MEASURES, measure
+from agentbench.analysis.quality.parts import Parts, digest_of_sample, key_of
+from agentbench.analysis.quality.sample import Sample, estimate
+from agentbench.analysis.sheets import Sheet
 from credit import CreditError
 from credit.steps import FloatArray
 from envs.base.files import replaced, write_text

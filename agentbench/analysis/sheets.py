@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from agentbench.credit_of_run import RunCredit
+from agentbench.analysis.advantages import RunCredit
 from credit import health
 from credit.grouping import Groups
 from credit.tools.agreement import Agreement, largest_differences, scaled

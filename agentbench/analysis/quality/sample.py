@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from agentbench.quality.anchors import run_anchors
-from agentbench.quality.inputs import entropy, surprise, with_inputs
+from agentbench.analysis.quality.anchors import run_anchors
+from agentbench.analysis.quality.inputs import entropy, surprise, with_inputs
+from agentbench.analysis.truth.table import read_truth
 from agentbench.runs.run import open_run
 from agentbench.runs.steps import judged_table
-from agentbench.truth.table import read_truth
 from credit import Steps, advantages
 from credit.steps import BoolArray, FloatArray, IntArray
 from envs.base.errors import UserError, unknown
@@ -112,7 +112,7 @@ def features_of(
 
 
 RUN_ANCHORS = ("observation", "state", "similarity", "unique")
-"""Anchors of :func:`run_sample`; see :func:`agentbench.quality.anchors.run_anchors`."""
+"""Anchors of :func:`run_sample`; see :func:`agentbench.analysis.quality.anchors.run_anchors`."""
 
 
 def run_sample(folder: Path, group_size: int | None = None, anchor: str = "observation") -> Sample:
