@@ -25,7 +25,7 @@ def init(
     seed: Annotated[int, typer.Option(min=0, help="of the weights")] = 0,
 ) -> None:
     """Make a small model with random weights and a tokenizer of its own: for tests and for work without downloads."""
-    from agentbench.model_init import init_model
+    from agentbench.train.model_init import init_model
 
     weights = init_model(
         out,

@@ -270,7 +270,7 @@ def test_vllm_itself_on_a_cluster_gives_the_same_tables_as_in_its_own_process(tm
     there = subprocess.run([VLLM_PROGRAMS / "ray", "--version"], check=True, capture_output=True, text=True).stdout
     if ray.__version__ not in there:
         pytest.skip(f"a cluster has one version of Ray: here {ray.__version__}, in .venv-vllm {there.strip()}")
-    from agentbench.model_init import init_model
+    from agentbench.train.model_init import init_model
 
     evaluate("alfworld", "walkthrough", split=SPLIT, out=tmp_path / "solutions")
     init_model(tmp_path / "tiny", size="800k", tokenizer_from=tmp_path / "solutions", vocabulary=600)

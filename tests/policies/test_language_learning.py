@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch", reason="language models need torch: pip ins
 pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench import evaluate  # noqa: E402
-from agentbench.model_init import init_model  # noqa: E402
 from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.clone import clone  # noqa: E402
 from agentbench.train.config import read_config  # noqa: E402
+from agentbench.train.model_init import init_model  # noqa: E402
 from agentbench.train.run import make_learner, train  # noqa: E402
 from policies.trainable import save_policy  # noqa: E402
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agentbench.model_init import train_tokenizer
+from agentbench.train.model_init import train_tokenizer
 from envs.contract import Task
 from policies.contract import Prompt, Response, Turn
 from policies.language.policy import LanguagePolicy

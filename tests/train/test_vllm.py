@@ -15,9 +15,9 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install -
 pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench import UserError, evaluate  # noqa: E402
-from agentbench.model_init import init_model  # noqa: E402
 from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
+from agentbench.train.model_init import init_model  # noqa: E402
 from agentbench.train.run import train  # noqa: E402
 from policies import make_policy  # noqa: E402
 from policies.language.decode import Request  # noqa: E402
