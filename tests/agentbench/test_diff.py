@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from typer.testing import CliRunner
 
-from agentbench.commands.diff import diff
+from agentbench.cli.commands.diff import diff
 from agentbench.evaluation.compare_runs import compare, compare_with_baseline, comparison_table, task_table
 from agentbench.runs.episodes import Episode
 from agentbench.runs.run import RunWriter

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, permutation_test
 from typer.testing import CliRunner
 
-from agentbench.commands.plan import plan
+from agentbench.cli.commands.plan import plan
 from agentbench.statistics import (
     clustered_standard_error,
     holm,

@@ -17,7 +17,7 @@ from report_runs import make_episode, write_run
 from rich.console import Console
 from typer.testing import CliRunner
 
-import agentbench.commands
+import agentbench.cli.commands
 from agentbench import cli
 from envs.base.errors import UserError
 from envs.base.safe_text import printable
@@ -155,7 +155,7 @@ def test_the_human_policy_shows_the_observation_as_text(monkeypatch: pytest.Monk
 
 def test_commands_print_in_no_other_way() -> None:
     """Nothing in the commands calls print, typer.echo or a console that is not made in envs.base.terminal."""
-    for path in Path(agentbench.commands.__file__).parent.glob("*.py"):
+    for path in Path(agentbench.cli.commands.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in ("print", "typer.echo", "typer.secho", "Console", "rich.print"), (

@@ -173,7 +173,7 @@ def test_a_command_that_is_not_run_names_only_what_exists(command: str) -> None:
 
 def assert_parses(words: list[str]) -> None:
     """Hold the words of a command against the command line: its name, and the name of every option."""
-    from agentbench.commands.options import check_names, parse_extra
+    from agentbench.cli.commands.options import check_names, parse_extra
     from agentbench.train.config import TrainConfig
     from envs.registry import ENVIRONMENTS, load, option_names
     from policies.registry import options_of

@@ -14,8 +14,7 @@ import filelock
 import pytest
 from typer.testing import CliRunner
 
-from agentbench import doctor
-from agentbench.cli import app
+from agentbench.cli import app, doctor
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 PAGE = (PROJECT.parent / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

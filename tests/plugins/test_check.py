@@ -402,7 +402,7 @@ def test_a_scheme_that_keeps_its_promises_passes(monkeypatch):
 def test_a_failure_is_a_line_and_exit_code_one(monkeypatch):
     from typer.testing import CliRunner
 
-    from agentbench.commands.check import app
+    from agentbench.cli.commands.check import app
 
     monkeypatch.setattr(environment_checks, "make", lambda name, **options: CrashesOnRubbish(**options))
     result = CliRunner().invoke(app, ["env", "alfworld"])

@@ -72,7 +72,7 @@ class Idle:
 def test_every_solution_passes_through_the_whole_stack_and_doing_nothing_solves_none(
     make_env: MakeEnv, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from agentbench.commands.show import print_runs
+    from agentbench.cli.commands.show import print_runs
 
     make_env()
     expert = evaluate("appworld", "expert", split="mini", out=tmp_path / "expert", workers=2, **PATIENT)

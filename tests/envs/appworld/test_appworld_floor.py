@@ -10,7 +10,7 @@ import pytest
 from toy_environment import ToyEnv, UpPolicy
 
 from agentbench import evaluate
-from agentbench.commands.show import print_runs
+from agentbench.cli.commands.show import print_runs
 from envs import Task
 from envs.appworld import AppWorldEnv
 from envs.appworld.floor import MINI_FLOOR, floor_note

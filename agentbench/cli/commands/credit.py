@@ -26,7 +26,7 @@ def credit(
     """
     from agentbench.analysis.advantages import compute, options_of, read_run, scheme_names
     from agentbench.analysis.sheets import health_sheet, no_credit_note
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from agentbench.runs.notes import print_state
     from agentbench.runs.run import open_run
     from envs.base.errors import UserError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agentbench.commands.options import command
+from agentbench.cli.commands.options import command
 from envs.base.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Make and export language models.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.commands.options import command
+from agentbench.cli.commands.options import command
 from envs.base.terminal import say
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 def env(context: typer.Context, name: Annotated[str, typer.Argument(help="environment to check")]) -> None:
     """Check an environment; any --name value is an option of it (--split generated:0:6)."""
     from agentbench.check import check_environment
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from envs.registry import option_names, read_options
 
     options = read_options(name, extra_options(context, option_names(name)))
@@ -50,7 +50,7 @@ def policy(
 ) -> None:
     """Check a policy on prompts of an environment; any other --name value is an option of the environment."""
     from agentbench.check import check_policy
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from envs.registry import option_names, read_options
 
     options = read_options(env, extra_options(context, option_names(env)))

@@ -17,7 +17,7 @@ def install(
     ] = None,
 ) -> None:
     """Install the official data of an environment under $AGENTBENCH_HOME, with digests checked."""
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from envs.base.errors import UserError
     from envs.base.options import declared, resolve
     from envs.registry import find, load

@@ -31,7 +31,7 @@ def train(
     --learning-rate and so on; --dry-run lists them all. --resume ends with the same weights as a run that was never
     stopped.
     """
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes, training_notes
     from agentbench.train.config import flag_names, read_config
     from agentbench.train.run import estimate

@@ -39,8 +39,8 @@ def evaluate(
     policy (--base-url http://localhost:8000/v1) or of the environment (--max-steps 30, --engine textworld). The exit
     code is 1 if every episode ended in an error.
     """
-    from agentbench.commands.options import check_names, parse_extra, take
-    from agentbench.commands.show import end_if_none_judged, print_runs
+    from agentbench.cli.commands.options import check_names, parse_extra, take
+    from agentbench.cli.commands.show import end_if_none_judged, print_runs
     from envs.base.safe_text import refuse_secrets
     from envs.registry import option_names
     from policies.registry import options_of

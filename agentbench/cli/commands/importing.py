@@ -33,7 +33,7 @@ def import_logs(
 
     What cannot be read is named (file, line, reason) and left out.
     """
-    from agentbench.commands.show import end_if_none_judged, print_runs
+    from agentbench.cli.commands.show import end_if_none_judged, print_runs
     from agentbench.importing.run import import_run, options_from
 
     chosen = options_from(

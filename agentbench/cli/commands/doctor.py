@@ -11,7 +11,7 @@ def doctor() -> None:
     """Examine the installation; exit code 1 if something needed is missing."""
     from rich.table import Table
 
-    from agentbench.doctor import examine
+    from agentbench.cli.doctor import examine
 
     colours = {"ok": "green", "missing": "red", "optional": "yellow"}
     table = Table("", "what", "found", "to mend it, type", box=None, pad_edge=False)

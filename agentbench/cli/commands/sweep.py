@@ -34,7 +34,7 @@ def sweep(
     interruption goes on: finished runs are passed over. A failed run is named and the others go on; the exit code
     is then 1.
     """
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes, training_notes
     from agentbench.train.config import flag_names
     from agentbench.train.sweep import plan_sweep, run_sweep

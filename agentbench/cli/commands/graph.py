@@ -32,7 +32,7 @@ def graph(
     Any other --name value is an option of the scheme (--gamma 0.9).
     """
     from agentbench.analysis.advantages import compute, options_of, read_run, scheme_names
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from agentbench.runs.run import open_run
     from credit.tools.graph import strongest, trajectory_graph, write_graphml
     from envs.base.errors import UserError

@@ -23,7 +23,7 @@ def envs(
 
     Any other --name value is an option of the environment (--goals synthetic --split all).
     """
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from envs.base.errors import UserError
     from envs.registry import ENVIRONMENTS, find, option_names
 

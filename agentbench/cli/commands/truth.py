@@ -51,7 +51,7 @@ def truth(
     """
     from agentbench.analysis.truth.problems import PROBLEMS
     from agentbench.analysis.truth.run import make_truth
-    from agentbench.commands.options import extra_options
+    from agentbench.cli.commands.options import extra_options
     from envs.base.options import declared
     from envs.registry import option_names
 

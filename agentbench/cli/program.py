@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 import agentbench
-from agentbench.commands import (
+from agentbench.cli.commands import (
     check,
     compare,
     credit,
@@ -35,7 +35,7 @@ from agentbench.commands import (
     truth,
     verify,
 )
-from agentbench.commands.options import command, refuse_empty
+from agentbench.cli.commands.options import command, refuse_empty
 from envs.base.errors import UserError
 from envs.base.terminal import SafeFormatter, say, show_traceback
 
