@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -173,17 +174,19 @@ def test_the_recorded_vectors_are_verified_from_the_command_line(call: Any, shar
     assert "vectors agree" in out.splitlines()[-1]
 
 
-def test_the_document_of_schemes_is_up_to_date() -> None:
-    from agentbench.docs_schemes import COST_AND_USE, PATH, document
+def page_maker(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parents[2] / "docs" / "site" / f"{name}.py"))
 
-    assert set(COST_AND_USE) == set(SCHEMES)
-    assert PATH.read_text(encoding="utf-8") == document(), "run: python -m agentbench.docs_schemes"
+
+def test_the_document_of_schemes_is_up_to_date() -> None:
+    maker = page_maker("schemes")
+    assert set(maker["COST_AND_USE"]) == set(SCHEMES)
+    assert maker["PATH"].read_text(encoding="utf-8") == maker["document"](), "run: python docs/site/schemes.py"
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
-    from agentbench.docs_commands import PATH, document
-
-    assert PATH.read_text(encoding="utf-8") == document(), "run: python -m agentbench.docs_commands"
+    maker = page_maker("commands")
+    assert maker["PATH"].read_text(encoding="utf-8") == maker["document"](), "run: python docs/site/commands.py"
 
 
 @pytest.mark.parametrize(

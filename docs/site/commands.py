@@ -1,4 +1,4 @@
-"""Make ``docs/commands.md`` from the commands' own help: ``python -m agentbench.docs_commands``."""
+"""Make ``docs/commands.md`` from the commands' own help: ``python docs/site/commands.py``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import typer.main
 
 from agentbench.cli import app
 
-PATH = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
+PATH = Path(__file__).resolve().parents[1] / "commands.md"
 
 INTRODUCTION = """\
 # Commands
 
-*Made by `python -m agentbench.docs_commands` from what `agentbench COMMAND --help` prints: change that, not this file.*
+*Made by `python docs/site/commands.py` from what `agentbench COMMAND --help` prints: change that, not this file.*
 
 The exit code is 0 if all went well, 1 if what was asked for is not so (a check that failed, a mismatch, something
 missing, a run in which every episode ended in an error), 2 for a mistake that you can mend. Ctrl-C, SIGTERM and a

@@ -1,4 +1,4 @@
-"""Make ``docs/schemes.md`` from the registry and the schemes' own docstrings: ``python -m agentbench.docs_schemes``.
+"""Make ``docs/schemes.md`` from the registry and the schemes' own docstrings: ``python docs/site/schemes.py``.
 
 What a docstring does not say stands here: what a scheme costs beyond arithmetic, when to use it, and what was
 published about it.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from credit import SCHEMES, Scheme
 
-PATH = Path(__file__).resolve().parent.parent / "docs" / "schemes.md"
+PATH = Path(__file__).resolve().parents[1] / "schemes.md"
 
 COST_AND_USE: dict[str, tuple[str, str]] = {
     "salt": ("–", "sparse outcomes, states and actions that recur exactly; a light correction of GRPO"),
@@ -75,7 +75,7 @@ PUBLISHED = (
 INTRODUCTION = """\
 # The credit schemes
 
-*Made by `python -m agentbench.docs_schemes` from the schemes' own texts: change those, not this file.*
+*Made by `python docs/site/schemes.py` from the schemes' own texts: change those, not this file.*
 
 A credit scheme says how much each step of an episode helped. It is a pure function from the step table to one
 number a step, the advantage; the trainer does not know which scheme made it.
