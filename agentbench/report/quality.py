@@ -12,7 +12,7 @@ PARTS = ("run", "sample", "setting", "value", "group_size")
 
 
 def quality_plots(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Return one picture a part and measure of a quality table (``quality.csv``: see :mod:`agentbench.analysis.quality.table`).
+    """Return one picture a part and measure of a quality table (see :mod:`agentbench.analysis.quality.table`).
 
     A measure is a column with the ends of its interval beside it: ``cosine, cosine_low, cosine_high``.
 

@@ -76,7 +76,7 @@ ANSWER_COLUMNS = pa.schema(
         ("model", pa.string()),  # who answered, as the server calls it
     ]
 )
-"""Further columns of the step table, where a run has anything to say (:func:`agentbench.evaluation.answers.answer_of`)."""
+"""Further columns of the step table, where a run has any (:func:`agentbench.evaluation.answers.answer_of`)."""
 
 
 def write_tables(folder: Path) -> None:

@@ -90,7 +90,7 @@ def make_truth(
 
     Args:
         out: folder; the same call after an interruption goes on where it stopped.
-        env: an environment, or one of :data:`agentbench.analysis.truth.problems.PROBLEMS`, which has a policy of its own.
+        env: an environment, or one of :data:`agentbench.analysis.truth.problems.PROBLEMS`, which has its own policy.
         policy: name of a policy; ignored for a problem.
         split, env_options: of the environment; for a problem its settings are the options.
         tasks: play only so many tasks, drawn with the seed.
