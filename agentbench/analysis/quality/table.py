@@ -2,9 +2,9 @@
 
 ``quality.csv`` has the columns ``sample, setting, value, group_size, groups, steps, scheme, cost_ms`` (processor time
 a step), then for every measure of :mod:`agentbench.analysis.quality.measures` its estimate ``NAME`` and the bounds of
-its 95 % interval ``NAME_low`` and ``NAME_high``; empty where not defined. ``setting`` and ``value`` say what was varied.
-``quality.json`` has the same as ``rows``, and ``skipped`` (why a scheme is missing) and ``reliability`` (the share of
-the truth's variance that is not its own sampling error), both by sample.
+its 95 % interval ``NAME_low`` and ``NAME_high``; empty where not defined. ``setting`` and ``value`` say what was
+varied. ``quality.json`` has the same as ``rows``, and ``skipped`` (why a scheme is missing) and ``reliability`` (the
+share of the truth's variance that is not its own sampling error), both by sample.
 """
 
 from __future__ import annotations
