@@ -26,7 +26,7 @@ help:          ## list what can be made
 demo: $(VENV)/.core  ## the whole story in five minutes: evaluate, train, compare, write a page
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy random --workers 2 --out results/demo-random
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --workers 2 --out results/demo-expert
-	$(BIN)/agentbench diff results/demo-random results/demo-expert --changes 5
+	$(BIN)/agentbench compare-runs results/demo-random results/demo-expert --changes 5
 	$(BIN)/agentbench show results/demo-random results/demo-expert --plot results/demo.png
 	@$(MAKE) --no-print-directory $(VENV)/.torch || echo "note: training is left out, the rest goes on. $(NO_TORCH)"
 	@test ! -e $(VENV)/.torch || $(MAKE) --no-print-directory demo-train
@@ -43,7 +43,7 @@ demo-credit: DEMO_CREDIT = results/demo-credit$(if $(findstring mixed,$(DEMO_POL
 demo-credit:
 	$(BIN)/agentbench truth --env alfworld --split generated:5:6:small --max-steps 20 --policy $(DEMO_POLICY) \
 		--group-size 8 --rollouts 8 --critic-rollouts 4 --out $(DEMO_CREDIT)
-	$(BIN)/agentbench compare $(DEMO_CREDIT) --schemes grpo,gigpo,hgpo,salt,mapo --steps 3
+	$(BIN)/agentbench compare-schemes $(DEMO_CREDIT) --schemes grpo,gigpo,hgpo,salt,mapo --steps 3
 	$(BIN)/agentbench quality $(DEMO_CREDIT) --schemes grpo,gigpo,hgpo,salt,mapo
 	$(BIN)/agentbench report results/demo-random results/demo-expert $(DEMO_CREDIT) \
 		$(wildcard results/demo-training/grpo-0 results/demo-training/gigpo-0) --out results/demo.html

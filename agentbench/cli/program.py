@@ -8,16 +8,17 @@ import os
 import signal
 import sys
 import threading
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 import agentbench
 from agentbench.cli.commands import (
     check,
-    compare,
+    compare_runs,
+    compare_schemes,
     credit,
-    diff,
     doctor,
     evaluate,
     graph,
@@ -35,11 +36,63 @@ from agentbench.cli.commands import (
     truth,
     verify,
 )
-from agentbench.cli.commands.options import command, refuse_empty
+from agentbench.cli.commands.options import EXTRA, command, refuse_empty, renamed
 from envs.base.errors import UserError
 from envs.base.terminal import SafeFormatter, say, show_traceback
 
-EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+class Entry(NamedTuple):
+    """One command: its name, its function, and whether it takes options that its function does not name."""
+
+    name: str
+    function: Callable[..., None]
+    takes_more: bool = False
+
+
+PANELS = {
+    "Play": (
+        Entry("envs", listing.envs, takes_more=True),
+        Entry("policies", listing.policies),
+        Entry("eval", evaluate.evaluate, takes_more=True),
+        Entry("show", show.show),
+        Entry("replay", replay.replay),
+    ),
+    "Compare": (
+        Entry("compare-runs", compare_runs.compare_runs),
+        Entry("plan", plan.plan),
+        Entry("report", report.report),
+        Entry("view", report.view),
+    ),
+    "Credit": (
+        Entry("schemes", schemes.schemes),
+        Entry("credit", credit.credit, takes_more=True),
+        Entry("compare-schemes", compare_schemes.compare_schemes, takes_more=True),
+        Entry("graph", graph.graph, takes_more=True),
+        Entry("truth", truth.truth, takes_more=True),
+        Entry("quality", truth.quality),
+    ),
+    "Train": (
+        Entry("clone", train.clone),
+        Entry("train", train.train, takes_more=True),
+        Entry("sweep", sweep.sweep, takes_more=True),
+    ),
+    "Data": (
+        Entry("install", install.install, takes_more=True),
+        Entry("import", importing.import_logs),
+        Entry("export", report.export),
+    ),
+    "Check": (
+        Entry("doctor", doctor.doctor),
+        Entry("verify", verify.verify),
+    ),
+}
+"""The commands in the order of ``agentbench --help``."""
+
+GROUPS = {"model": ("Train", model.app), "check": ("Check", check.app)}
+"""Commands with commands of their own, and the panel of each."""
+
+RENAMED = {"diff": "compare-runs", "compare": "compare-schemes"}
+"""Old names, which still work and print the new one."""
 
 app = typer.Typer(
     name="agentbench",
@@ -66,31 +119,18 @@ def about(
     """Evaluate, train and compare language agents on long, multi-step tasks."""
 
 
-app.command("eval", context_settings=EXTRA)(command(evaluate.evaluate))
-app.command(context_settings=EXTRA)(command(train.train))
-app.command()(command(train.clone))
-app.command(context_settings=EXTRA)(command(sweep.sweep))
-app.command()(command(show.show))
-app.command()(command(replay.replay))
-app.command()(command(diff.diff))
-app.command()(command(plan.plan))
-app.command()(command(report.report))
-app.command()(command(report.view))
-app.command()(command(report.export))
-app.command(context_settings=EXTRA)(command(credit.credit))
-app.command(context_settings=EXTRA)(command(compare.compare))
-app.command(context_settings=EXTRA)(command(graph.graph))
-app.command(context_settings=EXTRA)(command(truth.truth))
-app.command()(command(truth.quality))
-app.command(context_settings=EXTRA)(command(install.install))
-app.command()(command(verify.verify))
-app.command(context_settings=EXTRA)(command(listing.envs))
-app.command()(command(listing.policies))
-app.command()(command(schemes.schemes))
-app.command()(command(doctor.doctor))
-app.command("import")(command(importing.import_logs))
-app.add_typer(check.app, name="check")
-app.add_typer(model.app, name="model")
+def _register() -> None:
+    for panel, entries in PANELS.items():
+        for entry in entries:
+            how: dict[str, Any] = {"context_settings": EXTRA} if entry.takes_more else {}
+            app.command(entry.name, rich_help_panel=panel, **how)(command(entry.function))
+            for old in (old for old, new in RENAMED.items() if new == entry.name):
+                app.command(old, hidden=True, **how)(renamed(command(entry.function), old, entry.name))
+    for name, (panel, group) in GROUPS.items():
+        app.add_typer(group, name=name, rich_help_panel=panel)
+
+
+_register()
 
 
 def main() -> None:

@@ -44,6 +44,8 @@ def document() -> str:
 
 def _commands(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
+        if command.hidden:
+            continue
         if hasattr(command, "commands"):
             yield from _commands(command, f"{prefix} {name}")
         else:

@@ -91,14 +91,14 @@ a = advantages("gigpo", steps, gamma=0.95)
 |:--|:--|
 | `agentbench schemes [NAME]` | lists the schemes, or tells all about one |
 | `agentbench credit RUN --scheme salt,gigpo --out adv.parquet` | computes them for a stored run, with health counters |
-| `agentbench compare RUN` | shows how far they agree on it, and where they differ most |
+| `agentbench compare-schemes RUN` | shows how far they agree on it, and where they differ most |
 | `agentbench graph RUN --task ID --scheme salt --out graph.svg` | draws the map of a task's episodes |
 | `agentbench verify credit --reference DIR` | holds them to recorded vectors of the original code |
 
 **Which one?** Start with `grpo` as the baseline and `gigpo`. Then look at the health counters. If most steps are
 *alone* (nothing to compare with), a scheme that groups by state cannot do more than its outcome term. If most groups
 have *equal* outcomes, no group-based scheme learns from them: the tasks are too easy or too hard. A scheme that
-agrees with `grpo` on nearly every step (`agentbench compare`) will not train differently.
+agrees with `grpo` on nearly every step (`agentbench compare-schemes`) will not train differently.
 
 **Strict and compat.** The defaults are the statistically sound reading: every episode counts once in its group's
 statistics, a group of one gives 0, equal outcomes give exactly 0, row order does not matter. One episode alone can

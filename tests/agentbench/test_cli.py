@@ -23,8 +23,35 @@ def evaluate(run: Run, policy: str, out: str, *more: object) -> tuple[int, str, 
 def test_help_names_every_command(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("eval", "show", "replay", "diff", "plan", "install", "verify", "envs", "policies", "doctor"):
+    for command in (
+        "eval",
+        "show",
+        "replay",
+        "compare-runs",
+        "plan",
+        "install",
+        "verify",
+        "envs",
+        "policies",
+        "doctor",
+    ):
         assert re.search(rf"^\W*{command}\b", out, re.MULTILINE), command
+
+
+def test_help_groups_the_commands(run: Run) -> None:
+    panels = re.findall(r"^\W*─ (\w+) ─", run("--help")[1], re.MULTILINE)
+    assert panels == ["Options", "Play", "Compare", "Credit", "Train", "Data", "Check"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("diff", "compare-runs"), ("compare", "compare-schemes")])
+def test_an_old_name_does_the_same_and_prints_the_new_one(run: Run, old: str, new: str) -> None:
+    assert not re.search(rf"^\W*{old} ", run("--help")[1], re.MULTILINE)
+    evaluate(run, "mixed:0.5", "one", "--trials", 2, "--inline")
+    arguments = ["one", *(["other"] if old == "diff" else ["--schemes", "grpo,gigpo"])]
+    evaluate(run, "random", "other", "--trials", 2, "--inline")
+    code, out, err = run(new, *arguments)
+    assert code == 0 and "now called" not in err
+    assert run(old, *arguments) == (0, out, f"agentbench: '{old}' is now called '{new}'\n{err}")
 
 
 def test_the_main_job_from_evaluation_to_replay(run: Run) -> None:
@@ -55,10 +82,10 @@ def test_runs_of_the_same_folder_name_stay_apart_in_the_picture(run: Run) -> Non
 def test_comparing_two_runs(run: Run) -> None:
     evaluate(run, "expert", "expert")
     evaluate(run, "random", "random")
-    code, out, _ = run("diff", "random", "expert")
+    code, out, _ = run("compare-runs", "random", "expert")
     assert code == 0 and "McNemar" in out
     run("eval", "--split", "generated:4:6", "--policy", "random", "--out", "other")
-    code, _, err = run("diff", "random", "other")
+    code, _, err = run("compare-runs", "random", "other")
     assert code == 2 and "task" in err
 
 
@@ -96,7 +123,7 @@ def test_a_mistake_is_one_clear_line(run: Run, arguments: list[str], message: st
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(run: Run) -> None:
     evaluate(run, "random", "run", "--limit", 1)
-    for arguments in (["graph", "run"], ["compare", "run"], ["report", "run"]):
+    for arguments in (["graph", "run"], ["compare-schemes", "run"], ["report", "run"]):
         code, _, err = run(*arguments, "--out", "run/run.json/picture.svg")
         assert code == 2 and len(err.strip().splitlines()) == 1 and err.startswith("agentbench: "), err
 

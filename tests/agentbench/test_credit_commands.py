@@ -116,14 +116,14 @@ def test_a_broken_file_of_columns_is_one_clear_line(
 
 
 def test_comparing_all_schemes_says_which_were_skipped_and_why(call: Any, run: Path, tmp_path: Path) -> None:
-    code, out, _ = call("compare", run, "--out", tmp_path / "report.md")
+    code, out, _ = call("compare-schemes", run, "--out", tmp_path / "report.md")
     assert code == 0
     assert "skipped gae: gae needs the column 'value'" in out
     assert "where they differ most" in out and "seen: at " in out
     assert "correlation in %" in out
     report = (tmp_path / "report.md").read_text()
     assert "| 1 salt |" in report and "skipped empg" in report
-    call("compare", run, "--schemes", "grpo,gigpo,hgpo", "--out", tmp_path / "pairs.csv")
+    call("compare-schemes", run, "--schemes", "grpo,gigpo,hgpo", "--out", tmp_path / "pairs.csv")
     assert len(pd.read_csv(tmp_path / "pairs.csv")) == 3
 
 
@@ -151,8 +151,8 @@ def test_a_graph_is_drawn_and_exported(call: Any, run: Path, tmp_path: Path) -> 
         (("credit", "RUN", "--scheme", "gigpo", "--out", "a.txt"), "must end in .parquet or .csv"),
         (("credit", "RUN", "--scheme", "gae", "--columns", "no.csv"), "no file no.csv"),
         (("credit", "no-such-run", "--scheme", "gigpo"), "no run in no-such-run"),
-        (("compare", "RUN", "--out", "a.txt"), "the name ends in .md or .csv"),
-        (("compare", "RUN", "--schemes", "gae,empg"), "none of the schemes could be computed"),
+        (("compare-schemes", "RUN", "--out", "a.txt"), "the name ends in .md or .csv"),
+        (("compare-schemes", "RUN", "--schemes", "gae,empg"), "none of the schemes could be computed"),
         (("graph", "RUN", "--out", "g.svg"), "the run has 6 tasks: choose one with --task"),
         (("graph", "RUN", "--out", "g.jpg"), "the name ends in .svg"),
         (("graph", "RUN", "--task", "toy", "--out", "g.svg"), "6 tasks begin with 'toy'"),
@@ -204,7 +204,7 @@ def test_where_no_scheme_gives_credit_it_is_said_why(
     lines = [json.dumps({**said, "task_id": task, "reward": reward}) for task, reward in rewards]
     (tmp_path / "logs.jsonl").write_text("\n".join(lines))
     assert call("import", tmp_path / "logs.jsonl", "--out", tmp_path / "run")[0] == 0
-    for command in (("compare", "--schemes", "grpo,gigpo"), ("credit", "--scheme", "grpo")):
+    for command in (("compare-schemes", "--schemes", "grpo,gigpo"), ("credit", "--scheme", "grpo")):
         code, out, _ = call(command[0], tmp_path / "run", *command[1:])
         assert code == 0
         assert ("No scheme gives any credit" in out) == (note is not None)
@@ -225,5 +225,5 @@ def test_tasks_with_one_episode_and_schemes_that_say_nothing_are_counted(call: A
     alone = imported("alone", ("one", 1), ("two", 0))
     scored = tmp_path / "values.csv"
     scored.write_text("task_id,trial,step,value\none,0,0,0.5\ntwo,0,0,0.5\n")
-    out = call("compare", alone, "--schemes", "grpo,gae", "--columns", scored)[1]
+    out = call("compare-schemes", alone, "--schemes", "grpo,gae", "--columns", scored)[1]
     assert "grpo: gives no step any credit" in out and "every task has one episode" in out

@@ -67,9 +67,9 @@ COMMANDS = {
     "replay": ["replay", "RUN", "--episode", "0", "--actions"],
     "replay of an error": ["replay", "RUN", "--episode", "2"],
     "a task that is not there": ["replay", "RUN", "--task", HOSTILE],
-    "diff": ["diff", "RUN", "OTHER"],
+    "compare-runs": ["compare-runs", "RUN", "OTHER"],
     "credit": ["credit", "RUN", "--scheme", "grpo,gigpo"],
-    "compare": ["compare", "RUN", "--schemes", "grpo,gigpo,hgpo", "--out", "OUT.md"],
+    "compare-schemes": ["compare-schemes", "RUN", "--schemes", "grpo,gigpo,hgpo", "--out", "OUT.md"],
     "graph without a task": ["graph", "RUN", "--out", "OUT.svg"],
     "graph": ["graph", "RUN", "--task", f"{HOSTILE}0", "--out", "OUT.svg"],
     "graph as a table": ["graph", "RUN", "--task", f"{HOSTILE}0", "--out", "OUT.graphml"],
@@ -80,7 +80,7 @@ COMMANDS = {
     "a wrong environment": ["eval", "--env", HOSTILE],
     "a wrong option": ["eval", f"--{HOSTILE}", "1"],
     "a wrong policy": ["eval", "--policy", HOSTILE],
-    "a wrong scheme": ["compare", "RUN", "--schemes", HOSTILE],
+    "a wrong scheme": ["compare-schemes", "RUN", "--schemes", HOSTILE],
     "a wrong folder": ["show", HOSTILE],
     "check": ["check", "env", HOSTILE],
 }
@@ -110,7 +110,7 @@ def test_no_command_obeys_the_text_of_a_run(
     told = printed.out + printed.err
     assert told and no_control(told)
     assert "Traceback" not in told
-    if command[0] in ("show", "replay", "diff", "eval"):
+    if command[0] in ("show", "replay", "compare-runs", "eval"):
         assert SHOWN.partition(" :")[0] in told
     for picture in (tmp_path / "out.svg", tmp_path / "out.graphml"):
         assert not picture.exists() or ElementTree.parse(picture)

@@ -89,8 +89,8 @@ MISTAKES = {
     "eval --split generated:0:1:small --out run": "… holds a run of another configuration",
     "eval --split generated:0:2:small --out busy": "… is being written by another process",
     "show nowhere": "no run in …",
-    "diff run other": "… were played on different tasks",
-    "diff run": "diff compares two runs or more",
+    "compare-runs run other": "… were played on different tasks",
+    "compare-runs run": "compare-runs needs two runs or more",
     "quality run": "no true advantages in …",
     "credit run --scheme gae": "… needs the column …, which this table does not have",
     "eval --policy openai:m --split generated:0:1:small --base-url http://127.0.0.1:9/v1 --attempts 1": (

@@ -84,7 +84,7 @@ WORK = [
     Work(("export", "RUN", "--to", "chat", "--out", "OUT"), content, resumes=False),
     Work(("export", "RUN", "--to", "parquet", "--out", "OUT"), names, resumes=False),
     Work(("credit", "RUN", "--scheme", "gigpo", "--out", "OUT.csv"), is_file, resumes=False),
-    Work(("compare", "RUN", "--out", "OUT.md"), is_file, resumes=False),
+    Work(("compare-schemes", "RUN", "--out", "OUT.md"), is_file, resumes=False),
     Work(("graph", "RUN", "--task", "FIRST", "--out", "OUT.svg"), is_file, resumes=False),
     Work(("report", "RUN", "--out", "OUT"), is_file, resumes=False),
 ]

@@ -524,7 +524,7 @@ def test_an_import_that_was_killed_says_so_wherever_a_number_is_shown(tmp_path: 
     again = import_run(path, tmp_path / "other").run
     for words in (
         ("show", run.folder),
-        ("diff", again.folder, run.folder),
+        ("compare-runs", again.folder, run.folder),
         ("credit", run.folder, "--scheme", "grpo"),
         ("report", run.folder, "--out", tmp_path / "page.html"),
         ("export", run.folder, "--to", "csv", "--out", tmp_path / "tables"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentbench.cli.commands.options import command
+from agentbench.cli.commands.options import EXTRA, command
 from envs.base.terminal import say
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ app = typer.Typer(
     help="Check that an environment, a policy or a scheme keeps its contract: ours, or a plug-in.",
     no_args_is_help=True,
 )
-EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command(context_settings=EXTRA)

@@ -29,7 +29,7 @@ def import_logs(
     model: Annotated[str | None, typer.Option(help="read the episodes of this model alone")] = None,
     max_text: Annotated[int, typer.Option(min=1, help="longest text that is stored whole, in characters")] = 20_000,
 ) -> None:
-    """Read logs of other programs into a run, for show, replay, diff, credit and compare.
+    """Read logs of other programs into a run, for show, replay, compare-runs, credit and compare-schemes.
 
     What cannot be read is named (file, line, reason) and left out.
     """

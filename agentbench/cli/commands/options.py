@@ -10,6 +10,10 @@ import typer
 
 from envs.base.errors import UserError, unknown
 from envs.base.options import LONE, Typed, declared, resolve
+from envs.base.terminal import say
+
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Settings of a command that takes options which its function does not name: :func:`extra_options` reads them."""
 
 
 def parse_extra(arguments: list[str]) -> dict[str, Any]:
@@ -82,6 +86,17 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(**{**values, **read})
 
     return checked
+
+
+def renamed(function: Callable[..., Any], old: str, new: str) -> Callable[..., Any]:
+    """Make the command of an old name: it does the same, and prints the new name on the error stream."""
+
+    @functools.wraps(function)
+    def with_note(**values: Any) -> Any:
+        say(f"agentbench: '{old}' is now called '{new}'", err=True)
+        return function(**values)
+
+    return with_note
 
 
 def refuse_empty(arguments: Sequence[str]) -> None:

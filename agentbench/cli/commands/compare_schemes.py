@@ -1,4 +1,4 @@
-"""``agentbench compare``: how far credit schemes agree on the steps of a run."""
+"""``agentbench compare-schemes``: how far credit schemes agree on the steps of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from envs.base.terminal import say
 
 
-def compare(
+def compare_schemes(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="folder of the run")],
     schemes: Annotated[str, typer.Option(help="schemes, with commas between, or all")] = "all",

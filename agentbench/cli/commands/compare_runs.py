@@ -1,4 +1,4 @@
-"""``agentbench diff``: compare runs with a baseline, task by task."""
+"""``agentbench compare-runs``: compare runs with a baseline, task by task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agentbench.evaluation.compare_runs import Comparison
 
 
-def diff(
+def compare_runs(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs, the baseline first")],
     measure: Annotated[str, typer.Option(help="what to compare: success or score")] = "success",
     confidence: Annotated[float, typer.Option(min=0, max=1, help="of the intervals")] = 0.95,
@@ -34,7 +34,7 @@ def diff(
     if measure not in ("success", "score"):
         raise unknown("measure", measure, ("success", "score"))
     if len(runs) < 2:
-        raise UserError("diff compares two runs or more: name the baseline's folder first, then the others")
+        raise UserError("compare-runs needs two runs or more: name the baseline's folder first, then the others")
     names = names_of(runs)
     for path in filter(None, (out, tasks_out)):
         if not path.parent.is_dir():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from typer.testing import CliRunner
 
-from agentbench.cli.commands.diff import diff
+from agentbench.cli.commands.compare_runs import compare_runs
 from agentbench.evaluation.compare_runs import compare, compare_with_baseline, comparison_table, task_table
 from agentbench.runs.episodes import Episode
 from agentbench.runs.run import RunWriter
@@ -160,11 +160,11 @@ def test_order_of_rows_does_not_matter():
     assert (straight.p_value, straight.low) == (shuffled.p_value, shuffled.low)
 
 
-# --- agentbench diff ---------------------------------------------------------------------------------------------
+# --- agentbench compare-runs -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def run_diff(monkeypatch, tmp_path):
+def run_compare(monkeypatch, tmp_path):
     """Return a function that runs the command on runs given by name."""
 
     def run(frames: dict[str, pd.DataFrame], *arguments: str):
@@ -175,15 +175,15 @@ def run_diff(monkeypatch, tmp_path):
             "agentbench.runs.run.open_run", lambda folder: SimpleNamespace(episodes=folders[folder.resolve()])
         )
         app = typer.Typer()
-        app.command()(diff)
+        app.command()(compare_runs)
         return CliRunner().invoke(app, [*(str(tmp_path / name) for name in frames), *arguments], env={"COLUMNS": "120"})
 
     return run
 
 
-def test_command_prints_and_writes_the_comparison(run_diff, tmp_path):
+def test_command_prints_and_writes_the_comparison(run_compare, tmp_path):
     frames = {"base": panel("ssfffffsffe"), "[new]": panel("sssssssffss"), "same": panel("ssfffffsffs")}
-    result = run_diff(frames, "--out", str(tmp_path / "diff.csv"), "--tasks-out", str(tmp_path / "tasks.csv"))
+    result = run_compare(frames, "--out", str(tmp_path / "diff.csv"), "--tasks-out", str(tmp_path / "tasks.csv"))
     assert result.exit_code == 0, result.exception
     for words in (
         "[new]",
@@ -213,19 +213,19 @@ def test_command_reads_runs_from_disk(tmp_path):
                 )
             writer.close_tables()
     app = typer.Typer()
-    app.command()(diff)
+    app.command()(compare_runs)
     result = CliRunner().invoke(app, [str(tmp_path / "base"), str(tmp_path / "trained")], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.exception
     assert "+50.0" in result.output and "kitchen-3" in result.output and "t03" not in result.output
 
 
-def test_command_cuts_long_lists(run_diff):
-    result = run_diff({"a": panel("f" * 9), "b": panel("s" * 9)}, "--changes", "4")
+def test_command_cuts_long_lists(run_compare):
+    result = run_compare({"a": panel("f" * 9), "b": panel("s" * 9)}, "--changes", "4")
     assert "and 5 more" in result.output and result.output.count("task00") == 4
 
 
-def test_command_tells_runs_of_one_name_apart(run_diff):
-    result = run_diff({"one/run": panel("ff"), "two/run": panel("sf")})
+def test_command_tells_runs_of_one_name_apart(run_compare):
+    result = run_compare({"one/run": panel("ff"), "two/run": panel("sf")})
     assert result.exit_code == 0, result.exception
 
 
@@ -238,12 +238,12 @@ def test_command_tells_runs_of_one_name_apart(run_diff):
         (["a", "b"], ["--out", "/nowhere/diff.csv"], "no folder"),
     ],
 )
-def test_command_refuses_what_it_cannot_do(run_diff, names, arguments, words):
-    result = run_diff({name: panel("sf") for name in names}, *arguments)
+def test_command_refuses_what_it_cannot_do(run_compare, names, arguments, words):
+    result = run_compare({name: panel("sf") for name in names}, *arguments)
     assert result.exit_code != 0 and not isinstance(result.exception, (ValueError, KeyError, OSError))
     assert words in f"{result.exception} {result.output}"
 
 
-def test_command_refuses_the_same_run_twice(run_diff, tmp_path):
-    result = run_diff({"a": panel("sf")}, str(tmp_path / "a"))
+def test_command_refuses_the_same_run_twice(run_compare, tmp_path):
+    result = run_compare({"a": panel("sf")}, str(tmp_path / "a"))
     assert isinstance(result.exception, UserError) and "twice" in str(result.exception)
