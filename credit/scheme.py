@@ -1,12 +1,14 @@
 """What a credit scheme is, and the decorator that makes one of a plain function.
 
-How to add a scheme: write ``credit/NAME.py`` that opens with a docstring like this one's pattern ::
+How to add a scheme: write ``credit/schemes/NAME.py`` that opens with a docstring of this pattern ::
 
     '''NAME: one line that says what it does.
 
     Equation: A = …
     Symbols: r reward, …
     Source: paper (arXiv number, section), code where it was read.
+    Cost: what must be had beyond arithmetic on the table, or none
+    Use: when to use it
     Evidence: code+run | code | paper | second-hand
     '''
 
@@ -14,7 +16,7 @@ How to add a scheme: write ``credit/NAME.py`` that opens with a docstring like t
     def NAME(steps: Steps, *, gamma: float = 0.95, compat: Compat = None) -> FloatArray:
         '''Advantage of every step.  (Args, Returns, Raises)'''
 
-and add it to the list in ``credit/registry.py``. The body gets rows sorted by group, episode and step, at least
+and add one line to ``credit/catalogue.py``. The body gets rows sorted by group, episode and step, at least
 one of them, with the columns in ``needs`` present, and options that were checked against their annotations
 (``Literal`` choices, finite numbers, ranges such as ``Share``). It returns float64 of shape ``(n,)`` for those rows.
 The decorator takes care of the rest: the caller's row order, the empty table, ``compat`` presets, clear errors.
@@ -77,7 +79,7 @@ OF_OUTCOMES: tuple[Claim, ...] = (
 )
 """What every scheme can claim that does no more than compare outcomes within the group."""
 
-SECTIONS = ("Equation", "Symbols", "Source", "Evidence")
+SECTIONS = ("Equation", "Symbols", "Source", "Cost", "Use", "Evidence")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Scheme:
         claims: properties of its strict mode, which the tests hold it to.
         presets: option values of each ``compat`` preset.
         summary, equation, symbols, source, evidence: the parts of its module's docstring.
+        cost: what must be had beyond arithmetic on the table, also from the docstring; empty where it does not say.
+        use: when to use it, likewise.
     """
 
     name: str
@@ -105,6 +109,8 @@ class Scheme:
     symbols: str
     source: str
     evidence: str
+    cost: str = ""
+    use: str = ""
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -124,9 +124,9 @@ def _needs(scheme: Scheme) -> Iterator[str]:
 
 
 def _documented(scheme: Scheme) -> Iterator[str]:
-    for part in ("summary", "equation", "symbols", "source", "evidence"):
-        if not getattr(scheme, part):
-            yield f"the docstring of its module has no {part.capitalize()}"
+    parts = ("summary", "equation", "symbols", "source", "cost", "use", "evidence")
+    if missing := [part.capitalize() for part in parts if not getattr(scheme, part)]:
+        yield f"the docstring of its module has no {', '.join(missing)}"
 
 
 # -- what schemes claim ------------------------------------------------------------------------------

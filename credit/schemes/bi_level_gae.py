@@ -6,6 +6,8 @@ Equation: turns:  delta_k = r_k + gamma_turn V(e_{k+1}) - V(e_k),  A_k = delta_k
             rho_j = R_k at the turn's last token e_k, 0 elsewhere;   then whitened over the chosen tokens
 Symbols: r_k reward of turn k; V critic's value of a token; e_k last token of turn k; V and A are 0 after the last.
 Source: RAGEN (arXiv 2504.20073), ragen/trainer/core_algos.py.
+Cost: a critic
+Use: turn rewards, and credit for single tokens inside a turn
 Evidence: code+run
     Of the token form; the form for step tables is its turn level.
 

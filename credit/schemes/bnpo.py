@@ -5,6 +5,8 @@ Equation: A_i = (s_i - p_g) min(1 / Beta(p_g; alpha, beta), max_weight),   alpha
 Symbols: s_i outcome of episode i, scaled to [0, 1]; p_g mean outcome of group g; m and v mean and variance of p_g
     over the batch's groups; Beta(p; alpha, beta) density. alpha and beta are at least 1.
 Source: BNPO, Beta normalisation policy optimisation (arXiv 2506.02864); its release, recipe/bnpo.
+Cost: none
+Use: outcomes in [0, 1], success rates that drift during training
 Evidence: code
 
 alpha = beta = 1 is REINFORCE with a baseline, alpha = beta = 3/2 is GRPO's division by sqrt(p (1 - p)) up to a

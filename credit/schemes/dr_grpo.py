@@ -3,6 +3,8 @@
 Equation: A_i = s_i - mean_g(s)
 Symbols: s_i outcome of episode i (sum of its rewards); g its group.
 Source: Understanding R1-Zero-like training (arXiv 2503.20783), section 3.
+Cost: none
+Use: GRPO without favouring tasks that nearly always or nearly never succeed
 Evidence: code+run
 
 Dividing by the standard deviation makes groups whose outcomes hardly differ count as much as the others. The

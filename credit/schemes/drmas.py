@@ -3,6 +3,8 @@
 Equation: A_t = (s_t - mean_{g,m}(s)) / (std_{g,m}(s) + epsilon)
 Symbols: s_t outcome of the step's episode; g its group, m the agent that acts at step t; std with ddof 1.
 Source: Dr.MAS, its release (https://github.com/langfengQ/DrMAS, verl/trainer/ppo/core_algos.py).
+Cost: none
+Use: several agents in one episode that share an outcome
 Evidence: code+run
 
 The release has two forms: statistics by group and agent over steps, or by group over episodes, where an episode's

@@ -7,6 +7,8 @@ Symbols: A_t GRPO advantage of the step; H_t mean token entropy of its response 
     minimum, maximum and means over all steps of the batch.
 Source: EMPG, entropy-modulated policy gradients (arXiv 2509.09265); a third-party port on top of verl-agent,
     recipe/shop_agent/ppo/core_algos.py. No official code was reachable.
+Cost: token entropies of the rollout
+Use: confident and unsure steps differ much in entropy
 Evidence: code+run
     Of the port, not of official code.
 

@@ -4,6 +4,8 @@ Equation: delta_t = r_t + gamma V_{t+1} - V_t,   A_t = delta_t + gamma lam A_{t+
 Symbols: r_t reward of step t; V_t critic's value of the state before step t, the column ``value``; V and A are 0
     after the last step of an episode that terminated.
 Source: generalised advantage estimation (arXiv 1506.02438), equation 16, with a turn in the place of a time step.
+Cost: a critic
+Use: a value head is trained anyway; one rollout a task
 Evidence: code+run
     Of GAE over tokens, from which this differs only in what a step is.
 

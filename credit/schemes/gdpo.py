@@ -6,6 +6,8 @@ Symbols: s_{i,c} outcome of episode i in reward component c (sum of the column o
     group, std with ddof 1; mean(a) and var(a) over the batch's episodes.
 Source: GDPO, group reward-decoupled normalisation (arXiv 2601.05242); its release for verl and trl
     (https://github.com/NVlabs/GDPO).
+Cost: none
+Use: several kinds of reward of different scale
 Evidence: code
 
 epsilon is 1e-6 in the verl version and 1e-4 in the trl version. Normalising the sum of rewards, as GRPO does, lets

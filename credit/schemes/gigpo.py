@@ -6,6 +6,8 @@ Equation: A_t = A_E + step_weight * A_S
     R_t = r_t + gamma R_{t+1}
 Symbols: s_i outcome of episode i; s_t anchor state (the observation without history); r_t reward; std with ddof 1.
 Source: Group-in-group policy optimization (arXiv 2505.10978), section 4; verl-agent, gigpo/core_gigpo.py.
+Cost: none
+Use: long episodes that come back to the same observations; the usual first choice
 Evidence: code+run
 
 The paper writes a normaliser F that is the standard deviation, or 1 (``normalize="mean"``, unbiased up to a

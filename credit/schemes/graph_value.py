@@ -4,6 +4,8 @@ Equation: A_t = gamma V(s_{t+1}) - V(s_t),   V(u) = mean over the group's steps 
 Symbols: v the state that the step enters; an episode's last step enters an end of its own, whose value is the
     episode's outcome; so V(u) = sum_a pi(a|u) sum_v P(v|u,a) gamma V(v) with pi and P from counts.
 Source: GRAFT (arXiv 2609.28963), trajectory graph and value difference.
+Cost: a sparse linear system
+Use: many episodes through the same, fully observed situations
 Evidence: paper
 
 GRAFT then divides by the standard deviation of each node's steps (``normalize="std"``). Its further term, the mean

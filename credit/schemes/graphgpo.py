@@ -6,6 +6,8 @@ Equation: A_t = episode_weight A_E + step_weight (P_t - mean_{g,s}(P)) / (std_{g
 Symbols: d(u) number of steps from node u to the goal on the shortest way that any episode of the group took, one
     more than the largest where there is none; s_i outcome of episode i; g its group; std with ddof 1.
 Source: GraphGPO (arXiv 2605.26684); a fork of verl-agent, recipe/GraphGPO/core_graph.py.
+Cost: a shortest-path search
+Use: environments with few situations and a clear goal
 Evidence: code+run
 
 The path return spans many orders of magnitude: in a state far from the goal epsilon is larger than its standard

@@ -3,6 +3,8 @@
 Equation: A_i = (s_i - mean_g(s)) / (std_g(s) + epsilon)
 Symbols: s_i outcome of episode i (sum of its rewards); g its group; std with ddof 1.
 Source: DeepSeekMath (arXiv 2402.03300), section 4.1; constants as in verl's trainer.
+Cost: none
+Use: the baseline that everything is compared with; short episodes
 Evidence: code+run
 
 The textbook method counts every episode once (``weighting="trajectories"``). verl-agent counts every step, so

@@ -6,6 +6,8 @@ Symbols: C_k the steps of the group whose last k anchor states (s_{t-k+1} … s_
     k <= t+1, taken where it has at least two steps; K history_length; std with ddof 0; r_t reward;
     a_0, with weight 1, is GiGPO's episode term (only with base_group).
 Source: Hierarchy-of-groups policy optimization (arXiv 2602.22817); verl-agent, recipe/hgpo/core_hgpo.py.
+Cost: none
+Use: as GiGPO, where the same observation means different things after different pasts
 Evidence: code+run
 
 The released code leaves out every a_k that is exactly 0, so that a step at its group's mean is not averaged in as

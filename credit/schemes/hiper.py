@@ -8,6 +8,8 @@ Equation: low   delta_t = r_t + gamma W_t - L_t,   A_t = delta_t + gamma lambda_
 Symbols: a segment begins at turn 0 and at every switch, d is its length; L, H, T values of the three heads (columns
     ``value_low``, ``value_high``, ``value_term``); r_t reward after shaping.
 Source: HiPER (arXiv 2602.16165), hierarchical advantage estimation; its release, hiper_hae/core_hae.py.
+Cost: a critic with three heads
+Use: the agent writes sub-goals and says when it switches
 Evidence: code+run
 
 Shaping adds to r_t, and so reaches earlier turns: ``keep_penalty`` on turns that do not switch, minus

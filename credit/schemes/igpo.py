@@ -5,6 +5,8 @@ Equation: A_t = sum_{k >= t} gamma^(k-t) (q_k - mean_g(q)) / (std_g(q) + epsilon
 Symbols: h_t what the agent has seen up to turn t; p exponential of the mean log-probability of the right answer's
     tokens; mean and std over all turns of the group.
 Source: IGPO, information gain-based policy optimization (arXiv 2510.14967).
+Cost: a forward pass over the right answer a turn
+Use: question answering with a known answer
 Evidence: paper
     The released code, which differs (:func:`igpo_released`): code+run.
 

@@ -4,6 +4,8 @@ Equation: A_i = s_i - mean_{j != i}(s_j), set to 0 where abs(A_i) < drop_below
 Symbols: s_i outcome of episode i (AppWorld: the share of unit tests that pass); the mean is over the other
     rollouts of its task.
 Source: Reinforcement learning for long-horizon interactive LLM agents (arXiv 2502.01600), section 4; released code.
+Cost: none
+Use: AppWorld's share of passed tests, PPO per token
 Evidence: code
 
 The released code offers a division by the standard deviation (ddof 0, at least 1e-7) and leaves it off. It

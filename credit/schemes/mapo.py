@@ -7,6 +7,8 @@ Equation: A_t = alpha A_turn + (1 - alpha) A_batch
 Symbols: r_t reward of turn t; in the paper the decrease of a judge's distance to a satisfied user; std with ddof 0.
 Source: MAPO, called MICA from version 3 (arXiv 2603.06194), by its abstract and one third-party implementation.
     No official code is public; another method of the same name is arXiv 2509.18849.
+Cost: a judge, where the environment does not score turns
+Use: every turn has a score of its own
 Evidence: second-hand
 
 What the sources leave open is an option here: the discount, and whether immediate rewards are compared within the

@@ -5,6 +5,8 @@ Equation: A_t = (R_t - mean_m(unique R)) / (std_m(unique R) + epsilon)
 Symbols: r_t reward of turn t; m the agent that acts there; mean_m and std_m over the turns of agent m in the batch
     (or in the group), for R over its different values, each counted once; std with ddof 1.
 Source: MARS, later MARSHAL (arXiv 2510.15414), turn-level estimator and agent-specific normalisation; its release.
+Cost: none
+Use: self-play, and agents with rewards of their own
 Evidence: code
 
 The release centres and sums over tokens; here a turn is one sample. That each value counts once is the release's:

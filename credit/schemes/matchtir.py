@@ -5,6 +5,8 @@ Equation: A_t = (A_outcome + A_turn) / 2
     A_outcome = (s_i - mean_g(s)) / (std_g(s) + epsilon)
 Symbols: r_t reward of turn t; s_i sum of the rewards of episode i; g its group; std with ddof 1.
 Source: MatchTIR, its release (https://github.com/quchangle1/MatchTIR, Code/verl/trainer/ppo/core_algos.py).
+Cost: none
+Use: tool calls that are scored one by one
 Evidence: code+run
 
 In the release a turn is an uninterrupted stretch of tokens that the policy chose, with its reward on the last of

@@ -4,6 +4,8 @@ Equation: A_i = (s_i - median_g(s)) / (MAD_g(s) + epsilon) * n / n_used
 Symbols: s_i outcome of episode i; MAD median of abs(s - median_g(s)); n episodes of the group, n_used those whose
     advantage is not 0.
 Source: MC-GRPO, median-centred GRPO for small rollout budgets (arXiv 2601.22582); its release.
+Cost: one rollout more a group
+Use: few rollouts a task, graded outcomes (not binary ones: see its notes)
 Evidence: code
 
 The method samples one rollout more, so that the number is odd and the median is one of them: that one gets 0 and is

@@ -4,6 +4,8 @@ Equation: A_t = (s_j - mean_{g,m}(s)) / (std_{g,m}(s) + epsilon)
 Symbols: j the trajectory that step t belongs to: all steps of the main agent in an episode, or one call of a
     sub-agent; s_j its score; g the group, m the agent; std with ddof 1.
 Source: M-GRPO (arXiv 2511.13288), multi-agent GRPO; the release of MrlX, plain GRPO in each agent's own job.
+Cost: none
+Use: a main agent that calls sub-agents
 Evidence: code
 
 The main agent is the one that acts first in an episode; a call of a sub-agent is an uninterrupted stretch of its

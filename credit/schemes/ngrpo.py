@@ -5,6 +5,8 @@ Symbols: s_i outcome of episode i (sum of its rewards); max_reward what a perfec
     ``virtual_samples`` times; std with ddof 1.
 Source: NGRPO, negative-enhanced group relative policy optimization, its release
     (https://github.com/nangongrui-ngr/NGRPO, verl/trainer/ppo/core_algos.py).
+Cost: none
+Use: hard tasks on which whole groups fail
 Evidence: code+run
 
 A group of four that all fail gets -0.447 each, where GRPO gives 0. A group of one has no virtual rollout. The

@@ -6,6 +6,8 @@ Symbols: A_i GRPO advantage of episode i; S_t surprise of the observation under 
     surprise under a reference policy; std with ddof 0.
 Source: OCAR, observation-grounded credit advantage redistribution, a fork of verl-agent
     (https://github.com/ymguan/verl-agent, ocar/core_ocar.py). No paper was found.
+Cost: log-probabilities of the observations
+Use: experimental: surprise of observations as a signal
 Evidence: code+run
 
 A good episode gives more to its unsurprising steps, a bad one blames its surprising ones. The weights are 1 where

@@ -4,6 +4,8 @@ Equation: c_i = s_i - mean_g(s);  A = (c - mean(c)) / sqrt(var(c) + epsilon)
 Symbols: s_i outcome of episode i (sum of its rewards); g its group; mean and var over all sampled tokens of the
     batch, every token of a step carrying the step's c.
 Source: REINFORCE++ (arXiv 2501.03262), the baseline form; constants as in verl's trainer.
+Cost: none
+Use: small groups: the scale comes from the whole batch
 Evidence: code+run
 
 Whitening is batch-wide, so an unrelated group changes the result, and a group of equal outcomes need not get 0.

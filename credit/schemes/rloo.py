@@ -3,6 +3,8 @@
 Equation: A_i = s_i - mean_{j != i}(s_j) = n / (n - 1) (s_i - mean_g(s))
 Symbols: s_i outcome of episode i (sum of its rewards); g its group, n its number of samples.
 Source: Back to basics (arXiv 2402.14740), section 3; constants as in verl's trainer.
+Cost: none
+Use: an unbiased baseline; outcomes of a known scale
 Evidence: code+run
 
 With ``weighting="rows"`` (verl-agent) n counts steps, so the other steps of the same episode are part of its

@@ -4,6 +4,8 @@ Equation: A_t = Q(s_t, a_t) - V(s_t)
 Symbols: V(s) mean outcome over the group's steps in anchor state s, Q(s, a) over those of them with action a;
     an outcome is the undiscounted sum of an episode's rewards.
 Source: RTMC (arXiv 2604.11037).
+Cost: none
+Use: the same actions are tried in the same situations again and again
 Evidence: paper
 
 Means run over steps, so an episode that comes back to a state counts there as often as it does

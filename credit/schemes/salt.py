@@ -5,6 +5,8 @@ Symbols: A_i trajectory-level advantage of episode i within its group (GRPO or R
     s_t anchor state, a_t action.
 Source: SALT: step-level advantage assignment from trajectory graphs (arXiv 2510.20022), as the appendix of the
     GRAFT paper (arXiv 2609.28963) describes it. No official code is public.
+Cost: none
+Use: sparse outcomes, states and actions that recur exactly; a light correction of GRPO
 Evidence: second-hand
 
 What the sources leave open is an option here: how much history a state includes (``history``), whether states

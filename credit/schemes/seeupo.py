@@ -7,6 +7,8 @@ Symbols: s_i outcome of the step's episode, the same at all turns; mean_{g,t} ov
     t, mean_t and std_t over all steps of the batch with it (std with ddof 1); l_t mean log-ratio of the new to the
     old policy over the tokens of turn t; c_t carried ratio, 1 at an episode's last turn.
 Source: SeeUPO (arXiv 2602.06554); AgentEvolver, branch seeupo, beyondagent/module/trainer/ba_ray_trainer.py.
+Cost: an update and a log-probability pass a turn
+Use: turns updated one after the other, the last first
 Evidence: code+run
     Of the normalisation; the carried ratio and the order of turns were read in the code.
 

@@ -5,6 +5,8 @@ Symbols: s_i outcome of episode i; g its group; p_t its first t steps, each one 
     of the group's episodes that begin with p, the prefix tree's node; std over episodes with ddof 1.
 Source: TEMPO, tree-estimated mean prefix value for policy optimization (arXiv 2509.18314); its release,
     verl/trainer/ppo/core_algos.py.
+Cost: none
+Use: episodes that begin alike and part later
 Evidence: code+run
 
 The paper's tree is over the tokens of single-turn answers (:func:`tempo_tokens`); for agents a step plays the part

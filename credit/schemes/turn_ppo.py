@@ -5,6 +5,8 @@ Equation: A_t = (a_t - mean(a)) / sqrt(var(a) + epsilon),   a_t = delta_t + gamm
 Symbols: r_t reward of turn t; V_t critic's value at the last token before the response, the column ``value``;
     mean and variance over the batch's tokens, each with its turn's a_t (or over turns), variance with ddof 1.
 Source: Turn-PPO (arXiv 2512.17008); the setting gamma = lam = 0.95 from a rerun in the VETTA paper (2026).
+Cost: a critic
+Use: as GAE, with PPO's whitening
 Evidence: second-hand
 
 The sources do not say whether advantages are whitened; PPO trainers do, so it is the default (``whitened``). The

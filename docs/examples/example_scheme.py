@@ -3,6 +3,8 @@
 Equation: A_t = gamma^(T-1-t) (s_i - mean_g(s))
 Symbols: s_i outcome of episode i (sum of its rewards); g its group; T its number of steps, t the step.
 Source: made up, to show how a scheme is written.
+Cost: none
+Use: the first lines of a scheme of your own
 Evidence: none
 """
 

@@ -1,7 +1,6 @@
 """Make ``docs/schemes.md`` from the registry and the schemes' own docstrings: ``python docs/site/schemes.py``.
 
-What a docstring does not say stands here: what a scheme costs beyond arithmetic, when to use it, and what was
-published about it.
+Schemes of installed plug-ins are among them. What papers published about methods, ours or not, stands here.
 """
 
 from __future__ import annotations
@@ -12,39 +11,6 @@ from pathlib import Path
 from credit import SCHEMES, Scheme
 
 PATH = Path(__file__).resolve().parents[1] / "schemes.md"
-
-COST_AND_USE: dict[str, tuple[str, str]] = {
-    "salt": ("–", "sparse outcomes, states and actions that recur exactly; a light correction of GRPO"),
-    "gigpo": ("–", "long episodes that come back to the same observations; the usual first choice"),
-    "hgpo": ("–", "as GiGPO, where the same observation means different things after different pasts"),
-    "mapo": ("a judge, where the environment does not score turns", "every turn has a score of its own"),
-    "grpo": ("–", "the baseline that everything is compared with; short episodes"),
-    "dr_grpo": ("–", "GRPO without favouring tasks that nearly always or nearly never succeed"),
-    "rloo": ("–", "an unbiased baseline; outcomes of a known scale"),
-    "reinforce_plus_plus": ("–", "small groups: the scale comes from the whole batch"),
-    "loop": ("–", "AppWorld's share of passed tests, PPO per token"),
-    "ngrpo": ("–", "hard tasks on which whole groups fail"),
-    "mcgrpo": ("one rollout more a group", "few rollouts a task, graded outcomes (not binary ones: see its notes)"),
-    "gdpo": ("–", "several kinds of reward of different scale"),
-    "bnpo": ("–", "outcomes in [0, 1], success rates that drift during training"),
-    "gae": ("a critic", "a value head is trained anyway; one rollout a task"),
-    "turn_ppo": ("a critic", "as GAE, with PPO's whitening"),
-    "bi_level_gae": ("a critic", "turn rewards, and credit for single tokens inside a turn"),
-    "hiper": ("a critic with three heads", "the agent writes sub-goals and says when it switches"),
-    "graphgpo": ("a shortest-path search", "environments with few situations and a clear goal"),
-    "graph_value": ("a sparse linear system", "many episodes through the same, fully observed situations"),
-    "rtmc": ("–", "the same actions are tried in the same situations again and again"),
-    "tempo": ("–", "episodes that begin alike and part later"),
-    "matchtir": ("–", "tool calls that are scored one by one"),
-    "seeupo": ("an update and a log-probability pass a turn", "turns updated one after the other, the last first"),
-    "empg": ("token entropies of the rollout", "confident and unsure steps differ much in entropy"),
-    "igpo": ("a forward pass over the right answer a turn", "question answering with a known answer"),
-    "ocar": ("log-probabilities of the observations", "experimental: surprise of observations as a signal"),
-    "drmas": ("–", "several agents in one episode that share an outcome"),
-    "mgrpo": ("–", "a main agent that calls sub-agents"),
-    "mars": ("–", "self-play, and agents with rewards of their own"),
-}
-"""Scheme -> what it needs beyond arithmetic on the step table, when to use it."""
 
 PUBLISHED = (
     # method, ALFWorld and WebShop with a 1.5B model, the same with a 7B model, taken from
@@ -147,16 +113,19 @@ GRPO 62.4 / 57.7, GiGPO 81.1 / 56.6, EMPG 57.9 / 64.3. The order of GiGPO and EM
 
 def document() -> str:
     """Return the text of ``docs/schemes.md``."""
-    rows = [
-        f"| [`{scheme.name}`](#{scheme.name}) | {_plain(scheme.summary.partition(': ')[2])} | {_columns(scheme)} "
-        f"| {COST_AND_USE[scheme.name][0]} | {COST_AND_USE[scheme.name][1]} | {scheme.evidence.splitlines()[0]} |\n"
-        for scheme in SCHEMES.values()
-    ]
+    rows = [_row(scheme) for scheme in SCHEMES.values()]
     published = ["| " + " | ".join(row) + " |\n" for row in PUBLISHED]
     sections = [_section(scheme) for scheme in SCHEMES.values()]
     alone = ", ".join(f"`{scheme.name}`" for scheme in SCHEMES.values() if "zero_when_alone" not in scheme.claims)
     introduction = INTRODUCTION.replace("{not_alone}", alone)
     return "".join([introduction, *rows, RESULTS, *published, FURTHER_RESULTS, "\n", "\n".join(sections)])
+
+
+def _row(scheme: Scheme) -> str:
+    what = scheme.summary.partition(": ")[2] or scheme.summary
+    evidence = scheme.evidence.partition("\n")[0]
+    cells = (f"[`{scheme.name}`](#{scheme.name})", what, _columns(scheme), scheme.cost, scheme.use, evidence)
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |\n"
 
 
 def _section(scheme: Scheme) -> str:
@@ -177,6 +146,11 @@ def _columns(scheme: Scheme) -> str:
 
 def _options(scheme: Scheme) -> str:
     return ", ".join(f"`{option}={default!r}`" for option, default in scheme.options.items() if option != "compat")
+
+
+def _cell(text: str) -> str:
+    """Text for a table: on one line, a dash where the module does not say."""
+    return _flow(text).replace("|", "\\|") or "–"
 
 
 def _flow(text: str) -> str:

@@ -1,5 +1,7 @@
 """The list of schemes: every one documented, every mistake in a name or an option answered."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from credit_tables import random_table
@@ -7,6 +9,7 @@ from credit_tables import random_table
 import credit
 from credit import SCHEMES, CreditError, Steps, advantages
 
+ROOM = Path(credit.__file__).parent
 EVIDENCE = {"code+run", "code", "paper", "second-hand"}
 
 
@@ -20,6 +23,8 @@ def test_every_scheme_says_what_it_is(scheme):
     assert scheme.summary
     assert "A" in scheme.equation
     assert scheme.symbols
+    assert scheme.cost
+    assert scheme.use
     assert "arXiv" in scheme.source or "http" in scheme.source
     assert scheme.evidence.splitlines()[0] in EVIDENCE
     assert scheme.function.__doc__
@@ -38,6 +43,16 @@ def test_the_four_and_the_baselines_are_there_by_name():
     names = {"salt", "gigpo", "hgpo", "mapo", "grpo", "dr_grpo", "rloo", "reinforce_plus_plus", "loop"}
     assert names <= set(SCHEMES)
     assert all(callable(getattr(credit, name)) for name in names)
+
+
+def test_one_line_of_the_catalogue_enlists_a_scheme():
+    lines = (ROOM / "catalogue.py").read_text(encoding="utf-8").splitlines()
+    listed = [line.split()[1].removeprefix("credit.schemes.") for line in lines if line.startswith("from")]
+    assert listed == [name for name in SCHEMES if name not in SCHEMES.plugins]  # in this order
+    assert sorted(listed) == sorted(path.stem for path in (ROOM / "schemes").glob("[!_]*.py"))
+    assert set(listed) < set(credit.__all__)
+    assert all(getattr(credit, name) is SCHEMES[name].function for name in listed)
+    assert all(hasattr(credit, name) for name in credit.__all__)
 
 
 def test_calling_by_name_equals_calling_the_function(steps):

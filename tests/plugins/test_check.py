@@ -340,7 +340,7 @@ def test_a_good_policy_passes(monkeypatch):
 
 def made(function, claims=()):
     needs, compares, claims, presets = scheme(claims=claims)(function).scheme_facts
-    return Scheme(function.__name__, scheme(claims=claims)(function), needs, compares, claims, presets, *["text"] * 5)
+    return Scheme(function.__name__, scheme(claims=claims)(function), needs, compares, claims, presets, *["text"] * 7)
 
 
 def wrong_shape(steps):

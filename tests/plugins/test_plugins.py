@@ -91,6 +91,42 @@ def test_the_examples_keep_their_contracts(examples, arguments):
     assert "keeps its contract" in checked.stdout
 
 
+def scheme_page(folder):
+    """Make the page of all schemes with the packages of a folder installed."""
+    code = f"import runpy; print(runpy.run_path({str(EXAMPLES.parent / 'site' / 'schemes.py')!r})['document']())"
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    return made.stdout
+
+
+def test_the_page_of_schemes_has_those_of_plug_ins(examples):
+    page = scheme_page(examples)
+    row = next(line for line in page.splitlines() if line.startswith("| [`fading`]"))
+    assert row.endswith("| none | the first lines of a scheme of your own | none |")
+    assert "### fading" in page
+
+
+SILENT = """
+from credit.scheme import scheme
+
+@scheme()
+def silent(steps):
+    return 0.0 * steps.reward
+"""
+
+
+def test_a_scheme_that_does_not_say_what_it_costs_gets_a_dash(tmp_path):
+    folder = write_package(tmp_path, "quiet", {"schemes": {"silent": "silent:silent"}}, {"silent": SILENT})
+    assert "| [`silent`](#silent) | – | – | – | – | – |" in scheme_page(folder)
+    assert "\nsilent: –" in agentbench(folder, "schemes").stdout
+    told = agentbench(folder, "schemes", "silent").stdout
+    assert "when to use it\n    –" in told
+    assert "arithmetic on the table\n    –" in told
+    checked = agentbench(folder, "check", "scheme", "silent")
+    assert checked.returncode == 1
+    assert "no Summary, Equation, Symbols, Source, Cost, Use, Evidence" in checked.stdout
+
+
 def test_gymnasium_makes_an_environment_of_a_plug_in(examples):
     code = 'import agentbench, gymnasium; print(gymnasium.make("agentbench/guess-v0", largest=3).reset(seed=0)[0])'
     environment = {**os.environ, "PYTHONPATH": str(examples)}

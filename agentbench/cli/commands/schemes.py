@@ -29,11 +29,12 @@ def schemes(name: Annotated[str | None, typer.Argument(help="one scheme, to read
 
 def _short(scheme: Scheme) -> str:
     needs = ", ".join(scheme.needs) or "nothing more"
+    evidence = scheme.evidence.partition("\n")[0] or "–"
     return "\n".join(
         [
-            f"\n{scheme.name}: {scheme.summary.partition(': ')[2]}",
+            f"\n{scheme.name}: {scheme.summary.partition(': ')[2] or scheme.summary or '–'}",
             _indented(scheme.equation, "    "),
-            f"    needs {needs}; {scheme.evidence.splitlines()[0]}; {' '.join(scheme.source.split())}",
+            f"    needs {needs}; {evidence}; {' '.join(scheme.source.split()) or '–'}",
         ]
     )
 
@@ -48,6 +49,8 @@ def _long(scheme: Scheme) -> str:
         ("equation", scheme.equation),
         ("symbols", scheme.symbols),
         ("source", scheme.source),
+        ("cost, beyond arithmetic on the table", scheme.cost or "–"),
+        ("when to use it", scheme.use or "–"),
         ("evidence and notes", scheme.evidence),
         ("needs", "group, episode, step, reward" + "".join(f", {column}" for column in scheme.needs)),
         ("options", "\n".join(options)),
