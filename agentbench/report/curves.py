@@ -29,7 +29,7 @@ LONGEST_LABEL = 48
 def learning_curves(runs: Sequence[ReportRun], notes: list[str]) -> pd.DataFrame:
     """Return one row a line, metric and training step.
 
-    The estimate is the interquartile mean over seeds and its 95 % bootstrap interval (Agarwal et al. 2021), at the
+    The estimate is the interquartile mean over seeds and its 95 % interval (Agarwal et al. 2021), at the
     training steps that all seeds have. One seed has no interval: NaN, and a note says that it is no result.
 
     Returns:

@@ -1,21 +1,29 @@
-"""Learning curves: success on held-out tasks over training steps, one band a group of runs."""
+"""Learning curves and performance profiles: success on held-out tasks, one band a group of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from agentbench.statistics.robust import interquartile_mean_interval
 from envs.base.files import replaced
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
 def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Path, measure: str = "success") -> None:
     """Draw the success rate, or the score, of each run's metrics; several runs under one name become a mean and a band.
 
-    The line is the interquartile mean over seeds, the band its 95 % bootstrap interval (Agarwal et al. 2021); a
+    The line is the interquartile mean over seeds, the band its 95 % interval (Agarwal et al. 2021); a
     single run is drawn as it is, held-out points only, and the label says how many seeds there are.
 
     Args:
@@ -28,7 +36,6 @@ def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Pat
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for number, (name, seeds) in enumerate(runs.items()):
         held_out = f"eval/{measure}"
@@ -38,21 +45,50 @@ def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Pat
         if not steps:
             continue
         values = np.array([[each[step] for step in steps] for each in series])
-        colour = colours[number % len(colours)]
+        colour = _COLOURS[number % len(_COLOURS)]
         if len(series) == 1:
             axes.plot(steps, values[0], color=colour, marker=".", label=f"{name} (1 seed)")
             continue
         bands = [interquartile_mean_interval(values[:, place]) for place in range(len(steps))]
         axes.plot(steps, [band.estimate for band in bands], color=colour, label=f"{name} ({len(series)} seeds)")
-        low, high = [band.low for band in bands], [band.high for band in bands]
+        low, high = [max(band.low, 0.0) for band in bands], [min(band.high, 1.0) for band in bands]
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("training step")
     axes.set_ylabel("success rate" if measure == "success" else f"mean {measure}")
     axes.set_ylim(0, 1)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.legend(frameon=False, loc="best")
+    _save(figure, axes, path)
+
+
+def draw_profiles(profiles: pd.DataFrame, path: Path, measure: str = "success") -> None:
+    """Draw what share of a scheme's runs reaches each level at the end (Agarwal et al. 2021, section 4.2).
+
+    Args:
+        profiles: columns ``scheme, level, share``, levels and shares from 0 to 1.
+        path: PNG, SVG or PDF.
+        measure: ``success`` or ``score``.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for number, (name, part) in enumerate(profiles.groupby("scheme", sort=False)):
+        axes.step(part["level"], part["share"], where="pre", color=_COLOURS[number % len(_COLOURS)], label=str(name))
+    axes.set_xlabel(f"final {'success rate' if measure == 'success' else measure}")
+    axes.set_ylabel("share of runs that reach it")
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, loc="best")
+    _save(figure, axes, path)
+
+
+def _save(figure: Figure, axes: Axes, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=130, format=path.suffix.lstrip(".") or "png")
     plt.close(figure)

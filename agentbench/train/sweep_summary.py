@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from agentbench.evaluation.compare_runs import Measure, compare_with_baseline
-from agentbench.statistics import holm, paired_interval, sign_flip_test
-from agentbench.statistics.robust import interquartile_mean_interval
-from agentbench.train.curve import draw_curve
-from agentbench.train.outcomes import read_outcomes
+from agentbench.evaluation.compare_runs import Measure
+from agentbench.statistics.robust import chance_of_improvement, interquartile_mean_interval, performance_profile
+from agentbench.statistics.seeds import MARGIN, compare_seeds
+from agentbench.train.curve import draw_curve, draw_profiles
 from agentbench.train.sweep import SweepRun
 from agentbench.train.trainer import Metrics
 from envs.base.files import replaced
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+AREA = "area"
+"""The other primary measure beside the final one: the mean of the learning curve over environment steps."""
+LEVELS = np.round(np.linspace(0.0, 1.0, 101), 2)
+"""Where the performance profiles are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,101 +33,110 @@ class SweepSummary:
 
     Attributes:
         measure: what is summed up, ``success`` or ``score``; columns are named after it.
-        runs: one row a run: ``scheme, seed, start, success, success_at_equal_steps, environment_steps, seconds``.
+        runs: one row a run: ``scheme, seed, start, success, area, success_at_equal_steps, environment_steps, seconds``.
             Success is that on the held-out tasks, 0 to 1: before training, at the end, and where the run had
-            used as many environment steps as the shortest of all runs (on the line between its evaluations).
-        schemes: one row a scheme: number of seeds, interquartile mean over seeds with its 95 % bootstrap interval
-            for ``success``, and the interquartile mean of ``success_at_equal_steps``.
-        comparisons: one row a scheme but the first, against the first: see :func:`compare_schemes`.
+            used as many environment steps as the shortest of all runs (on the line between its evaluations). The area
+            is that under this line from 0 to there, over its length: the mean success while learning, 0 to 1.
+        schemes: one row a scheme: number of seeds, interquartile mean over seeds with its 95 % interval for
+            ``success`` (``low, high``) and for ``area`` (``area_low, area_high``), and the interquartile mean of
+            ``success_at_equal_steps``.
+        comparisons: one row a primary measure and scheme but the first, against the first: see
+            :func:`compare_schemes`.
+        profiles: performance profiles: ``scheme, level, share, low, high``, the share of runs whose final success
+            reaches the level.
     """
 
     measure: Measure
     runs: pd.DataFrame
     schemes: pd.DataFrame
     comparisons: pd.DataFrame
+    profiles: pd.DataFrame
 
 
-def summarise_sweep(runs: Sequence[SweepRun], measure: Measure = "success") -> SweepSummary:
-    """Sum up the finished runs of a sweep by success or score; without any the tables are empty."""
+def summarise_sweep(runs: Sequence[SweepRun], measure: Measure = "success", margin: float = MARGIN) -> SweepSummary:
+    """Sum up the finished runs of a sweep by success or score; without any the tables are empty.
+
+    Args:
+        runs: all that were planned; the first one's scheme is the one compared with.
+        measure: of the held-out evaluations.
+        margin: difference below which two schemes count as equal, 0 to 1.
+    """
     finished = [run for run in runs if run.is_finished]
     metrics = [run.metrics for run in finished]
     budget = min((_steps_used(rows)[-1] for rows in metrics), default=0)
     table = pd.DataFrame([_run_row(run, rows, budget, measure) for run, rows in zip(finished, metrics, strict=True)])
     if table.empty:
-        return SweepSummary(measure, table, pd.DataFrame(), pd.DataFrame())
-    rows = []
-    for scheme, part in table.groupby("scheme", sort=False):
-        band = interquartile_mean_interval(part[measure].to_numpy())
-        equal = interquartile_mean_interval(part[f"{measure}_at_equal_steps"].to_numpy())
-        rows.append(
-            {
-                "scheme": scheme,
-                "seeds": len(part),
-                "start": part["start"].mean(),
-                measure: band.estimate,
-                "low": band.low,
-                "high": band.high,
-                f"{measure}_at_equal_steps": equal.estimate,
-                "environment_steps": part["environment_steps"].mean(),
-                "seconds": part["seconds"].mean(),
-            }
-        )
-    return SweepSummary(measure, table, pd.DataFrame(rows), compare_schemes(finished, table, measure))
+        return SweepSummary(measure, table, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+    schemes = pd.DataFrame(
+        [_scheme_row(str(name), part, measure) for name, part in table.groupby("scheme", sort=False)]
+    )
+    profiles = [_profile(str(name), part, measure) for name, part in table.groupby("scheme", sort=False)]
+    comparisons = compare_schemes(table, runs[0].config.scheme, measure, margin)
+    if len(finished) < len(runs) and not comparisons.empty:
+        comparisons["verdict"] = "not finished"
+    return SweepSummary(measure, table, schemes, comparisons, pd.concat(profiles, ignore_index=True))
 
 
-def compare_schemes(runs: Sequence[SweepRun], table: pd.DataFrame, measure: Measure = "success") -> pd.DataFrame:
-    """Compare every scheme with the first, on the seeds that both finished.
+def compare_schemes(
+    table: pd.DataFrame, baseline: str, measure: Measure = "success", margin: float = MARGIN
+) -> pd.DataFrame:
+    """Compare every scheme with the baseline, for each of the two primary measures: the final one and the area.
 
-    Two questions are asked. Would another seed say the same: the difference of each seed's pair of runs, with a
-    Student interval over seeds and an exact sign-flip test (with 5 seeds its p-value cannot be below 0.0625).
-    And do these very policies differ on the held-out tasks: paired by task over the pooled seeds, an exact
-    sign-flip test. Both are corrected by Holm's method for the number of schemes. The verdict is "tie" unless the
-    interval over seeds leaves out 0 *and* the corrected test over tasks is below 0.05.
+    Seeds are the unit, and the tests are corrected over schemes: see :mod:`agentbench.statistics.seeds`. Each of the
+    two measures is a question of its own, with its own 5 % of false alarms.
+
+    Args:
+        table: one row a run: ``scheme, seed``, the measure and ``area``.
+        baseline: name of a scheme.
+        measure: name of the final measure's column.
+        margin: difference below which two schemes count as equal.
 
     Returns:
-        columns ``scheme, against, seeds, difference, low, high, p_seeds, p_tasks, verdict``; ``p_tasks`` is NaN
-        where the outcomes of the tasks are not stored.
+        columns ``measure, scheme, against, seeds, difference, low, high, p_differs, p_equal, verdict, improvement,
+        improvement_low, improvement_high, spread, correlation, paired, margin``; empty without a run of the baseline
+        or of another. ``improvement`` is the chance that a run does better than one of the baseline.
     """
-    names = list(dict.fromkeys(run.config.scheme for run in runs))
-    rows = []
-    for name in names[1:]:
-        pair = table[table["scheme"].isin((names[0], name))].pivot(index="seed", columns="scheme", values=measure)
-        differences = (pair[name] - pair[names[0]]).dropna()
-        if differences.empty:
-            continue
-        interval = paired_interval(differences, trials=None)
-        low, high = (interval.low, interval.high) if len(differences) > 1 else (np.nan, np.nan)
-        rows.append(
-            {
-                "scheme": name,
-                "against": names[0],
-                "seeds": len(differences),
-                "difference": interval.estimate,
-                "low": low,
-                "high": high,
-                "p_seeds": sign_flip_test(differences.to_numpy(np.float64)).p_value,
-                "p_tasks": _p_over_tasks(runs, names[0], name, set(differences.index), measure),
-            }
-        )
-    found = pd.DataFrame(rows)
-    if found.empty:
-        return found
-    found["p_seeds"] = holm(found["p_seeds"])
-    if found["p_tasks"].notna().all():
-        found["p_tasks"] = holm(found["p_tasks"])
-    differs = ((found["low"] > 0) | (found["high"] < 0)) & (found["p_tasks"] < 0.05)
-    found["verdict"] = np.where(~differs, "tie", np.where(found["difference"] > 0, "better", "worse"))
-    return found
+    rows: list[dict[str, Any]] = []
+    for name in (measure, AREA):
+        seeds = table.pivot(index="seed", columns="scheme", values=name)
+        others = [scheme for scheme in dict.fromkeys(table["scheme"]) if scheme != baseline]
+        if baseline not in seeds or not others:
+            return pd.DataFrame()
+        found = compare_seeds(seeds[[baseline, *others]].to_numpy(), margin=margin)
+        for place, scheme in enumerate(others):
+            own = seeds[scheme].dropna().to_numpy()
+            chance = chance_of_improvement(own, seeds[baseline].dropna().to_numpy())
+            rows.append(
+                {
+                    "measure": name,
+                    "scheme": scheme,
+                    "against": baseline,
+                    "seeds": len(own),
+                    **{column: float(getattr(found, column)[place]) for column in _BY_SCHEME},
+                    "verdict": found.verdict[place],
+                    "improvement": chance.estimate,
+                    "improvement_low": chance.low,
+                    "improvement_high": chance.high,
+                    "spread": found.spread,
+                    "correlation": found.correlation,
+                    "paired": found.paired,
+                    "margin": margin,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+_BY_SCHEME = ("difference", "low", "high", "p_differs", "p_equal")
 
 
 def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) -> list[Path]:
-    """Write ``runs.csv``, ``schemes.csv``, ``comparisons.csv`` and ``curve.png`` to ``out``; return their paths.
+    """Write the tables as CSV files and the pictures ``curve.png`` and ``profile.png`` to ``out``; return their paths.
 
     Those of the score have ``-score`` in their names.
     """
     ending = "" if summary.measure == "success" else f"-{summary.measure}"
     paths = []
-    for name in ("runs", "schemes", "comparisons"):
+    for name in ("runs", "schemes", "comparisons", "profiles"):
         path = out / f"{name}{ending}.csv"
         with replaced(path) as temporary:
             getattr(summary, name).to_csv(temporary, index=False, float_format="%.6g")
@@ -133,17 +146,27 @@ def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) ->
         if run.is_finished:
             curves.setdefault(run.config.scheme, []).append(run.metrics)
     draw_curve(curves, out / f"curve{ending}.png", summary.measure)
-    return [*paths, out / f"curve{ending}.png"]
+    draw_profiles(summary.profiles, out / f"profile{ending}.png", summary.measure)
+    return [*paths, out / f"curve{ending}.png", out / f"profile{ending}.png"]
 
 
 def render_summary(summary: SweepSummary) -> list[Table]:
-    """Return the tables for the terminal."""
+    """Return the tables for the terminal: the schemes, then the differences by each primary measure."""
     from rich.table import Table
 
     measure = summary.measure
     title = f"held-out {measure}: interquartile mean over seeds [95 %]"
     schemes = Table(title=title, title_justify="left", box=None)
-    for column in ("scheme", "seeds", "start", f"{measure} %", "at equal env. steps", "env. steps", "minutes"):
+    for column in (
+        "scheme",
+        "seeds",
+        "start",
+        f"{measure} %",
+        "area %",
+        "at equal env. steps",
+        "env. steps",
+        "minutes",
+    ):
         schemes.add_column(column, justify="left" if column == "scheme" else "right")
     for row in summary.schemes.to_dict("records"):
         schemes.add_row(
@@ -151,33 +174,83 @@ def render_summary(summary: SweepSummary) -> list[Table]:
             str(row["seeds"]),
             f"{100 * row['start']:.1f}",
             _with_interval(row, measure, ".1f"),
+            _with_interval(row, AREA, ".1f", f"{AREA}_"),
             f"{100 * row[f'{measure}_at_equal_steps']:.1f}",
             f"{row['environment_steps']:,.0f}",
             f"{row['seconds'] / 60:.1f}",
         )
     if summary.comparisons.empty:
         return [schemes]
-    first = summary.comparisons["against"].iloc[0]
-    pairs = Table(title=f"difference from {first}, paired (p by Holm)", title_justify="left", box=None)
-    for column in ("scheme", "seeds", "points [95 % over seeds]", "p over seeds", "p over tasks", "verdict"):
-        pairs.add_column(column, justify="left" if column in ("scheme", "verdict") else "right")
-    for row in summary.comparisons.to_dict("records"):
-        pairs.add_row(
+    return [schemes, *(_difference_table(str(name), part) for name, part in _by_measure(summary.comparisons))]
+
+
+def _by_measure(comparisons: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    return list(comparisons.groupby("measure", sort=False))
+
+
+def _difference_table(name: str, part: pd.DataFrame) -> Table:
+    from rich.table import Table
+
+    first = part.iloc[0]
+    what = "area under the learning curve" if name == AREA else f"final {name}"
+    how = "paired by seed" if first["paired"] else "seeds pooled"
+    title = (
+        f"{what}: difference from {first['against']} ({how}; corrected over schemes; "
+        f"a tie is within {100 * first['margin']:g} points)"
+    )
+    table = Table(title=title, title_justify="left", box=None)
+    for column in ("scheme", "seeds", "points [95 % for all]", "p", "p of a tie", "runs better %", "verdict"):
+        table.add_column(column, justify="left" if column in ("scheme", "verdict") else "right")
+    for row in part.to_dict("records"):
+        table.add_row(
             row["scheme"],
             str(row["seeds"]),
             _with_interval(row, "difference", "+.1f"),
-            f"{row['p_seeds']:.3g}",
-            f"{row['p_tasks']:.3g}",
+            _number(row["p_differs"]),
+            _number(row["p_equal"]),
+            f"{100 * row['improvement']:.0f}",
             row["verdict"],
         )
-    return [schemes, pairs]
+    return table
 
 
-def _with_interval(row: Mapping[Any, Any], name: str, form: str) -> str:
-    """Format a share and its interval in percent; one seed has no interval."""
-    if row["seeds"] < 2:
-        return f"{100 * row[name]:{form}} (one seed)"
-    return f"{100 * row[name]:{form}} [{100 * row['low']:{form}}, {100 * row['high']:{form}}]"
+def _number(value: float) -> str:
+    return "·" if np.isnan(value) else f"{value:.3g}"
+
+
+def _with_interval(row: Mapping[Any, Any], name: str, form: str, ends: str = "") -> str:
+    """Format a share and its interval in percent; one without a spread has none."""
+    low, high = row[f"{ends}low"], row[f"{ends}high"]
+    if row["seeds"] < 2 or np.isnan(low):
+        return f"{100 * row[name]:{form}} ({'one seed' if row['seeds'] < 2 else 'no spread'})"
+    return f"{100 * row[name]:{form}} [{100 * low:{form}}, {100 * high:{form}}]"
+
+
+def _scheme_row(name: str, part: pd.DataFrame, measure: Measure) -> dict[str, Any]:
+    band = interquartile_mean_interval(part[measure].to_numpy())
+    area = interquartile_mean_interval(part[AREA].to_numpy())
+    equal = interquartile_mean_interval(part[f"{measure}_at_equal_steps"].to_numpy())
+    return {
+        "scheme": name,
+        "seeds": len(part),
+        "start": part["start"].mean(),
+        measure: band.estimate,
+        "low": max(band.low, 0.0),
+        "high": min(band.high, 1.0),
+        AREA: area.estimate,
+        "area_low": max(area.low, 0.0),
+        "area_high": min(area.high, 1.0),
+        f"{measure}_at_equal_steps": equal.estimate,
+        "environment_steps": part["environment_steps"].mean(),
+        "seconds": part["seconds"].mean(),
+    }
+
+
+def _profile(name: str, part: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    found = performance_profile(part[measure].to_numpy(), LEVELS)
+    return pd.DataFrame(found, columns=["share", "low", "high"]).assign(scheme=name, level=LEVELS)[
+        ["scheme", "level", "share", "low", "high"]
+    ]
 
 
 def _run_row(run: SweepRun, metrics: Sequence[Metrics], budget: int, measure: Measure) -> dict[str, Any]:
@@ -189,27 +262,21 @@ def _run_row(run: SweepRun, metrics: Sequence[Metrics], budget: int, measure: Me
         "seed": run.config.seed,
         "start": found[0],
         measure: found[-1],
+        AREA: _area(places, found, budget),
         f"{measure}_at_equal_steps": float(np.interp(budget, places, found)),
         "environment_steps": used[-1],
         "seconds": float(sum(row.get("seconds", 0.0) for row in metrics)),
     }
 
 
+def _area(places: Sequence[int], found: Sequence[float], budget: int) -> float:
+    """Mean of the curve over the environment steps from 0 to the budget, on the line between evaluations."""
+    if budget <= 0:
+        return float(found[0])
+    at = np.unique(np.clip([0, *places, budget], 0, budget))
+    return float(np.trapezoid(np.interp(at, places, found), at)) / budget
+
+
 def _steps_used(metrics: Sequence[Metrics]) -> list[int]:
     """Return the environment steps of training up to each row, evaluations not counted."""
     return [int(each) for each in np.cumsum([row.get("environment_steps", 0) for row in metrics])]
-
-
-def _p_over_tasks(runs: Sequence[SweepRun], first: str, other: str, seeds: set[int], measure: Measure) -> float:
-    """Test the pooled seeds of two schemes on the same tasks; a seed counts as a trial. NaN without the outcomes."""
-    frames = {}
-    for scheme in (first, other):
-        parts = []
-        for run in runs:
-            if run.config.scheme == scheme and run.config.seed in seeds:
-                part = read_outcomes(run.folder, run.config.steps)
-                if part is None:
-                    return float("nan")
-                parts.append(part.assign(trial=run.config.seed))
-        frames[scheme] = pd.concat(parts, ignore_index=True)
-    return compare_with_baseline((first, frames[first]), {other: frames[other]}, measure=measure)[0].p_value

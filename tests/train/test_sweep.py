@@ -140,28 +140,41 @@ def test_the_table_agrees_with_a_calculation_by_hand(tmp_path: Path) -> None:
     equal = found.runs.set_index(["scheme", "seed"])["success_at_equal_steps"]
     assert equal["grpo", 0] == 0.25 and equal["gigpo", 0] == 0.75
     assert equal["gigpo", 1] == pytest.approx(0.5 + 0.5 * (100 - 80) / 80)
-    pair = found.comparisons.iloc[0]
-    assert pair["difference"] == pytest.approx(0.5)
-    # Both seeds differ by the same half: of the four signings two are as extreme.
-    assert pair["p_seeds"] == pytest.approx(0.5)
-    # Per task gigpo has 0, 1, 2, 1 successes more: of the eight signings of 1, 2, 1 only all-one-way ones reach 4.
-    assert pair["p_tasks"] == pytest.approx(0.25)
-    assert pair["verdict"] == "tie"
+    # The areas up to 100 steps: gigpo-0 rises from 0 over 0.5 at 50 steps to 0.75 at 100.
+    area = found.runs.set_index(["scheme", "seed"])["area"]
+    assert area["gigpo", 0] == pytest.approx((0.25 * 50 + 0.625 * 50) / 100)
+    assert area["grpo", 1] == pytest.approx(0.125)
+    pairs = found.comparisons.set_index("measure")
+    assert list(pairs.index) == ["success", "area"]
+    assert pairs.loc["success", "difference"] == pytest.approx(0.5)
+    # Pooled over both schemes a seed deviates by 0.125 √2 (2 degrees of freedom): t = 2.83, Student's p = 0.106.
+    assert pairs.loc["success", "spread"] == pytest.approx(0.125 * np.sqrt(2))
+    assert pairs.loc["success", "p_differs"] == pytest.approx(0.1056, abs=1e-4)
+    assert pairs.loc["success", "verdict"] == "not decided" and not pairs.loc["success", "paired"]
+    assert pairs.loc["success", "improvement"] == 1.0
     titles = [str(table.title) for table in render_summary(found)]
-    assert titles[1] == "difference from grpo, paired (p by Holm)"
+    assert titles[1].startswith("final success: difference from grpo (seeds pooled; corrected over schemes")
+    assert titles[2].startswith("area under the learning curve: difference from grpo")
     paths = write_summary(runs, found, tmp_path)
-    assert [path.name for path in paths] == ["runs.csv", "schemes.csv", "comparisons.csv", "curve.png"]
+    names = ["runs.csv", "schemes.csv", "comparisons.csv", "profiles.csv", "curve.png", "profile.png"]
+    assert [path.name for path in paths] == names
     assert np.allclose(pd.read_csv(paths[0])["success"], found.runs["success"])
 
 
-def test_a_clear_difference_is_called_one(tmp_path: Path) -> None:
-    runs = plan(tmp_path, ["grpo", "gigpo", "salt"], seeds=5)
-    for run in runs:
-        seed, better = run.config.seed, run.config.scheme == "gigpo"
-        share = 0.9 if better else 0.3 + 0.01 * seed
-        invent(run, [0.1, 0.2, share], 100, [1] * 18 + [0] * 2 if better else [1] * 6 + [0] * 14)
-    verdicts = summarise_sweep(runs).comparisons.set_index("scheme")["verdict"]
-    assert dict(verdicts) == {"gigpo": "better", "salt": "tie"}
+def test_better_a_tie_and_not_decided_are_three_things_and_wait_for_the_last_run(tmp_path: Path) -> None:
+    runs = plan(tmp_path, ["grpo", "gigpo", "salt", "mapo"], seeds=6)
+    shares = {"grpo": 0.3, "gigpo": 0.9, "salt": 0.301, "mapo": 0.34}
+    for run in runs[:-1]:
+        share = shares[run.config.scheme] + 0.01 * (-1) ** (run.config.seed + len(run.config.scheme) // 5)
+        invent(run, [0.1, 0.2, share], 100, [1, 0])
+    early = summarise_sweep(runs).comparisons
+    assert set(early["verdict"]) == {"not finished"} and len(early) == 6
+    invent(runs[-1], [0.1, 0.2, 0.33], 100, [1, 0])
+    found = summarise_sweep(runs).comparisons
+    final = found[found["measure"] == "success"].set_index("scheme")["verdict"]
+    assert dict(final) == {"gigpo": "better", "salt": "tie", "mapo": "better"}
+    wide = summarise_sweep(runs, margin=0.001).comparisons.set_index(["measure", "scheme"])["verdict"]
+    assert wide["success", "salt"] == "not decided"
 
 
 def test_scores_can_be_compared_instead_of_successes(tmp_path: Path) -> None:
@@ -179,9 +192,10 @@ def test_scores_can_be_compared_instead_of_successes(tmp_path: Path) -> None:
     assert found.schemes.set_index("scheme")["score"].to_dict() == pytest.approx({"grpo": 0.5, "gigpo": 0.7})
     pair = found.comparisons.iloc[0]
     assert pair["difference"] == pytest.approx(0.2)
-    assert pair["p_tasks"] == pytest.approx(0.5)  # two tasks, both up by the same: two of the four signings
+    assert pair["verdict"] == "not decided"  # seeds that all agree to the last digit say nothing of other seeds
     names = [path.name for path in write_summary(runs, found, tmp_path)]
-    assert names == ["runs-score.csv", "schemes-score.csv", "comparisons-score.csv", "curve-score.png"]
+    tables = ["runs-score.csv", "schemes-score.csv", "comparisons-score.csv", "profiles-score.csv"]
+    assert names == [*tables, "curve-score.png", "profile-score.png"]
     assert "held-out score" in str(render_summary(found)[0].title)
 
 

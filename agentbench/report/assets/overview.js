@@ -88,7 +88,7 @@ function training() {
     line.step.map((step, at) => [line.label, line.seeds, chart.metric, step, line.estimate[at], line.low[at], line.high[at]]))) };
   const last = { keys: table.keys, rows: table.rows.filter((row, at) => !table.rows[at + 1] || table.rows[at + 1][0] !== row[0] || table.rows[at + 1][2] !== row[2]) };
   return [h("h1", {}, "Learning curves"),
-    h("p", { class: "muted" }, "Lines are interquartile means over seeds, bands their 95 % bootstrap intervals. A dashed line is a single run: it says nothing about what another seed would do."),
+    h("p", { class: "muted" }, "Lines are interquartile means over seeds, bands their 95 % intervals. A dashed line is a single run: it says nothing about what another seed would do."),
     notesBox(data.notes), h("div", { class: "charts" }, data.curves.map(lineChart)),
     tableView({ title: "At the last step", name: "last-step", table: last, columns: [{ key: "line", label: "Line", kind: "text" }, { key: "metric", label: "Measure", kind: "text" },
       { key: "seeds", label: "Seeds", kind: "count" }, { key: "step", label: "Step", kind: "count" }, { key: "estimate", label: "Estimate", kind: "number", low: "low", high: "high" }] }),
