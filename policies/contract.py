@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from envs.contract import Info, Task
 
@@ -132,6 +132,13 @@ class Policy(Protocol):
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt: a list of the same length and order."""
+
+
+class TemperedPolicy(Policy, Protocol):
+    """A policy that can be asked at another temperature; one that plays in training is evaluated at its own."""
+
+    def with_temperature(self, temperature: float) -> Self:
+        """Return this policy, with the same weights, sampled (and, if it is trained, judged) at a temperature."""
 
 
 class KnownPolicy(Policy, Protocol):

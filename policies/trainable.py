@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from envs.base.digest import check_seal, sealed, sha256_of
 from envs.base.errors import UserError
-from policies.contract import Policy, Prompt
+from policies.contract import Prompt, TemperedPolicy
 
 POLICY_FILE, WEIGHTS_FILE = "policy.json", "weights.safetensors"
 
@@ -27,16 +27,29 @@ class Likelihood:
         log_probs: float32, shape (steps, tokens): log-probability of each sampled token, with gradient.
         entropy: float32, shape (steps, tokens): entropy of the distribution that it was sampled from.
         mask: bool, shape (steps, tokens): which columns hold a token.
-        values: float32, shape (steps,): the critic's estimate of the return from here.
+        values: float32, shape (steps,): the critic's estimate of the return from here; None without a critic.
     """
 
     log_probs: Tensor
     entropy: Tensor
     mask: Tensor
-    values: Tensor
+    values: Tensor | None = None
 
 
-class TrainablePolicy(Policy, Protocol):
+@dataclass(frozen=True, slots=True)
+class SampledLogProbs:
+    """How likely answers were when they were sampled. One row a step, one column a sampled token.
+
+    Attributes:
+        log_probs: float32, shape (steps, tokens), without gradient.
+        mask: bool, shape (steps, tokens): which columns hold a token.
+    """
+
+    log_probs: Tensor
+    mask: Tensor
+
+
+class TrainablePolicy(TemperedPolicy, Protocol):
     """A policy with weights. Its responses carry a ``trace``, from which the same answer can be judged again.
 
     A trace has ``tokens``, the number of tokens that were sampled.
@@ -49,8 +62,8 @@ class TrainablePolicy(Policy, Protocol):
     def trace(self, prompt: Prompt, action: str) -> Any:
         """Return the trace of an action that somebody else took, or None where this policy could not have."""
 
-    def sampled(self, traces: Sequence[Any]) -> Likelihood:
-        """Return the likelihoods as they were when the answers were sampled (no gradient, no critic)."""
+    def sampled(self, traces: Sequence[Any]) -> SampledLogProbs:
+        """Return the log-probabilities that the answers were sampled with."""
 
     def likelihood(self, traces: Sequence[Any]) -> Likelihood:
         """Judge sampled answers with the present weights."""

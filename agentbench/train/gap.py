@@ -15,7 +15,7 @@ from agentbench.train.correction import BatchCorrection, CorrectionSettings, cor
 from agentbench.train.distributed import ALONE, Ranks
 from agentbench.train.update import own_pieces
 from envs.base.errors import UserError
-from policies.contract import Prompt
+from policies.contract import Policy, Prompt
 from policies.trainable import Likelihood, TrainablePolicy
 
 
@@ -75,7 +75,7 @@ class Probe:
     tokens: int
 
 
-def probe(sampler: TrainablePolicy, trainer: TrainablePolicy, prompts: Sequence[Prompt], config: TrainConfig) -> Probe:
+def probe(sampler: Policy, trainer: TrainablePolicy, prompts: Sequence[Prompt], config: TrainConfig) -> Probe:
     """Have the sampler answer prompts and the trainer judge the answers."""
     traces = [response.trace for response in sampler.act(prompts)]
     judged, sampled = judge_without_gradient(trainer, traces, config), trainer.sampled(traces)

@@ -21,7 +21,7 @@ from agentbench.train.distributed import Ranks
 from envs.base.errors import UserError
 from envs.contract import Task
 from envs.registry import find, make
-from policies.trainable import TrainablePolicy
+from policies.contract import Policy
 
 log = logging.getLogger("agentbench")
 
@@ -68,7 +68,7 @@ class Rollouts:
         self._stopped = threading.Event()
         self._told_equal = False
 
-    def train(self, policy: TrainablePolicy, step: int) -> Played:
+    def train(self, policy: Policy, step: int) -> Played:
         """Play groups until the batch of training step ``step`` is full.
 
         Raises:
@@ -103,7 +103,7 @@ class Rollouts:
             )
         return Played(kept, played)
 
-    def evaluate(self, policy: TrainablePolicy) -> list[Episode]:
+    def evaluate(self, policy: Policy) -> list[Episode]:
         """Play the held-out tasks once each; the same draws every time.
 
         Where all end in an error there is a warning: what was trained so far is worth more than its measure.
@@ -135,7 +135,7 @@ class Rollouts:
         self.position += 1
         return self.tasks[int(order[place])]
 
-    def _play(self, policy: TrainablePolicy, split: str, jobs: Sequence[Job], seed: int) -> list[Episode]:
+    def _play(self, policy: Policy, split: str, jobs: Sequence[Job], seed: int) -> list[Episode]:
         """Play this process's share of the jobs and return the episodes of all processes, in order of their keys."""
         config = self.config
         if split not in self._environments:

@@ -171,8 +171,8 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
         raise UserError(f"lora = {config.lora} is for language models; policy {config.policy!r} is none")
     if config.value_coefficient and not getattr(policy, "has_critic", True):
         raise UserError(f"policy {config.policy!r} has no critic: set value_coefficient = 0 and choose another scheme")
-    policy.temperature = config.temperature
-    return policy  # type: ignore[no-any-return]
+    learner: TrainablePolicy = policy.with_temperature(config.temperature)
+    return learner
 
 
 def _language_options(config: TrainConfig) -> dict[str, Any]:

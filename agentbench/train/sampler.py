@@ -21,7 +21,7 @@ from agentbench.train.distributed import Ranks, whole_weights
 from agentbench.train.gap import probe
 from envs.base.errors import UserError
 from envs.registry import make
-from policies.contract import Prompt
+from policies.contract import Prompt, TemperedPolicy
 from policies.trainable import TrainablePolicy
 from policies.vllm.weights import write_adapters, write_model
 
@@ -35,7 +35,7 @@ BOUND = {"float32": 1e-3, "other": 0.05}
 class Holder(Protocol):
     """Weights apart from the trainer's, and the policy that plays with them."""
 
-    actor: TrainablePolicy
+    actor: TemperedPolicy
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take all weights of the policy's module, whole. Every one of several processes must call this."""
@@ -68,7 +68,7 @@ class Sampler:
             self._holder = _served(config, policy, folder, ranks)
         elif config.shard or config.overlap:
             self._holder = Copy(policy)
-        self.actor: TrainablePolicy = policy if self._holder is None else self._holder.actor
+        self.actor: TemperedPolicy = policy if self._holder is None else self._holder.actor
         self.metrics: dict[str, float] = {}
         self._is_fresh = False
         self._prompts: list[Prompt] = []
@@ -122,12 +122,14 @@ class Copy:
     """A copy of the policy in this process."""
 
     def __init__(self, policy: TrainablePolicy) -> None:
-        self.actor = copy.deepcopy(policy)
-        self.actor.module.requires_grad_(False)
+        copied = copy.deepcopy(policy)
+        copied.module.requires_grad_(False)
+        self.actor: TemperedPolicy = copied
+        self._module = copied.module
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Copy the weights in."""
-        self.actor.module.load_state_dict(weights)
+        self._module.load_state_dict(weights)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -155,7 +157,7 @@ class Served:
 
             launch = functools.partial(RayServer, options)
         self._engine = VllmServer(options, launch)
-        self.actor: Any = policy.sampled_by(self._engine)
+        self.actor: TemperedPolicy = policy.sampled_by(self._engine)
         if ranks.rank == 0 and policy.options.lora:  # the base never changes, and is whole now
             write_model(policy, self._folder / "model")
 

@@ -121,9 +121,7 @@ class Trainer:
     def evaluate(self) -> Metrics:
         """Play the held-out tasks once each, the same draws every time; keep the best policy in ``best/``."""
         self.sampler.refresh(self.module)
-        policy = copy.copy(self.sampler.actor)
-        policy.temperature = self.config.eval_temperature  # type: ignore[attr-defined]
-        episodes = self.rollouts.evaluate(policy)
+        episodes = self.rollouts.evaluate(self.sampler.actor.with_temperature(self.config.eval_temperature))
         if self.ranks.rank == 0:
             save_outcomes(self.folder, self.step, episodes)
         found = episode_metrics(episodes)
@@ -196,10 +194,15 @@ class Trainer:
             return None, {}
         if self.branching is None:
             with clock.phase("values"):
-                return self._measure(groups, lambda traces: self.policy.likelihood(traces).values), {}
+                return self._measure(groups, self._critic), {}
         with clock.phase("branching"):
             values, steps = self.branching.values(self.sampler.actor, groups, self.step)
         return values, {"branch_steps": steps}
+
+    def _critic(self, traces: list[Any]) -> torch.Tensor:
+        values = self.policy.likelihood(traces).values
+        assert values is not None, "make_learner() takes no policy without a critic for a scheme that reads its values"
+        return values
 
     def _kl(self, groups: Sequence[Sequence[Episode]]) -> Floats | None:
         reference = self.reference

@@ -72,7 +72,7 @@ def update(
                 found = backward(policy, batch, piece, config, own, scale / len(rows), reference, correction)
                 parts = {name: value + parts.get(name, 0.0) for name, value in found.items()}
             parts = ranks.sum(parts)
-            if not math.isfinite(loss := parts["loss"] + config.value_coefficient * parts["value_loss"]):
+            if not math.isfinite(loss := _whole_loss(parts, config)):
                 raise NonFiniteError(f"the loss is {loss} at training step {step}")
             ranks.sum_gradients(policy.module)
             norm = float(whole(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), config.max_grad_norm)))
@@ -86,6 +86,10 @@ def update(
     of_gap = {"sampler_gap": sums.pop("sampler_gap"), **({} if correction is None else correction.metrics())}
     means = {name: value / updates for name, value in sums.items()}
     return means | of_gap | {"learning_rate": learning_rate(config, step)}
+
+
+def _whole_loss(parts: dict[str, float], config: TrainConfig) -> float:
+    return parts["loss"] + config.value_coefficient * parts.get("value_loss", 0.0)
 
 
 def keeps_episodes(policy: TrainablePolicy, config: TrainConfig) -> bool:
@@ -198,10 +202,12 @@ def backward(
         entropy=new.entropy.float(),
         reference=anchor,
     )
-    returns = torch.as_tensor(batch.returns[rows], dtype=torch.float32, device=device)
-    value_loss = (new.values.float() - returns).square().sum() * value_weight
-    loss = parts.loss + config.value_coefficient * value_loss
+    loss = parts.loss
+    found = {part.name: float(getattr(parts, part.name).detach()) for part in fields(parts)}
+    if new.values is not None:
+        returns = torch.as_tensor(batch.returns[rows], dtype=torch.float32, device=device)
+        value_loss = (new.values.float() - returns).square().sum() * value_weight
+        loss = loss + config.value_coefficient * value_loss
+        found["value_loss"] = float(value_loss.detach())
     loss.backward()  # type: ignore[no-untyped-call]
-    return {part.name: float(getattr(parts, part.name).detach()) for part in fields(parts)} | {
-        "value_loss": float(value_loss.detach())
-    }
+    return found

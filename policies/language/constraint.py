@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 Ids = tuple[int, ...]
 
@@ -27,3 +27,14 @@ class Trie:
         depth, begun = len(so_far), tuple(so_far)
         left = [answer for answer in self.answers if answer[:depth] == begun]
         return left[0][depth:] if len(left) == 1 else None
+
+
+class Offered:
+    """The actions that may be taken under a constraint.
+
+    Args:
+        actions: by the token ids that an answer must then have.
+    """
+
+    def __init__(self, actions: Mapping[Ids, str]) -> None:
+        self.actions, self.trie = actions, Trie(tuple(actions))

@@ -41,7 +41,7 @@ def judge(
         joined = torch.cat(flat)
         return joined.new_zeros(len(traces) * width).index_copy(0, order, joined).view(len(traces), width)
 
-    return Likelihood(table(log_probs), table(entropies), mask, mask.new_zeros(len(traces), dtype=torch.float32))
+    return Likelihood(table(log_probs), table(entropies), mask)
 
 
 def _pass(

@@ -1,13 +1,14 @@
-"""A causal language model of transformers as a policy that can be trained."""
+"""A causal language model of transformers as a policy that can be trained.
+
+It asks and reads answers as every language model in this process does (:mod:`policies.language.speaker`), samples with
+our own loop (:mod:`policies.language.decode`), and learns (:mod:`policies.language.learner`).
+"""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,22 @@ import torch
 from torch import Tensor, nn
 
 from envs.base.errors import UserError
-from policies.contract import Prompt, Response, Turn
-from policies.language import loading, sequences
+from policies.contract import Prompt, Response
+from policies.language import loading
 from policies.language.cache import PrefixCache, Work, weights_version
-from policies.language.constraint import Trie
-from policies.language.conversation import Writer, Written
+from policies.language.constraint import Offered, Trie
+from policies.language.conversation import Writer
 from policies.language.decode import Answer, Request, Rules, decode, stop_check
 from policies.language.engine import Engine
-from policies.language.likelihood import judge
+from policies.language.learner import Learner
 from policies.language.sequences import Sampled
+from policies.language.served import ServedPolicy
 from policies.language.settings import OPTIONS, LanguageSettings, language_settings, renamed, to_json
-from policies.language.weights import ADAPTER, REFERENCE, Weights, add_adapters, add_reference, use_adapter
-from policies.prompts import Fitted, fit_messages, make_settings
-from policies.prompts.answers import answer_details
-from policies.prompts.parsing import cut_by, parse_answer
-from policies.trainable import Likelihood, read_policy
+from policies.language.speaker import Asked, Speaker
+from policies.language.weights import Weights, add_adapters
+from policies.prompts import make_settings
+from policies.prompts.parsing import Parsed, cut_by, parse_answer
+from policies.trainable import Likelihood, SampledLogProbs, read_policy
 
 VERSION = 1
 
@@ -44,6 +46,10 @@ class LanguagePolicy:
         settings: which model, and how it is used.
         model: the model, if it is loaded already.
         tokenizer: its tokenizer, if it is loaded already.
+
+    Attributes:
+        speaker: what writes its prompts and reads its answers.
+        learner: its weights as what is trained.
 
     Raises:
         UserError: the model or its tokenizer cannot be loaded or used.
@@ -57,8 +63,8 @@ class LanguagePolicy:
         self.options = settings
         self.temperature = settings.temperature
         self.tokenizer = loading.load_tokenizer(settings.model) if tokenizer is None else tokenizer
-        self.writer = Writer(self.tokenizer, settings.thinking)
-        self.prompts = make_settings(
+        writer = Writer(self.tokenizer, settings.thinking)
+        prompts = make_settings(
             settings.environment,
             history=settings.history,
             thinking=settings.thinking,
@@ -66,28 +72,14 @@ class LanguagePolicy:
             template=settings.template,
         )
         model = loading.load_model(settings) if model is None else model
-        rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
-        if len(self.tokenizer) > rows:
-            raise UserError(
-                f"the tokenizer of {settings.model} has {len(self.tokenizer)} tokens, its model only {rows}: "
-                "they do not belong together"
-            )
-        limit = loading.context_length(model, settings)
-        self.prompt_limit = None if limit is None else limit - settings.max_tokens
-        if self.prompt_limit is not None and self.prompt_limit < 1:
-            raise UserError(
-                f"max_tokens = {settings.max_tokens} leaves no room in a context of {limit} tokens: set it lower"
-            )
+        limit = _prompt_limit(model, len(self.tokenizer), settings)
+        self.speaker = Speaker(writer, prompts, Path(settings.model).name, limit, settings.keep_messages)
         if settings.lora:
             model = add_adapters(model, settings.lora, settings.lora_alpha, settings.seed)
-        self.weights = Weights(model, adapters=bool(settings.lora))
+        self.learner = Learner(Weights(model, adapters=bool(settings.lora)), settings)
         self.work = Work()
-        self._adapter = ADAPTER
         self._cache = PrefixCache(settings.cache_mb * 2**20)
         self._seen: dict[str, Any] = {}
-        self._engine: Engine | None = None
-        self._threads: ThreadPoolExecutor | None = None
-        self._tokenizing: AbstractContextManager[Any] = nullcontext()
 
     # -- what every policy has -------------------------------------------------------------------------
 
@@ -103,7 +95,7 @@ class LanguagePolicy:
         chosen = {name: value for name, value in self.settings().items() if name not in unimportant}
         chosen["max_new_tokens"] = chosen.pop("max_tokens")  # as it was called when the first runs were made
         words = sorted(self.tokenizer.get_vocab().items())
-        parts = (VERSION, sorted(chosen.items()), self.prompts.as_dict(), words, self.tokenizer.chat_template)
+        parts = (VERSION, sorted(chosen.items()), self.speaker.prompts.as_dict(), words, self.tokenizer.chat_template)
         hashed = hashlib.sha256(repr(parts).encode())
         for name, tensor in sorted(self.weights.model.state_dict().items()):
             hashed.update(name.encode())
@@ -113,7 +105,7 @@ class LanguagePolicy:
     @property
     def record(self) -> dict[str, Any]:
         """What a run records of it beside its options: the texts of its prompts, and torch's threads."""
-        texts = {"prompts": self.prompts.as_dict(), "chat_template": self.tokenizer.chat_template}
+        texts = {"prompts": self.speaker.prompts.as_dict(), "chat_template": self.tokenizer.chat_template}
         return {**texts, "threads": torch.get_num_threads()}
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
@@ -122,29 +114,29 @@ class LanguagePolicy:
         Raises:
             ContextTooLong: task and observation alone are longer than the model's context.
         """
-        with self._tokenizing:
-            written = [self._write(prompt) for prompt in prompts]
-            choices = [self._choices(prompt) for prompt in prompts]
+        asked = [self.speaker.ask(prompt) for prompt in prompts]
+        choices = [self._choices(prompt) for prompt in prompts]
         requests = [
-            Request(prompt_ids.ids, prompt_ids.ends, prompt.seed, None if offered is None else Trie(tuple(offered)))
-            for prompt, (prompt_ids, _), offered in zip(prompts, written, choices, strict=True)
+            Request(each.written.ids, each.written.ends, each.prompt.seed, _trie(offered))
+            for each, offered in zip(asked, choices, strict=True)
         ]
-        answers = self._decode(requests) if self._engine is None else self._engine.answer(requests, self._rules())
-        with self._tokenizing:
-            return [
-                self._response(prompt, request, answer, fitted, offered)
-                for prompt, request, answer, (_, fitted), offered in zip(
-                    prompts, requests, answers, written, choices, strict=True
-                )
-            ]
+        self._forget_old_weights()
+        with self.learner.in_use():
+            answers = decode(self.weights.model, requests, self.rules(), self._cache, self.work)
+        return [self.read(*each) for each in zip(asked, answers, choices, strict=True)]
 
-    @property
-    def submit(self) -> Callable[[Prompt], Future[Response]] | None:
-        """Where another engine samples, what asks it for one prompt without waiting; else None."""
-        threads = self._threads
-        return None if threads is None else lambda prompt: threads.submit(lambda: self.act([prompt])[0])
+    def with_temperature(self, temperature: float) -> LanguagePolicy:
+        """Return this policy, with the same weights, sampled and judged at another temperature."""
+        other = copy.copy(self)
+        other.temperature = temperature
+        return other
 
     # -- what training needs ---------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> Weights:
+        """The model, and which part of it is trained and saved."""
+        return self.learner.weights
 
     @property
     def module(self) -> nn.Module:
@@ -154,53 +146,30 @@ class LanguagePolicy:
     def trace(self, prompt: Prompt, action: str) -> Sampled | None:
         """Return the trace of an action that somebody else took, as an answer without thoughts."""
         offered = self._choices(prompt)
-        answer = tuple(self.writer.encode(f"<action>{action}</action>"))
-        if offered is not None and answer not in offered:
+        answer = self._as_answer(action)
+        if offered is not None and answer not in offered.actions:
             return None
-        written, _ = self._write(prompt)
+        written = self.speaker.ask(prompt).written
         ids = np.array(answer, np.int32)
-        trie = None if offered is None else Trie(tuple(offered))
-        return Sampled(written.ids, ids, np.zeros(len(ids), np.float32), written.ends, trie)
+        return Sampled(written.ids, ids, np.zeros(len(ids), np.float32), written.ends, _trie(offered))
 
-    def sampled(self, traces: Sequence[Sampled]) -> Likelihood:
+    def sampled(self, traces: Sequence[Sampled]) -> SampledLogProbs:
         """Return the log-probabilities that the answers were sampled with."""
-        width = max(trace.tokens for trace in traces)
-        log_probs = torch.zeros(len(traces), width)
-        mask = torch.zeros(len(traces), width, dtype=torch.bool)
-        for row, trace in enumerate(traces):
-            log_probs[row, : trace.tokens] = torch.from_numpy(trace.log_probs)
-            mask[row, : trace.tokens] = True
-        device = self._device
-        log_probs, mask = log_probs.to(device), mask.to(device)
-        return Likelihood(log_probs, torch.zeros_like(log_probs), mask, log_probs.new_zeros(len(traces)))
+        return self.learner.sampled(traces)
 
     def likelihood(self, traces: Sequence[Sampled]) -> Likelihood:
-        """Judge answers with the present weights. There is no critic: the values are 0."""
-        model = self.weights.model
-        # Recomputing activations is only done by models that are in training mode; dropout is off all the same.
-        model.train(self.options.gradient_checkpointing and torch.is_grad_enabled())
-        try:
-            with self._using_adapter():
-                layout = self.options.layout == "episode"
-                return judge(model, traces, self.temperature, layout, self.options.padded_tokens)
-        finally:
-            if not self.options.gradient_checkpointing:
-                model.eval()
+        """Judge answers with the present weights. There is no critic, so there are no values."""
+        return self.learner.likelihood(traces, self.temperature)
 
     def pieces(self, traces: Sequence[Sampled], budget: int) -> list[npt.NDArray[np.int64]]:
         """Cut steps into pieces of at most ``budget`` tokens of prompts and answers; what is shared counts once."""
-        return sequences.pieces(sequences.lay_out(traces, self.options.layout == "episode"), budget)
+        return self.learner.pieces(traces, budget)
 
     def reference(self) -> LanguagePolicy:
         """Return this policy as it is now, frozen: the same model with other adapters, or a copy without adapters."""
         frozen = copy.copy(self)
-        frozen._cache = PrefixCache(self._cache.limit)
-        if self.options.lora:
-            add_reference(self.weights.model)
-            frozen._adapter = REFERENCE
-        else:
-            frozen.weights = copy.deepcopy(self.weights)
-            frozen.weights.requires_grad_(False)
+        frozen.learner = self.learner.frozen()
+        frozen._cache, frozen._seen = PrefixCache(self._cache.limit), {}
         return frozen
 
     def settings(self) -> dict[str, Any]:
@@ -213,53 +182,22 @@ class LanguagePolicy:
         config: Any = self.weights.model.config
         config.save_pretrained(folder)
 
-    def sampled_by(self, engine: Engine) -> LanguagePolicy:
+    def sampled_by(self, engine: Engine) -> ServedPolicy:
         """Return this policy with its answers sampled by another engine, which is given the weights by other means.
 
-        Prompts, parsing and traces stay those of this policy; it may be asked from many threads.
+        Prompts, parsing and traces stay those of this policy.
 
         Raises:
             UserError: answers are constrained, which no other engine does token by token as this one.
         """
         if self.options.constrained:
             raise UserError("constrained = true is for the engine of transformers: set constrained = false")
-        other = copy.copy(self)
-        other._engine, other._threads = engine, ThreadPoolExecutor(engine.concurrency)
-        # A tokenizer is told anew before each call whether to see special tokens: one thread at a time.
-        other._tokenizing = threading.Lock()
-        return other
+        return ServedPolicy(self, engine)
 
     # -- parts -----------------------------------------------------------------------------------------
 
-    def _decode(self, requests: Sequence[Request]) -> list[Answer]:
-        """Sample with the weights that are here."""
-        self._forget_old_weights()
-        with self._using_adapter():
-            return decode(self.weights.model, requests, self._rules(), self._cache, self.work)
-
-    def _write(self, prompt: Prompt) -> tuple[Written, Fitted]:
-        """Return the prompt's ids, and its messages."""
-        turns = prompt.history if self.options.history == "all" else ()
-        answers = [_sampled_ids(turn) for turn in turns]
-
-        def written(messages: Sequence[dict[str, str]]) -> Written:
-            shown = (len(messages) - 2) // 2
-            return self.writer.write(messages, answers[len(answers) - shown :])
-
-        fitted = fit_messages(prompt, self.prompts, lambda each: len(written(each).ids), self.prompt_limit)
-        return written(fitted.messages), fitted
-
-    def _choices(self, prompt: Prompt) -> dict[tuple[int, ...], str] | None:
-        """Return the answers that may be given under a constraint, with their actions."""
-        if not self.options.constrained:
-            return None
-        offered = prompt.info.get("admissible_actions")
-        if not offered:
-            raise UserError("constrained = true chooses among admissible actions, but this environment lists none")
-        filled = [action.replace("<query>", prompt.info["instruction"]) for action in offered]
-        return {tuple(self.writer.encode(f"<action>{action}</action>")): action for action in filled}
-
-    def _rules(self) -> Rules:
+    def rules(self) -> Rules:
+        """Return how answers are sampled."""
         ends = {self.tokenizer.eos_token_id}
         configured = getattr(self.weights.model.generation_config, "eos_token_id", None)
         ends |= set(configured if isinstance(configured, list) else [configured])
@@ -271,40 +209,36 @@ class LanguagePolicy:
             stop=self.options.stop,
         )
 
-    def _response(
-        self,
-        prompt: Prompt,
-        request: Request,
-        answer: Answer,
-        fitted: Fitted,
-        offered: dict[tuple[int, ...], str] | None,
-    ) -> Response:
-        text = self.tokenizer.decode(answer.tokens, skip_special_tokens=False)
-        reason = None
+    def read(self, asked: Asked, answer: Answer, offered: Offered | None = None) -> Response:
+        """Make the response of a sampled answer; ``offered`` are those that could be given, None for any."""
         if offered is not None:
-            action = offered[tuple(answer.tokens)]
+            parsed = Parsed(offered.actions[tuple(answer.tokens)])
         else:
             shown = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
-            parsed = parse_answer(shown, prompt.info.get("admissible_actions"), cut=cut_by(answer.finish))
-            action, reason = parsed.action, parsed.reason
-        details = answer_details(
-            invalid=reason,
+            admissible = asked.prompt.info.get("admissible_actions")
+            parsed = parse_answer(shown, admissible, cut=cut_by(answer.finish))
+        return self.speaker.response(
+            asked,
+            parsed,
+            text=self.tokenizer.decode(answer.tokens, skip_special_tokens=False),
+            tokens=answer.tokens,
+            log_probs=answer.log_probs,
             finish=answer.finish,
-            prompt_tokens=len(request.ids),
-            answer_tokens=len(answer.tokens),
-            model=Path(self.options.model).name,
-            left_out=fitted.left_out,
-            messages=fitted.messages if self.options.keep_messages else None,
-            log_prob=float(sum(answer.log_probs)),
+            trie=_trie(offered),
         )
-        trace = Sampled(
-            request.ids,
-            np.array(answer.tokens, np.int32),
-            np.array(answer.log_probs, np.float32),
-            request.ends,
-            request.trie,
-        )
-        return Response(action, text, details, trace)
+
+    def _choices(self, prompt: Prompt) -> Offered | None:
+        """Return the answers that may be given under a constraint, with their actions."""
+        if not self.options.constrained:
+            return None
+        offered = prompt.info.get("admissible_actions")
+        if not offered:
+            raise UserError("constrained = true chooses among admissible actions, but this environment lists none")
+        filled = [action.replace("<query>", prompt.info["instruction"]) for action in offered]
+        return Offered({self._as_answer(action): action for action in filled})
+
+    def _as_answer(self, action: str) -> tuple[int, ...]:
+        return tuple(self.speaker.writer.encode(f"<action>{action}</action>"))
 
     def _forget_old_weights(self) -> None:
         """Empty the cache when the weights have changed since it was filled."""
@@ -312,21 +246,6 @@ class LanguagePolicy:
         if self._seen.get("version") != version:
             self._cache.clear()
             self._seen["version"] = version
-
-    @contextmanager
-    def _using_adapter(self) -> Iterator[None]:
-        if self._adapter == ADAPTER:
-            yield
-            return
-        use_adapter(self.weights.model, self._adapter)
-        try:
-            yield
-        finally:
-            use_adapter(self.weights.model, ADAPTER)
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.weights.parameters()).device
 
     def with_adapters(self, rank: int, source: Path) -> LanguagePolicy:
         """Return a policy that trains adapters of a rank on top of this one, which is saved in ``source``."""
@@ -348,7 +267,7 @@ class LanguagePolicy:
         )
         changed = LanguagePolicy(settings, self.weights.model, self.tokenizer)
         changed.options = replace(settings, lora=self.options.lora)
-        changed.weights = self.weights
+        changed.learner = Learner(self.weights, changed.options)
         return changed
 
     def export(self, folder: Path) -> None:
@@ -360,8 +279,30 @@ class LanguagePolicy:
         self.tokenizer.save_pretrained(folder)
 
 
-def _sampled_ids(turn: Turn) -> list[int] | None:
-    return turn.trace.answer.tolist() if isinstance(turn.trace, Sampled) else None
+def _trie(offered: Offered | None) -> Trie | None:
+    return None if offered is None else offered.trie
+
+
+def _prompt_limit(model: nn.Module, vocabulary: int, settings: LanguageSettings) -> int | None:
+    """Return the most tokens of a prompt, None for any number.
+
+    Raises:
+        UserError: the tokenizer has tokens that the model lacks, or an answer would fill the whole context.
+    """
+    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+    rows = embeddings.weight.shape[0]
+    if vocabulary > rows:
+        raise UserError(
+            f"the tokenizer of {settings.model} has {vocabulary} tokens, its model only {rows}: "
+            "they do not belong together"
+        )
+    context = loading.context_length(model, settings)
+    limit = None if context is None else context - settings.max_tokens
+    if limit is not None and limit < 1:
+        raise UserError(
+            f"max_tokens = {settings.max_tokens} leaves no room in a context of {context} tokens: set it lower"
+        )
+    return limit
 
 
 def _base_model(settings: LanguageSettings) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from policies.contract import Prompt, Response
 from policies.plain.choices import choices
 from policies.scorer.network import Batch, ScorerNetwork, collate
 from policies.scorer.relations import Features, features
-from policies.trainable import Likelihood
+from policies.trainable import Likelihood, SampledLogProbs
 
 VERSION = 2
 
@@ -107,11 +108,16 @@ class ScorerPolicy:
             return None
         return Choice(features(prompt, actions), actions.index(action), 0.0)
 
-    def sampled(self, traces: Sequence[Choice]) -> Likelihood:
+    def with_temperature(self, temperature: float) -> ScorerPolicy:
+        """Return this policy, with the same weights, drawn from at another temperature."""
+        other = copy.copy(self)
+        other.temperature = temperature
+        return other
+
+    def sampled(self, traces: Sequence[Choice]) -> SampledLogProbs:
         """Return the log-probabilities that the choices were sampled with."""
         log_probs = torch.tensor([[trace.log_prob] for trace in traces], dtype=torch.float32, device=self._device)
-        nothing = torch.zeros_like(log_probs)
-        return Likelihood(log_probs, nothing, torch.ones_like(log_probs, dtype=torch.bool), nothing.squeeze(1))
+        return SampledLogProbs(log_probs, torch.ones_like(log_probs, dtype=torch.bool))
 
     def likelihood(self, traces: Sequence[Choice]) -> Likelihood:
         """Judge choices with the present weights: one "token" a step."""

@@ -12,18 +12,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 from pydantic import Field
 
 from envs.base.deadline import within
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
-from policies.contract import Prompt, Response, Turn
-from policies.language.conversation import Writer, Written
-from policies.language.sequences import Sampled
+from policies.contract import Prompt, Response
+from policies.language.conversation import Writer
 from policies.language.settings import LONGEST_ANSWER
-from policies.prompts import Fitted, fit_messages, make_settings
-from policies.prompts.answers import answer_details
+from policies.language.speaker import Asked, Speaker
+from policies.prompts import make_settings
 from policies.prompts.parsing import cut_by, parse_answer
 from policies.vllm.weights import reload_in_process
 
@@ -101,7 +99,7 @@ class VllmPolicy:
             raise UserError("policy 'vllm' needs a model: write vllm:FOLDER or vllm:ID")
         self.model, self.options = model, options or VllmOptions()
         _check(self.options)
-        self.prompts = make_settings(
+        prompts = make_settings(
             environment,
             history=self.options.history,
             thinking=self.options.thinking,
@@ -109,12 +107,13 @@ class VllmPolicy:
             template=self.options.template,
         )
         self._engine = _load(model, self.options)
-        self._writer = Writer(self._engine.get_tokenizer(), self.options.thinking)
-        self._limit = int(self._engine.model_config.max_model_len) - self.options.max_tokens
-        if self._limit < 1:
+        writer = Writer(self._engine.get_tokenizer(), self.options.thinking)
+        limit = int(self._engine.model_config.max_model_len) - self.options.max_tokens
+        if limit < 1:
             raise UserError(
                 f"max_tokens = {self.options.max_tokens} leaves no room for a prompt in the context: set it lower"
             )
+        self._speaker = Speaker(writer, prompts, model, limit, self.options.keep_messages)
 
     @property
     def name(self) -> str:
@@ -129,13 +128,16 @@ class VllmPolicy:
         chosen = {name: value for name, value in asdict(self.options).items() if name not in _HOW}
         chosen["engine"] = chosen.pop("llm_arguments")  # as it was called when the first runs were made
         return digest_of(
-            "vllm", VERSION, model=self.model, vllm=vllm.__version__, prompts=self.prompts.as_dict(), **chosen
+            "vllm", VERSION, model=self.model, vllm=vllm.__version__, prompts=self._speaker.prompts.as_dict(), **chosen
         )
 
     @property
     def record(self) -> dict[str, Any]:
         """What a run records of it beside its options: the texts of its prompts."""
-        return {"prompts": self.prompts.as_dict(), "chat_template": self._writer.tokenizer.chat_template}
+        return {
+            "prompts": self._speaker.prompts.as_dict(),
+            "chat_template": self._speaker.writer.tokenizer.chat_template,
+        }
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt, with the seed of its own step.
@@ -144,8 +146,8 @@ class VllmPolicy:
             ContextTooLong: a task and observation that do not fit into the context.
             EngineError: the engine has failed; what it was asked stays in it, so it must not be asked again.
         """
-        written = [self._write(prompt) for prompt in prompts]
-        ids_of_all = [{"prompt_token_ids": ids.ids.tolist()} for ids, _ in written]
+        asked = [self._speaker.ask(prompt) for prompt in prompts]
+        ids_of_all = [{"prompt_token_ids": each.written.ids.tolist()} for each in asked]
         sampling = [self._sampling(prompt.seed) for prompt in prompts]
         try:
             answers = self._within_timeout(lambda: self._engine.generate(ids_of_all, sampling, use_tqdm=False))
@@ -154,10 +156,7 @@ class VllmPolicy:
                 f"vLLM's engine has failed ({type(error).__name__}: {error}); what is finished is stored, and the same "
                 "command goes on from there"
             ) from error
-        return [
-            self._response(prompt, ids, fitted, answer.outputs[0])
-            for prompt, (ids, fitted), answer in zip(prompts, written, answers, strict=True)
-        ]
+        return [self._response(one, answer.outputs[0]) for one, answer in zip(asked, answers, strict=True)]
 
     def _within_timeout(self, call: Callable[[], T]) -> T:
         # Where vLLM computes in this very process it is called plainly: a thread has a state of CUDA and OpenMP of its
@@ -174,18 +173,6 @@ class VllmPolicy:
         """
         reload_in_process(self._engine, folder)
 
-    def _write(self, prompt: Prompt) -> tuple[Written, Fitted]:
-        """Return the prompt's ids, and its messages."""
-        turns = prompt.history if self.options.history == "all" else ()
-        answers = [_sampled_ids(turn) for turn in turns]
-
-        def written(messages: Sequence[dict[str, str]]) -> Written:
-            shown = (len(messages) - 2) // 2
-            return self._writer.write(messages, answers[len(answers) - shown :])
-
-        fitted = fit_messages(prompt, self.prompts, lambda each: len(written(each).ids), self._limit)
-        return written(fitted.messages), fitted
-
     def _sampling(self, seed: int) -> Any:
         from vllm import SamplingParams
 
@@ -199,32 +186,22 @@ class VllmPolicy:
             seed=seed % 2**31 if self.options.temperature else None,
         )
 
-    def _response(self, prompt: Prompt, written: Written, fitted: Fitted, answer: Any) -> Response:
-        ids = np.array(answer.token_ids, np.int32)
-        chances = [step[token].logprob for step, token in zip(answer.logprobs, answer.token_ids, strict=True)]
-        parsed = parse_answer(answer.text, prompt.info.get("admissible_actions"), cut=cut_by(answer.finish_reason))
-        details = answer_details(
-            invalid=parsed.reason,
+    def _response(self, asked: Asked, answer: Any) -> Response:
+        admissible = asked.prompt.info.get("admissible_actions")
+        return self._speaker.response(
+            asked,
+            parse_answer(answer.text, admissible, cut=cut_by(answer.finish_reason)),
+            text=answer.text,
+            tokens=answer.token_ids,
+            log_probs=[step[token].logprob for step, token in zip(answer.logprobs, answer.token_ids, strict=True)],
             finish=_finish(answer),
-            prompt_tokens=len(written.ids),
-            answer_tokens=len(ids),
-            model=self.model,
-            left_out=fitted.left_out,
-            messages=fitted.messages if self.options.keep_messages else None,
-            log_prob=float(sum(chances)),
         )
-        trace = Sampled(written.ids, ids, np.array(chances, np.float32), written.ends)
-        return Response(parsed.action, text=answer.text, details=details, trace=trace)
 
 
 def _finish(answer: Any) -> str | None:
     """Return why an answer ended, in the words of :attr:`policies.contract.Response.details`."""
     by_itself = answer.finish_reason == "stop" and not isinstance(getattr(answer, "stop_reason", None), str)
     return "end" if by_itself else answer.finish_reason
-
-
-def _sampled_ids(turn: Turn) -> Sequence[int] | None:
-    return turn.trace.answer.tolist() if isinstance(turn.trace, Sampled) else None
 
 
 def _load(model: str, options: VllmOptions) -> Any:

@@ -48,7 +48,7 @@ def padded_generate(model: Any, episodes: int, turns: int) -> int:
     computed = 0
     for turn in range(turns):
         asked = [tiny.prompt(history, observation(episode, turn)) for episode, history in enumerate(histories)]
-        ids = [writer._write(each)[0].ids for each in asked]
+        ids = [writer.speaker.ask(each).written.ids for each in asked]
         longest = max(map(len, ids))
         padded = np.zeros((episodes, longest), np.int64)
         mask = np.zeros((episodes, longest), np.int64)
@@ -78,7 +78,7 @@ def observation(episode: int, turn: int) -> str:
 def our_loop(model: Any, episodes: int, turns: int, cache_mb: int) -> tuple[int, list[Any]]:
     """Play the episodes with our loop; return computed tokens and the traces."""
     player = tiny.policy(model, max_new_tokens=ANSWER, stop=(), cache_mb=cache_mb)
-    player._rules = lambda: Rules(1.0, ANSWER, frozenset(), lambda _: False)  # type: ignore[method-assign]
+    player.rules = lambda: Rules(1.0, ANSWER, frozenset(), lambda _: False)  # type: ignore[method-assign]
     histories: list[list[Turn]] = [[] for _ in range(episodes)]
     traces = []
     for turn in range(turns):

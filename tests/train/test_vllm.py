@@ -77,7 +77,7 @@ def largest_gap(server: VllmServer, policy: LanguagePolicy) -> float:
     """Between the server's log-probabilities and those of a plain forward pass."""
     asked = requests(policy)
     found = 0.0
-    for request, answer in zip(asked, server.answer(asked, policy._rules()), strict=True):
+    for request, answer in zip(asked, server.answer(asked, policy.rules()), strict=True):
         ids = torch.tensor([*request.ids.tolist(), *answer.tokens])
         with torch.no_grad():
             rows = torch.log_softmax(policy.weights.model(ids[None]).logits[0], -1)[len(request.ids) - 1 : -1]
@@ -126,8 +126,8 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass_before_and_after_an
 def test_a_draw_depends_on_its_seed_alone(folder: Path, server: VllmServer) -> None:
     policy = tiny(folder / "tiny", 1)
     asked = requests(policy)
-    together = [answer.tokens for answer in server.answer(asked * 8, policy._rules())]
-    alone = [server.answer([request], policy._rules())[0].tokens for request in asked]
+    together = [answer.tokens for answer in server.answer(asked * 8, policy.rules())]
+    alone = [server.answer([request], policy.rules())[0].tokens for request in asked]
     assert together == alone * 8
 
 

@@ -1,0 +1,83 @@
+"""The weights of a language model as what is trained: how likely they find answers, and a frozen copy of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from policies.language import sequences
+from policies.language.likelihood import judge
+from policies.language.sequences import Sampled
+from policies.language.settings import LanguageSettings
+from policies.language.weights import ADAPTER, REFERENCE, Weights, add_reference, use_adapter
+from policies.trainable import Likelihood, SampledLogProbs
+
+
+class Learner:
+    """Judges answers with a model's weights, those of one of its adapters where it has some.
+
+    Args:
+        weights: the model.
+        settings: how answers are laid out and judged.
+        adapter: whose weights they are; only :data:`~policies.language.weights.ADAPTER` is ever trained.
+    """
+
+    def __init__(self, weights: Weights, settings: LanguageSettings, adapter: str = ADAPTER) -> None:
+        self.weights, self.settings, self.adapter = weights, settings, adapter
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within this block the model computes with this learner's adapter."""
+        if self.adapter == ADAPTER:
+            yield
+            return
+        use_adapter(self.weights.model, self.adapter)
+        try:
+            yield
+        finally:
+            use_adapter(self.weights.model, ADAPTER)
+
+    def likelihood(self, traces: Sequence[Sampled], temperature: float) -> Likelihood:
+        """Judge answers with the present weights, with gradient."""
+        model, settings = self.weights.model, self.settings
+        # Recomputing activations is only done by models that are in training mode; dropout is off all the same.
+        model.train(settings.gradient_checkpointing and torch.is_grad_enabled())
+        try:
+            with self.in_use():
+                return judge(model, traces, temperature, self._whole_episodes, settings.padded_tokens)
+        finally:
+            if not settings.gradient_checkpointing:
+                model.eval()
+
+    def sampled(self, traces: Sequence[Sampled]) -> SampledLogProbs:
+        """Return the log-probabilities that answers were sampled with."""
+        width = max(trace.tokens for trace in traces)
+        log_probs = torch.zeros(len(traces), width)
+        mask = torch.zeros(len(traces), width, dtype=torch.bool)
+        for row, trace in enumerate(traces):
+            log_probs[row, : trace.tokens] = torch.from_numpy(trace.log_probs)
+            mask[row, : trace.tokens] = True
+        device = next(self.weights.parameters()).device
+        return SampledLogProbs(log_probs.to(device), mask.to(device))
+
+    def pieces(self, traces: Sequence[Sampled], budget: int) -> list[npt.NDArray[np.int64]]:
+        """Cut steps into pieces of at most ``budget`` tokens of prompts and answers; what is shared counts once."""
+        return sequences.pieces(sequences.lay_out(traces, self._whole_episodes), budget)
+
+    def frozen(self) -> Learner:
+        """Return the weights as they are now: the same model with other adapters, or a copy without adapters."""
+        if self.settings.lora:
+            add_reference(self.weights.model)
+            return Learner(self.weights, self.settings, REFERENCE)
+        weights = copy.deepcopy(self.weights)
+        weights.requires_grad_(False)
+        return Learner(weights, self.settings)
+
+    @property
+    def _whole_episodes(self) -> bool:
+        return self.settings.layout == "episode"
