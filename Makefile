@@ -121,9 +121,12 @@ $(VENV)/.torch: $(VENV)/.core
 		--disable-pip-version-check --constraint $(TORCH) --editable '.[train]'
 	@touch $@
 
+# The groups of pyproject.toml need a newer pip than Python 3.11 brings.
 # The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works.
 $(VENV)/.all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs,train,language,ray,trl]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group docs \
+		--editable '.[train,language,ray,trl]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[alfworld]' \
 		|| echo "note: the original ALFWorld engine could not be installed; tests that compare with it are skipped"
 	@touch $@ $(VENV)/.core

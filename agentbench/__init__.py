@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from envs import Task, TextEnv, UserError, make
     from policies import Policy, Prompt, Response, make_policy
 
-__version__ = "0.1.0"
-
 _WHERE = {
     "Policy": "policies",
     "Prompt": "policies",
@@ -88,6 +86,8 @@ def _is_command_line() -> bool:
 
 
 _check_rooms()
+from envs.base.version import __version__ as __version__  # noqa: E402 (only once the rooms are known to be ours)
+
 if not _is_command_line():
     # Gymnasium takes longer to import than the whole command line may take to answer --help.
     from envs.registry import register

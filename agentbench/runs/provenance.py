@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import agentbench
+from envs.base.version import __version__
 
 PACKAGES = (
     "gymnasium",
@@ -40,7 +40,7 @@ def stable_seed(*parts: Any) -> int:
 
 def describe() -> dict[str, Any]:
     """Return versions, git revision of the working tree's code, Python, host name and processor count."""
-    versions = {"agentbench": agentbench.__version__}
+    versions = {"agentbench": __version__}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

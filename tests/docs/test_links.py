@@ -15,6 +15,7 @@ from documented_commands import FENCE, REPOSITORY
 PAGES = [
     REPOSITORY / "README.md",
     REPOSITORY / "CHANGELOG.md",
+    REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").rglob("*.md")),
     *sorted((REPOSITORY / "results" / "published").glob("*.md")),
 ]

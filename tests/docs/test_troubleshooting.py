@@ -71,7 +71,7 @@ def test_an_extra_that_the_installation_does_not_know_is_not_taken_for_installed
 
 def test_every_extra_for_users_has_a_line() -> None:
     extras = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(doctor.EXTRAS) == set(extras) - {"dev", "docs"}
+    assert set(doctor.EXTRAS) == set(extras)
 
 
 MISTAKES = {
