@@ -18,6 +18,7 @@ from envs.base.safe_text import holds_secret
 from envs.registry import load
 from policies.contract import Policy
 from policies.language.settings import language_settings
+from policies.saved import POLICY_FILE, is_saved, saved_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,12 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
             plug-in that cannot be made.
     """
     options = options or {}
-    if _is_saved(Path(spec)):
+    if is_saved(Path(spec)):
         return load_policy(Path(spec), read_policy_options(spec, options))
     name, _, argument = spec.partition(":")
     if name not in POLICIES:
         if "/" in spec:
-            raise UserError(f"no saved policy in {spec}: it has no policy.json, and no folder policy with one")
+            raise UserError(f"no saved policy in {spec}: it has no {POLICY_FILE}, and no folder policy with one")
         raise unknown("policy", name, POLICIES)
     entry = POLICIES[name]
     options = read_policy_options(name, options)
@@ -97,7 +98,7 @@ def read_policy_options(spec: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if entry is None or not values:
         return dict(values)
     known = entry.declared()
-    name = spec if _is_saved(Path(spec)) else entry.name
+    name = spec if is_saved(Path(spec)) else entry.name
     if not known:
         raise UserError(f"policy {name!r} takes no options, got {next(iter(values))!r}")
     if holds_secret({name: value for name, value in values.items() if name != "base_url"}):
@@ -117,7 +118,7 @@ def load_policy(folder: Path, options: Mapping[str, Any] | None = None) -> Polic
     """
     from policies.trainable import read_policy
 
-    place = _saved_in(folder)
+    place = saved_in(folder)
     name, settings, weights = read_policy(place)
     if name.startswith("hf:"):
         from policies.language.policy import load_saved
@@ -138,20 +139,11 @@ def load_policy(folder: Path, options: Mapping[str, Any] | None = None) -> Polic
     return policy
 
 
-def _is_saved(folder: Path) -> bool:
-    return (folder / "policy.json").is_file() or (folder / "policy" / "policy.json").is_file()
-
-
-def _saved_in(folder: Path) -> Path:
-    inner = folder / "policy"
-    return inner if inner.is_dir() else folder
-
-
 def _entry(spec: str) -> PolicyEntry | None:
     """Return the line of the list that says a policy's options: for a saved one that of its kind."""
-    if not _is_saved(Path(spec)):
+    if not is_saved(Path(spec)):
         return POLICIES.get(spec.partition(":")[0])
-    file = _saved_in(Path(spec)) / "policy.json"
+    file = saved_in(Path(spec)) / POLICY_FILE
     try:
         return POLICIES.get(str(json.loads(file.read_text(encoding="utf-8"))["policy"]).partition(":")[0])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

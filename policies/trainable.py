@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from envs.base.digest import check_seal, sealed, sha256_of
 from envs.base.errors import UserError
+from envs.base.files import replaced, write_text
 from policies.contract import Prompt, TemperedPolicy
-
-POLICY_FILE, WEIGHTS_FILE = "policy.json", "weights.safetensors"
+from policies.saved import POLICY_FILE, WEIGHTS_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +79,12 @@ def save_policy(policy: TrainablePolicy, folder: Path, tensors: dict[str, Tensor
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS_FILE
-    temporary = folder / f".{WEIGHTS_FILE}.part"
-    tensors = policy.module.state_dict() if tensors is None else tensors
-    save_tensors(tensors, temporary)
-    temporary.replace(weights)
+    with replaced(weights) as temporary:
+        save_tensors(policy.module.state_dict() if tensors is None else tensors, temporary)
     if (companions := getattr(policy, "save_companions", None)) is not None:
         companions(folder)  # a tokenizer, say
     record = sealed({"policy": policy.name, "settings": policy.settings(), "sha256": sha256_of(weights)})
-    description = folder / f".{POLICY_FILE}.part"
-    description.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    description.replace(folder / POLICY_FILE)
+    write_text(folder / POLICY_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

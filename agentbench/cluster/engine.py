@@ -7,7 +7,6 @@ again, on whichever machine has room, and asked once more: a policy is pure, so 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 import sys
@@ -23,14 +22,13 @@ from agentbench.cluster.machines import is_of_machine, told
 from agentbench.rollout.pool import LOSSES
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
+from envs.base.log import log
 from envs.base.safe_text import redacted
 from policies.contract import Prompt, Response, Turn
 from policies.language.sequences import Sampled
 from policies.option_values import read_options
 from policies.prompts import make_settings
 from policies.vllm.engine import EngineError, VllmOptions
-
-log = logging.getLogger("agentbench")
 
 ATTEMPTS = 3
 """Failures of an engine in a row, without an answer between them, after which the run stops."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentbench.evaluation.summary import OVERALL
-from agentbench.runs.episodes import Episode, Step
+from agentbench.runs.episodes import Episode, Step, is_judged
 from agentbench.runs.run import EPISODES_FILE, Run, read_sorted
 from envs.base.safe_text import is_cut_short
 
@@ -124,7 +124,7 @@ def count_answers(episodes: Iterable[Episode]) -> Answers:
     """Count what the answers of episodes were like; those with an error are left out."""
     found = Answers()
     for episode in episodes:
-        if episode.outcome == "error":
+        if not is_judged(episode.outcome):
             continue
         answers = [answer_of(step.details) for step in episode.steps]
         for answer in filter(lambda each: each.is_known, answers):

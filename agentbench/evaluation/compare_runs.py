@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from agentbench.statistics import check_episodes, clustered_standard_error, holm, paired_interval, sign_flip_test
+from agentbench.runs.episodes import is_judged
+from agentbench.runs.frame import check_episodes
+from agentbench.statistics import clustered_standard_error, holm, paired_interval, sign_flip_test
 from envs.base.errors import UserError
 
 Measure = Literal["success", "score"]
@@ -86,7 +88,7 @@ def compare(
     that ended in an error in either run are left out and listed.
 
     Args:
-        frame_a: episodes of the baseline, see :func:`agentbench.statistics.check_episodes`.
+        frame_a: episodes of the baseline, see :func:`agentbench.runs.frame.check_episodes`.
         frame_b: episodes of the other run.
         names: of the two runs.
         measure: "success" or "score".
@@ -176,7 +178,7 @@ def _on_the_same_tasks(
     """Return both runs without the tasks that either lost to an error, and these tasks."""
     a, b = check_episodes(frame_a, f"run {names[0]}"), check_episodes(frame_b, f"run {names[1]}")
     _check_panels(set(a["task_id"]), set(b["task_id"]), names)
-    failed = pd.concat([frame.loc[frame["outcome"] == "error", "task_id"] for frame in (a, b)])
+    failed = pd.concat([frame.loc[~is_judged(frame["outcome"]), "task_id"] for frame in (a, b)])
     dropped = sorted(set(failed))
     if len(dropped) == a["task_id"].nunique():
         raise UserError(f"no task is left to compare {names[0]} and {names[1]}: each has an error in one of them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,11 +13,12 @@ from agentbench.evaluation.config import EvaluateConfig, check_config, resolved_
 from agentbench.evaluation.held_out import overlap_notes, say_notes
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
-from agentbench.runs.episodes import MAX_TEXT, Episode
+from agentbench.runs.episodes import MAX_TEXT, Episode, is_judged
 from agentbench.runs.failures import tell
 from agentbench.runs.provenance import describe, digest
 from agentbench.runs.run import Run, RunWriter, open_run
 from envs.base.errors import UserError
+from envs.base.log import log
 from envs.contract import Task, TextEnv
 from envs.registry import find, make
 from policies import Policy, make_policy
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from agentbench.evaluation.summary import Summary
-
-log = logging.getLogger("agentbench")
 
 FIRST_ERRORS = 10
 """A run whose first episodes all end in an error says so after this many."""
@@ -188,7 +186,7 @@ def _warning_of_errors() -> Callable[[Sequence[Episode]], None]:
         nonlocal failed
         if failed is None:
             return
-        if any(episode.outcome != "error" for episode in episodes):
+        if any(is_judged(episode.outcome) for episode in episodes):
             failed = None
             return
         failed += [episode.error or "no reason" for episode in episodes]

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentbench.runs.episodes import Episode
+from agentbench.runs.run import RUN_FILE
 from credit import CreditError, Steps, advantages
 from envs.base.digest import check_seal, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
+from envs.base.log import log
 from envs.registry import make
+from policies.saved import is_saved
 
 if TYPE_CHECKING:
     from agentbench.train.config import TrainConfig
-
-log = logging.getLogger("agentbench")
 
 CLONE_FILE = "clone.json"
 _HELD_OUT = re.compile(r"(valid(?!_train)|val($|[_:])|eval|test|dev($|[_:])|held)", re.IGNORECASE)
@@ -158,14 +158,10 @@ def _if_there(env: str, split: str, options: dict[str, Any]) -> list[str]:
 
 def _record(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Find how a policy's folder was made: by a clone, or by the training run that it lies in."""
-    if not any((folder / inner / "policy.json").is_file() for inner in ("", "policy")):
+    if not is_saved(folder):
         return None  # a policy by name: the working directory may be a run of something else
-    outer = (
-        folder / "run.json",
-        folder.parent / "run.json",
-        folder.parent.parent / "run.json",
-    )
-    for path in (folder / CLONE_FILE, *outer):
+    around = (folder, folder.parent, folder.parent.parent)
+    for path in (folder / CLONE_FILE, *(each / RUN_FILE for each in around)):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             check_seal(record)

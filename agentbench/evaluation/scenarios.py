@@ -23,7 +23,7 @@ ENVIRONMENTS = ("appworld",)
 
 def has_scenarios(run: Run) -> bool:
     """Tell whether the tasks of a run come in scenarios."""
-    return run.config.get("identity", {}).get("env") in ENVIRONMENTS
+    return run.identity.get("env") in ENVIRONMENTS
 
 
 def with_scenario(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from agentbench.evaluation.views import plot_summaries, render
-from agentbench.statistics import check_episodes, mean_interval, pass_at_k, pass_hat_k, rate_interval
-from agentbench.statistics.frame import check_confidence
+from agentbench.runs.episodes import is_judged
+from agentbench.runs.frame import check_episodes
+from agentbench.statistics import mean_interval, pass_at_k, pass_hat_k, rate_interval
+from agentbench.statistics.intervals import check_confidence
 from envs.base.errors import UserError
 
 __all__ = ["OVERALL", "Summary", "plot_summaries", "render", "summarise"]
@@ -52,7 +54,7 @@ def summarise(frame: pd.DataFrame, *, confidence: float = 0.95, cluster: str = "
     """Sum up a run's episodes.
 
     Args:
-        frame: one row an episode, see :func:`agentbench.statistics.check_episodes`.
+        frame: one row an episode, see :func:`agentbench.runs.frame.check_episodes`.
         confidence: of the intervals.
         cluster: column that says which episodes belong together; a coarser one than the task for tasks that come
             in families (AppWorld's scenarios).
@@ -85,7 +87,7 @@ def _parts(episodes: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _per_task(part: pd.DataFrame) -> pd.DataFrame:
     """One row a task that has a scored episode: cluster, trials, successes, mean score."""
-    scored = part[part["outcome"] != "error"]
+    scored: pd.DataFrame = part[is_judged(part["outcome"])]
     grouped = scored.assign(success=scored["outcome"] == "success").groupby("task_id", sort=True)
     return grouped.agg(
         cluster=("cluster", "first"), trials=("success", "size"), successes=("success", "sum"), score=("score", "mean")
@@ -94,7 +96,7 @@ def _per_task(part: pd.DataFrame) -> pd.DataFrame:
 
 def _rates(label: str, part: pd.DataFrame, confidence: float) -> dict[str, object]:
     tasks = _per_task(part)
-    scored = part[part["outcome"] != "error"]
+    scored = part[is_judged(part["outcome"])]
     success = rate_interval(
         tasks["successes"] / tasks["trials"], tasks["trials"], clusters=tasks["cluster"], confidence=confidence
     )

@@ -8,7 +8,6 @@ import that was killed is known for what it is.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -23,8 +22,6 @@ from agentbench.runs.provenance import describe
 from agentbench.runs.run import EPISODES_FILE, Run, RunWriter, open_run, read_sorted
 from envs.base.errors import UserError, unknown
 from envs.base.safe_text import holds_secret, redacted
-
-log = logging.getLogger("agentbench")
 
 _OLD_OPTIONS = ("success_at", "anchor", "scorer")
 _KEPT_REASONS = 20

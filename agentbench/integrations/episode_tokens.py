@@ -12,10 +12,10 @@ import numpy.typing as npt
 from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.steps import steps_of
 from credit import CreditError, advantages
+from credit.steps import FloatArray
 from envs.base.errors import UserError
 from policies.language.sequences import Sampled
 
-Floats = npt.NDArray[np.float64]
 Turns = npt.NDArray[np.int64]
 
 
@@ -75,7 +75,7 @@ def turns_of_mask(mask: npt.NDArray[Any]) -> Turns:
     return np.where(sampled, np.cumsum(begins) - 1, -1)
 
 
-def spread(per_step: Floats, turn: Turns) -> Floats:
+def spread(per_step: FloatArray, turn: Turns) -> FloatArray:
     """Give every sampled token the advantage of its step, and every other token 0.
 
     Args:
@@ -87,7 +87,7 @@ def spread(per_step: Floats, turn: Turns) -> Floats:
 
 def step_advantages(
     groups: Sequence[Sequence[Episode]], scheme: str, options: Mapping[str, Any], invalid_penalty: float = 0.0
-) -> list[list[Floats]]:
+) -> list[list[FloatArray]]:
     """Compute the advantages of groups of episodes under a scheme.
 
     Episodes without steps, and those whose outcome is ``error``, are left out: they were not judged.

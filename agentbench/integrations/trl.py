@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from agentbench.integrations.episode_tokens import EpisodeTokens, Turns, join_st
 from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, check_settings
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers
-from agentbench.runs.episodes import Episode
+from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.contract import Task
@@ -72,8 +72,10 @@ class EpisodeRollout:
             raise UserError("the temperature is TRL's: set GRPOConfig(temperature=…)")
         language_settings("", env, self.policy_options)
         options = {split: {**(env_options or {}), "split": split} for split in splits}
+        self._open = ExitStack()
         self._workers = {
-            split: Workers(Recipe(find(env), chosen), inline=workers == 0) for split, chosen in options.items()
+            split: self._open.enter_context(Workers(Recipe(find(env), chosen), inline=workers == 0))
+            for split, chosen in options.items()
         }
         self.tasks: dict[str, tuple[str, Task]] = {}
         for split, chosen in options.items():
@@ -115,7 +117,7 @@ class EpisodeRollout:
         self.tokens = [_tokens_of(episode) for episode in self.episodes]
         rows = [tokens or EpisodeTokens([filler], [filler], [0.0], np.array([-1])) for tokens in self.tokens]
         mode = "train" if trainer.model.training else "eval"
-        errors = sum(episode.outcome == "error" for episode in self.episodes)
+        errors = sum(not is_judged(episode.outcome) for episode in self.episodes)
         counts = {"errors": errors, "steps_left_out": sum(row.steps_left_out for row in rows)}
         everywhere: list[dict[str, int]] = gather_object([counts])
         for name in counts:
@@ -130,8 +132,7 @@ class EpisodeRollout:
 
     def close(self) -> None:
         """End the workers."""
-        for workers in self._workers.values():
-            workers.__exit__()
+        self._open.close()
 
     def _play(self, prompts: Sequence[str], trials: Counter[str], policy: LanguagePolicy, seed: int) -> list[Episode]:
         """Play an episode for every prompt; ``trials`` of each are played by the processes before this one."""
@@ -242,4 +243,4 @@ def _tokens_of(episode: Episode) -> EpisodeTokens | None:
 
 
 def _return_of(episode: Episode) -> float | None:
-    return None if episode.outcome == "error" else sum(step.reward for step in episode.steps)
+    return sum(step.reward for step in episode.steps) if is_judged(episode.outcome) else None

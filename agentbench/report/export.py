@@ -17,7 +17,7 @@ from agentbench.report.messages import messages_of
 from agentbench.report.runs import ReportRun, read_runs, warn_of_protected
 from agentbench.report.steps import make_book
 from agentbench.report.tables import result_tables
-from agentbench.runs.episodes import Episode
+from agentbench.runs.episodes import Episode, is_judged
 from envs.base.errors import UserError, unknown
 from envs.base.files import replaced, write_text
 
@@ -149,7 +149,7 @@ def chat(run: ReportRun, episode: Episode) -> dict[str, Any]:
     facts: dict[str, Any] = {
         name: getattr(episode, name) for name in ("task_id", "task_name", "task_type", "trial", "outcome", "score")
     }
-    if episode.outcome == "error":
+    if not is_judged(episode.outcome):
         facts["error"] = episode.error or "error"
     else:
         facts["success"] = episode.won

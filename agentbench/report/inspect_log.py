@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,12 +14,11 @@ from typing import Any
 from agentbench.evaluation.answers import answer_of
 from agentbench.evaluation.scenarios import summarise_run
 from agentbench.report.messages import messages_of
-from agentbench.runs.episodes import Episode
+from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.run import Run
 from envs.base.errors import UserError
 from envs.base.files import write_text
-
-log = logging.getLogger("agentbench")
+from envs.base.log import log
 
 SCORER = "success"
 _NAMED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}[:-]\d{2}[:-]\d{2}.*\.json")
@@ -57,13 +55,13 @@ def _created(run: Run) -> str:
 
 
 def _task(run: Run) -> str:
-    identity = run.config.get("identity", {})
+    identity = run.identity
     return f"{identity.get('env', 'agentbench')}/{identity.get('split') or 'tasks'}"
 
 
 def _short_id(run: Run) -> str:
     """Return the log's id: the same for the same run."""
-    text = json.dumps([run.config.get("identity", {}), _created(run)], sort_keys=True, default=str)
+    text = json.dumps([run.identity, _created(run)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:22]
 
 
@@ -73,7 +71,7 @@ def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:
     The log's accuracy is the run's success rate: the mean over tasks, without episodes that ended in an error of
     the infrastructure. These are samples with an error and without a score.
     """
-    identity = run.config.get("identity", {})
+    identity = run.identity
     created = _created(run)
     tasks = sorted({episode.task_id for episode in episodes})
     content = {
@@ -100,7 +98,7 @@ def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:
 
 def _results(run: Run, episodes: Sequence[Episode]) -> dict[str, Any]:
     overall = summarise_run(run).overall
-    judged = sum(episode.outcome != "error" for episode in episodes)
+    judged = sum(is_judged(episode.outcome) for episode in episodes)
     interval = {"low": float(overall["success_low"]), "high": float(overall["success_high"]), "confidence": 0.95}
     value = float(overall["success_rate"])
     metrics = {"accuracy": {"name": "accuracy", "value": value, "metadata": interval}} if judged else {}
@@ -134,7 +132,7 @@ def _sample(episode: Episode) -> dict[str, Any]:
     }
     if episode.steps and episode.steps[-1].truncated:
         sample["limit"] = {"type": "custom", "limit": len(episode.steps)}
-    if episode.outcome == "error":
+    if not is_judged(episode.outcome):
         text = episode.error or "error"
         return sample | {"error": {"message": text, "traceback": text, "traceback_ansi": text}}
     score = {"value": float(episode.won), "metadata": {"score": episode.score}}

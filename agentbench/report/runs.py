@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.runs.lines import read_metrics
-from agentbench.runs.run import EPISODES_FILE, Run, names_of, open_run
+from agentbench.analysis.quality.table import QUALITY_FILE
+from agentbench.analysis.truth.table import TRUTH_TABLE
+from agentbench.runs.lines import METRICS_FILE, read_metrics
+from agentbench.runs.run import EPISODES_FILE, RUN_FILE, Run, names_of, open_run
 from envs.base.errors import UserError
+from envs.base.log import log
 
-log = logging.getLogger("agentbench")
-
-METRICS_FILE, QUALITY_FILE, TRUTH_FILE = "metrics.jsonl", "quality.csv", "truth.parquet"
-READ_FILES = (EPISODES_FILE, METRICS_FILE, QUALITY_FILE, TRUTH_FILE, "run.json")
+READ_FILES = (EPISODES_FILE, METRICS_FILE, QUALITY_FILE, TRUTH_TABLE, RUN_FILE)
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ReportRun:
     @property
     def identity(self) -> dict[str, Any]:
         """What was asked for."""
-        return dict(self.run.config.get("identity", {}))
+        return self.run.identity
 
 
 def read_runs(folders: Sequence[Path]) -> list[ReportRun]:
@@ -68,7 +67,7 @@ def _read(name: str, folder: Path) -> ReportRun:
     run = open_run(folder)
     has_episodes = any((folder / file).exists() for file in (EPISODES_FILE, "episodes.parquet"))
     episodes = run.episodes if has_episodes else None
-    quality, truth = folder / QUALITY_FILE, folder / TRUTH_FILE
+    quality, truth = folder / QUALITY_FILE, folder / TRUTH_TABLE
     try:
         return ReportRun(
             name=name,

@@ -17,7 +17,7 @@ from typing import Any
 
 from agentbench.rollout.calls import Calls
 from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailure, Workers, ready
-from agentbench.runs.episodes import MAX_TEXT, Episode, Step, make_step
+from agentbench.runs.episodes import MAX_TEXT, Episode, Step, is_judged, make_step
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted, whole
@@ -232,7 +232,7 @@ class _Rollout:
         assert seat.job is not None
         task, info = seat.job.task, {} if seat.prompt is None else seat.prompt.info
         tries = self.failures.get(seat.job, 0)
-        judged = outcome != "error"
+        judged = is_judged(outcome)
         self.finished.append(
             Episode(
                 task_id=task.id,

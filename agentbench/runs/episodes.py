@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from agentbench.runs.lines import is_number
 from envs.base.digest import read_line, sealed_line
@@ -17,6 +17,7 @@ MAX_TEXT = 20_000
 """Longest action or answer, and longest text of an imported log, in characters, that is stored whole by default."""
 
 Outcome = Literal["success", "failure", "error"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 Key = tuple[str, int]
 """What names an episode within a run: (task id, trial)."""
 
@@ -179,7 +180,7 @@ def _check_types(episode: Episode) -> None:
         and all(isinstance(actions, list) and all(isinstance(each, str) for each in actions) for actions in offered)
         and isinstance(episode.trial, int)
         and not isinstance(episode.trial, bool)
-        and episode.outcome in ("success", "failure", "error")
+        and episode.outcome in OUTCOMES
     ):
         raise ValueError("not an episode: a value is of another kind")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from agentbench.runs.episodes import Episode
+from agentbench.runs.episodes import Episode, is_judged
 from envs.base.errors import UserError
 
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(?:\.\d+)?")
@@ -43,5 +43,5 @@ def tell(reasons: Sequence[str], episodes: int) -> str:
 
 def tell_episodes(episodes: Sequence[Episode]) -> str | None:
     """Do the same for episodes; None where none ended in an error."""
-    reasons = [episode.error or "no reason" for episode in episodes if episode.outcome == "error"]
+    reasons = [episode.error or "no reason" for episode in episodes if not is_judged(episode.outcome)]
     return tell(reasons, len(episodes)) if reasons else None

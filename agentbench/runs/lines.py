@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from envs.base.digest import read_line, sealed_line
+from envs.base.log import log
 
-log = logging.getLogger("agentbench")
+METRICS_FILE = "metrics.jsonl"
+"""Of a training run: a line of metrics a step."""
 
 
 def add_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -17,7 +17,7 @@ Note = tuple[str, str]
 
 def expected_episodes(run: Run) -> int:
     """Return how many episodes belong to a run; 0 where its record does not say."""
-    identity = run.config.get("identity", {})
+    identity = run.identity
     played = identity.get("number_of_tasks", 0) * identity.get("trials", 1)
     read = _imported(run).get("episodes", 0)
     return int(played or (read if isinstance(read, int) else 0))

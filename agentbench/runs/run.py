@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -20,18 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Key, from_line, to_line
+from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Key, from_line, is_judged, to_line
 from envs.base.digest import check_seal, sealed
 from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
+from envs.base.log import log
 from envs.base.safe_text import refuse_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from credit import Steps
-
-log = logging.getLogger("agentbench")
 
 RUN_FILE, EPISODES_FILE, LOCK_FILE = "run.json", "episodes.jsonl", ".lock"
 
@@ -47,6 +45,11 @@ class Run:
 
     folder: Path
     config: dict[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what came out: two runs with the same one are the same run."""
+        return dict(self.config.get("identity", {}))
 
     @property
     def protected(self) -> str:
@@ -192,7 +195,7 @@ class RunWriter:
         try:
             self.finished: dict[Key, str] = _repair(folder / EPISODES_FILE)
             if retry_errors:
-                self.finished = {key: outcome for key, outcome in self.finished.items() if outcome != "error"}
+                self.finished = {key: outcome for key, outcome in self.finished.items() if is_judged(outcome)}
             self._file = (folder / EPISODES_FILE).open("ab", buffering=0)
         except OSError as error:
             self._lock.release()

@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 from agentbench.runs.episodes import Episode, is_judged
 from credit import Steps
+from credit.steps import FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from agentbench.runs.run import Run
-
-Floats = npt.NDArray[np.float64]
 
 SCHEME_NAMES = {"task_id": "group", "anchor": "state", "next_anchor": "next_state"}
 """Columns of a run's step table that the schemes know by another name."""
@@ -44,7 +43,7 @@ def next_anchors(episode: Episode) -> list[str]:
     return [step.anchor for step in episode.steps[1:]] + [episode.final_anchor] * bool(episode.steps)
 
 
-def less_penalty(reward: Floats, is_valid: npt.NDArray[np.bool_], penalty: float) -> Floats:
+def less_penalty(reward: FloatArray, is_valid: npt.NDArray[np.bool_], penalty: float) -> FloatArray:
     """Take ``penalty`` off the reward of every invalid action; all of shape (steps,)."""
     return reward - penalty * ~is_valid
 
@@ -53,8 +52,8 @@ def steps_of(
     groups: Sequence[Sequence[Episode]],
     *,
     penalty: float = 0.0,
-    values: Floats | None = None,
-    kl: Floats | None = None,
+    values: FloatArray | None = None,
+    kl: FloatArray | None = None,
 ) -> Steps:
     """Lay the steps of groups of episodes end to end as a step table.
 

@@ -4,7 +4,6 @@ Pure functions on arrays; :mod:`agentbench.evaluation.summary` and
 :mod:`agentbench.evaluation.compare_runs` apply them to runs.
 """
 
-from agentbench.statistics.frame import check_episodes
 from agentbench.statistics.intervals import (
     Interval,
     clustered_standard_error,
@@ -24,7 +23,6 @@ from agentbench.statistics.power import (
 __all__ = [
     "Interval",
     "PairedTest",
-    "check_episodes",
     "clustered_standard_error",
     "holm",
     "mean_interval",

@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtrit
 
-from agentbench.statistics.frame import check_confidence
+from envs.base.errors import UserError
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from credit.steps import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,12 @@ class Interval:
     estimate: float
     low: float
     high: float
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise UserError unless ``0 < confidence < 1``."""
+    if not 0.0 < confidence < 1.0:
+        raise UserError(f"a confidence of {confidence:g} makes no interval: give one between 0 and 1 (say 0.95)")
 
 
 def wilson(rate: float, size: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -105,7 +113,7 @@ def mean_interval(means: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None
     return _interval(np.asarray(means, dtype=np.float64), math.inf, clusters, confidence)
 
 
-def _interval(values: Floats, most: float, clusters: npt.ArrayLike | None, confidence: float) -> Interval:
+def _interval(values: FloatArray, most: float, clusters: npt.ArrayLike | None, confidence: float) -> Interval:
     check_confidence(confidence)
     if len(values) == 0:
         return Interval(math.nan, 0.0, 1.0)

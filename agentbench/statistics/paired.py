@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from agentbench.statistics.frame import check_confidence
-from agentbench.statistics.intervals import Interval
+from agentbench.statistics.intervals import Interval, check_confidence
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from credit.steps import FloatArray
 Integers = npt.NDArray[np.int64]
 
 _LATTICE_WORK = 200_000_000  # additions that an exact distribution may cost: about a second
@@ -104,7 +105,7 @@ def sign_flip_test(
     return PairedTest((1 + extreme) / (1 + resamples), f"sign flip, {resamples} draws", differing)
 
 
-def holm(p_values: npt.ArrayLike) -> Floats:
+def holm(p_values: npt.ArrayLike) -> FloatArray:
     """Return p-values adjusted for being several: Holm's step-down method (Holm 1979), each at most 1.
 
     Args:
@@ -133,7 +134,7 @@ def _lattice_p(steps: Integers, observed: int) -> float:
     return max(min(float(chance[sums >= observed].sum()), 1.0), sys.float_info.min)
 
 
-def _random_extreme(weights: Floats, observed: float, resamples: int, seed: int) -> int:
+def _random_extreme(weights: FloatArray, observed: float, resamples: int, seed: int) -> int:
     rng = np.random.default_rng(seed)
     extreme = 0
     for start in range(0, resamples, 1000):

@@ -10,15 +10,18 @@ A task with fewer than k trials has no unbiased estimate and gives NaN: the call
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from envs.base.errors import UserError
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from credit.steps import FloatArray
 
 
-def pass_hat_k(trials: npt.ArrayLike, successes: npt.ArrayLike, k: int) -> Floats:
+def pass_hat_k(trials: npt.ArrayLike, successes: npt.ArrayLike, k: int) -> FloatArray:
     """Return each task's estimate of the chance that k trials in a row succeed (pass^k).
 
     Args:
@@ -43,7 +46,7 @@ def pass_hat_k(trials: npt.ArrayLike, successes: npt.ArrayLike, k: int) -> Float
     return np.where(enough, chance, np.nan)
 
 
-def pass_at_k(trials: npt.ArrayLike, successes: npt.ArrayLike, k: int) -> Floats:
+def pass_at_k(trials: npt.ArrayLike, successes: npt.ArrayLike, k: int) -> FloatArray:
     """Return each task's estimate of the chance that at least one of k trials succeeds (pass@k).
 
     Takes and returns what :func:`pass_hat_k` does.

@@ -8,6 +8,7 @@ what share of runs reaches a level.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,10 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
-from agentbench.statistics.frame import check_confidence
-from agentbench.statistics.intervals import Interval, wilson
+from agentbench.statistics.intervals import Interval, check_confidence, wilson
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from credit.steps import FloatArray
 
 _VARIANCE_RATIO = 1.195
 """Variance of the mean of the middle half over that of the mean, for normal values and many of them: the efficiency of
@@ -79,7 +80,7 @@ def chance_of_improvement(others: npt.ArrayLike, baseline: npt.ArrayLike, confid
     return Interval(estimate, low, high)
 
 
-def performance_profile(values: npt.ArrayLike, levels: npt.ArrayLike, confidence: float = 0.95) -> Floats:
+def performance_profile(values: npt.ArrayLike, levels: npt.ArrayLike, confidence: float = 0.95) -> FloatArray:
     """Return what share of runs reaches each level (Agarwal et al. 2021, section 4.2), with Wilson's interval of each.
 
     Args:

@@ -25,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +33,12 @@ from scipy.optimize import brentq
 from scipy.special import fdtrc, gammaln, ndtr, stdtr
 from scipy.stats import chi2, nct
 
-from agentbench.statistics.frame import check_confidence
+from agentbench.statistics.intervals import check_confidence
 from agentbench.statistics.paired import holm
 from envs.base.errors import UserError
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from credit.steps import FloatArray
 
 BLOCK_LEVEL = 0.01
 """Level of the F test that decides whether seeds are blocks."""
@@ -63,11 +65,11 @@ class SeedTests:
         paired: whether seeds are blocks.
     """
 
-    difference: Floats
-    low: Floats
-    high: Floats
-    p_differs: Floats
-    p_equal: Floats
+    difference: FloatArray
+    low: FloatArray
+    high: FloatArray
+    p_differs: FloatArray
+    p_equal: FloatArray
     verdict: tuple[str, ...]
     spread: float
     degrees: int
@@ -119,7 +121,7 @@ def compare_seeds(values: npt.ArrayLike, *, margin: float = MARGIN, confidence: 
     )  # fmt: skip
 
 
-def _alike_over_seeds(table: Floats) -> tuple[float, bool]:
+def _alike_over_seeds(table: FloatArray) -> tuple[float, bool]:
     """Intraclass correlation of the schemes over seeds, and whether it is above 0 beyond chance (one-sided F)."""
     seeds, schemes = table.shape
     if seeds < 2 or not np.isfinite(table).all():
@@ -135,7 +137,7 @@ def _alike_over_seeds(table: Floats) -> tuple[float, bool]:
     return correlation, float(fdtrc(seeds - 1, (seeds - 1) * (schemes - 1), between / within)) < BLOCK_LEVEL
 
 
-def _spread(table: Floats, means: Floats, is_block: bool) -> tuple[float, int]:
+def _spread(table: FloatArray, means: FloatArray, is_block: bool) -> tuple[float, int]:
     """Sum of squares about the means, of the blocks too if there are any, and its degrees of freedom."""
     rest = table - means
     if is_block:
@@ -147,7 +149,7 @@ def _spread(table: Floats, means: Floats, is_block: bool) -> tuple[float, int]:
 # -- Dunnett's distribution --------------------------------------------------------------------------------
 
 
-def dunnett_cdf(bounds: npt.ArrayLike, counts: Sequence[int], degrees: int) -> Floats:
+def dunnett_cdf(bounds: npt.ArrayLike, counts: Sequence[int], degrees: int) -> FloatArray:
     """Return the chance that no |T_i| exceeds each bound when no scheme differs from the first.
 
     Args:
@@ -176,7 +178,7 @@ def dunnett_quantile(confidence: float, counts: tuple[int, ...], degrees: int) -
 
 
 @lru_cache(maxsize=100)
-def _nodes(degrees: int) -> tuple[Floats, Floats, Floats, Floats]:
+def _nodes(degrees: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Places and weights of the two integrals: the common normal value z and the spread s, each summing up to 1."""
     x, w = np.polynomial.legendre.leggauss(_NODES)
     z = 4.0 * (x + 1)  # z and -z give the same: half of the axis is enough

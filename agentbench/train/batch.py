@@ -14,8 +14,7 @@ from agentbench.train.config import TrainConfig
 from credit import Steps
 from credit.registry import SCHEMES, advantages
 from credit.returns import step_returns
-
-Floats = npt.NDArray[np.float64]
+from credit.steps import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,8 @@ class Batch:
     """
 
     traces: list[Any]
-    advantages: Floats
-    returns: Floats
+    advantages: FloatArray
+    returns: FloatArray
     episode: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int64]
     table: Steps

@@ -21,9 +21,10 @@ import numpy as np
 from agentbench.analysis.truth.monte_carlo import Returns, Track, play_on, walk_again
 from agentbench.runs.episodes import Episode
 from agentbench.runs.provenance import stable_seed
-from agentbench.train.batch import Floats, discount
+from agentbench.train.batch import discount
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
+from credit.steps import FloatArray
 from envs.contract import TextEnv
 from envs.registry import make
 from policies.contract import Policy
@@ -45,7 +46,7 @@ class Branching:
         self.returns = Returns(discount(config), config.invalid_action_penalty)
         self._environments: list[TextEnv] = []
 
-    def values(self, policy: Policy, groups: Sequence[Sequence[Episode]], step: int) -> tuple[Floats, int]:
+    def values(self, policy: Policy, groups: Sequence[Sequence[Episode]], step: int) -> tuple[FloatArray, int]:
         """Measure the value of every state of the groups of a training step.
 
         Args:
@@ -104,7 +105,7 @@ def _state(track: Track, at: int) -> State:
     return (track.task.id, *turns, prompt.observation)
 
 
-def _spread(track: Track, known: dict[State, float], every: int, gamma: float) -> Floats:
+def _spread(track: Track, known: dict[State, float], every: int, gamma: float) -> FloatArray:
     """Give every step of an episode a value: the measured one, or what is left of the one before."""
     values = np.empty(len(track.points))
     for at in range(len(values)):

@@ -7,7 +7,6 @@ and the digest of every other file. It is written under a temporary name, flushe
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -18,9 +17,8 @@ from safetensors.torch import load_file
 
 from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
 from envs.base.digest import check_seal, sealed, sha256_of
+from envs.base.log import log
 from policies.trainable import TrainablePolicy, read_policy, save_policy, save_tensors
-
-log = logging.getLogger("agentbench")
 
 STATE_FILE, OPTIMIZER_FILE = "trainer.json", "optimizer.safetensors"
 

@@ -131,17 +131,17 @@ def choose_shape(weights: float, vocabulary: int) -> Shape:
 def run_texts(folder: Path) -> Iterator[str]:
     """Yield the texts of a stored run: the messages that a model would see, and what was answered."""
     from agentbench.train.clone import prompts_of
-    from policies.contract import Turn
+    from policies.contract import Response
     from policies.prompts import answer_of, build_messages, make_settings
 
     run = open_run(folder)
-    env = run.config.get("identity", {}).get("env", "")
+    env = run.identity.get("env", "")
     settings = make_settings(env)
     for episode in run.read_episodes():
         for number, (prompt, action) in enumerate(prompts_of(episode)):
             messages = build_messages(prompt, settings)
             yield from (message["content"] for message in (messages if number == 0 else messages[-1:]))
-            yield answer_of(Turn(prompt.observation, action), settings.template)
+            yield answer_of(prompt.after(Response(action), "", {}).history[-1], settings.template)
             if prompt.history:
                 yield answer_of(prompt.history[-1], settings.template)
 

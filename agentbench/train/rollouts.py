@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.pool import Recipe, Workers, launcher
-from agentbench.runs.episodes import Episode
+from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.failures import NothingJudgedError, tell_episodes
 from agentbench.runs.provenance import stable_seed
 from agentbench.runs.steps import groups_by_task
@@ -19,11 +19,10 @@ from agentbench.train.batch import is_informative
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
 from envs.base.errors import UserError
+from envs.base.log import log
 from envs.contract import Task
 from envs.registry import find, make
 from policies.contract import Policy
-
-log = logging.getLogger("agentbench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ class Rollouts:
         self.position = 0
         self._launch = launcher(config.executor)
         self._environments: dict[str, Workers] = {}
+        self._open = ExitStack()
         self._stopped = threading.Event()
         self._told_equal = False
 
@@ -91,7 +91,7 @@ class Rollouts:
             if len(kept) >= wanted or not config.drop_equal_groups:
                 break
         if told := tell_episodes(played):
-            if all(episode.outcome == "error" for episode in played):
+            if not any(is_judged(episode.outcome) for episode in played):
                 raise NothingJudgedError(f"no episode of training step {step + 1} could be played: {told}")
             self._warn("training step %d: %s", step + 1, told)
         if not kept and not self._told_equal:
@@ -126,8 +126,7 @@ class Rollouts:
 
     def close(self) -> None:
         """End the workers."""
-        for workers in self._environments.values():
-            workers.__exit__()
+        self._open.close()
 
     def _next_task(self) -> Task:
         epoch, place = divmod(self.position, len(self.tasks))
@@ -140,7 +139,8 @@ class Rollouts:
         config = self.config
         if split not in self._environments:
             recipe = Recipe(find(config.env), {**config.env_options, "split": split})
-            self._environments[split] = Workers(recipe, inline=config.workers == 0, launch=self._launch)
+            workers = Workers(recipe, inline=config.workers == 0, launch=self._launch)
+            self._environments[split] = self._open.enter_context(workers)
         own = self.ranks.shares(jobs)[self.ranks.rank]
         episodes: list[Episode] = []
 
@@ -149,8 +149,8 @@ class Rollouts:
                 raise StoppedError
             episodes.extend(finished)
 
-        workers = config.workers or min(max(1, len(own)), 256)
-        options = PlayOptions(workers=workers, seed=seed, memory_limit=config.memory_limit)
+        count = config.workers or min(max(1, len(own)), 256)
+        options = PlayOptions(workers=count, seed=seed, memory_limit=config.memory_limit)
         play(self._environments[split], policy, own, options, collect)
         return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
 

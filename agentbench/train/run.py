@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from agentbench.evaluation.config import resolved_options
 from agentbench.evaluation.held_out import say_notes, training_notes
 from agentbench.runs.episodes import Episode, Step
-from agentbench.runs.lines import add_lines, read_metrics
+from agentbench.runs.lines import METRICS_FILE, add_lines, read_metrics
 from agentbench.runs.provenance import describe
 from agentbench.runs.run import claim
 from agentbench.runs.steps import steps_of
@@ -31,11 +30,10 @@ from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.base.options import declared, resolve
 from policies import make_policy
+from policies.saved import POLICY_FOLDER, saved_in
 from policies.trainable import TrainablePolicy
 
-log = logging.getLogger("agentbench")
-
-METRICS_FILE, CURVE_FILE = "metrics.jsonl", "curve.png"
+CURVE_FILE = "curve.png"
 COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
 """Columns beyond the required ones that training gives every scheme."""
 
@@ -65,7 +63,7 @@ def train(
         trainer = Trainer(config, policy, out, ranks)
         trainer.resume()
         trainer.run(lambda _: None)
-    return out / "policy"
+    return out / POLICY_FOLDER
 
 
 def _train_and_record(
@@ -164,9 +162,7 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
     if not hasattr(policy, "likelihood"):
         raise UserError(f"policy {config.policy!r} cannot be trained: give 'scorer' or the folder of a saved policy")
     if config.lora and getattr(getattr(policy, "options", None), "lora", None) == 0:
-        folder = Path(config.policy)
-        inner = folder / "policy"
-        policy = policy.with_adapters(config.lora, inner if inner.is_dir() else folder)
+        policy = policy.with_adapters(config.lora, saved_in(Path(config.policy)))
     elif config.lora and not hasattr(policy, "with_adapters"):
         raise UserError(f"lora = {config.lora} is for language models; policy {config.policy!r} is none")
     if config.value_coefficient and not getattr(policy, "has_critic", True):

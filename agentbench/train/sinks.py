@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,9 +11,8 @@ from typing import Any, Literal, Protocol, get_args
 
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
+from envs.base.log import log
 from envs.base.safe_text import redacted
-
-log = logging.getLogger("agentbench")
 
 SinkName = Literal["tensorboard", "wandb", "trackio"]
 PROJECT = "agentbench"

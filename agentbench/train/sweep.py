@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentbench.runs.lines import read_metrics
+from agentbench.runs.lines import METRICS_FILE, read_metrics
 from agentbench.runs.run import RUN_FILE
 from agentbench.train.config import TrainConfig, read_config
-from agentbench.train.run import METRICS_FILE, check_scheme
+from agentbench.train.run import check_scheme
 from agentbench.train.trainer import Metrics
 from envs.base.errors import UserError
+from policies.saved import is_saved
 
 LOG_FILE = "train.log"
 STOP_SECONDS = 60.0
@@ -45,7 +46,7 @@ class SweepRun:
     @property
     def is_finished(self) -> bool:
         """Whether it was trained to its end."""
-        return (self.folder / "policy" / "policy.json").exists() and self.step == self.config.steps
+        return is_saved(self.folder) and self.step == self.config.steps
 
     @property
     def step(self) -> int:

@@ -7,7 +7,6 @@ derives from the seed and the number of the training step, so a resumed run ends
 from __future__ import annotations
 
 import copy
-import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ import torch
 from agentbench.runs.episodes import Episode, to_line
 from agentbench.runs.provenance import digest
 from agentbench.runs.steps import steps_of
-from agentbench.train.batch import Batch, Floats, make_batch, needs_values
+from agentbench.train.batch import Batch, make_batch, needs_values
 from agentbench.train.branching import Branching
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
@@ -33,10 +32,10 @@ from agentbench.train.rollouts import Played, Rollouts
 from agentbench.train.sampler import Sampler
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
+from credit.steps import FloatArray
 from envs.base.errors import UserError
+from policies.saved import POLICY_FOLDER
 from policies.trainable import TrainablePolicy, save_policy
-
-log = logging.getLogger("agentbench")
 
 Metrics = dict[str, Any]
 
@@ -90,7 +89,7 @@ class Trainer:
                 on_metrics(self.train_step())
                 if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                     self.save()
-            self._save_policy("policy")
+            self._save_policy(POLICY_FOLDER)
         finally:
             self.close()
 
@@ -188,7 +187,7 @@ class Trainer:
         settings = self.config.correction_settings()
         return None if settings is None else correct_batch(self.policy, batch, self.config, settings, self.ranks)
 
-    def _values(self, groups: Sequence[Sequence[Episode]], clock: Clock) -> tuple[Floats | None, Metrics]:
+    def _values(self, groups: Sequence[Sequence[Episode]], clock: Clock) -> tuple[FloatArray | None, Metrics]:
         """Return the value of every state, if the scheme reads it, and what measuring it took."""
         if not needs_values(self.config.scheme):
             return None, {}
@@ -204,7 +203,7 @@ class Trainer:
         assert values is not None, "make_learner() takes no policy without a critic for a scheme that reads its values"
         return values
 
-    def _kl(self, groups: Sequence[Sequence[Episode]]) -> Floats | None:
+    def _kl(self, groups: Sequence[Sequence[Episode]]) -> FloatArray | None:
         reference = self.reference
         if reference is None or self.config.kl_in == "loss":
             return None
@@ -215,7 +214,7 @@ class Trainer:
 
         return self.config.kl_coefficient * self._measure(groups, difference)
 
-    def _measure(self, groups: Sequence[Sequence[Episode]], of: Callable[[list[Any]], torch.Tensor]) -> Floats:
+    def _measure(self, groups: Sequence[Sequence[Episode]], of: Callable[[list[Any]], torch.Tensor]) -> FloatArray:
         """Measure something of every step, a token budget at a time. float64, shape (steps,)."""
         traces = [step.trace for group in groups for episode in group for step in episode.steps]
         tokens = np.array([trace.tokens for trace in traces], dtype=np.int64)

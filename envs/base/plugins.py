@@ -8,7 +8,6 @@ go on.
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -18,8 +17,8 @@ from importlib.metadata import EntryPoint
 from typing import Generic, TypeVar
 
 from envs.base.errors import UserError, told
+from envs.base.log import log
 
-log = logging.getLogger("agentbench")
 Entry = TypeVar("Entry")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")

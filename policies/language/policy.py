@@ -34,6 +34,7 @@ from policies.language.speaker import Asked, Speaker
 from policies.language.weights import Weights, add_adapters
 from policies.prompts import make_settings
 from policies.prompts.parsing import Parsed, cut_by, parse_answer
+from policies.saved import POLICY_FILE
 from policies.trainable import Likelihood, SampledLogProbs, read_policy
 
 VERSION = 1
@@ -308,7 +309,7 @@ def _prompt_limit(model: nn.Module, vocabulary: int, settings: LanguageSettings)
 def _base_model(settings: LanguageSettings) -> nn.Module:
     """Load the model that adapters were trained on: one of transformers, or a policy that was saved here."""
     folder = Path(settings.model)
-    if not (folder / "policy.json").is_file():
+    if not (folder / POLICY_FILE).is_file():
         return loading.load_model(settings)
     _, options, weights = read_policy(folder)
     return load_saved(folder, options, weights).weights.model

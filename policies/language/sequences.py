@@ -19,8 +19,6 @@ from policies.language.constraint import Trie
 if TYPE_CHECKING:
     from policies.language.cache import Ids
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
@@ -36,7 +34,7 @@ class Sampled:
 
     prompt: Ids
     answer: Ids
-    log_probs: Floats
+    log_probs: npt.NDArray[np.float32]
     ends: tuple[int, ...] = ()
     trie: Trie | None = None
 

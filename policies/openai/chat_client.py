@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import logging
 import os
 import random
 import re
@@ -16,13 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envs.base.errors import UserError
+from envs.base.log import log
 from envs.base.safe_text import redacted, remember_secret
 from policies.openai.http_connection import Answer, BrokenAnswer, ClosedBefore, Connection, connect
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
-
-log = logging.getLogger("agentbench")
 
 _TOO_LONG = re.compile(
     r"context.?(length|window|size)|too (long|many tokens)|maximum (input|number of) (length|tokens)|"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
+from envs.base.log import log
 from envs.base.safe_text import cut_out, redacted, whole
 from policies.contract import Prompt, Response
 from policies.language.settings import LONGEST_ANSWER
@@ -23,8 +23,6 @@ from policies.openai.chat_client import ChatClient, ClientSettings, TooLong, key
 from policies.prompts import ContextTooLong, Fitted, Message, PromptSettings, fit_messages, make_settings
 from policies.prompts.answers import answer_details
 from policies.prompts.parsing import cut_by, parse_answer
-
-log = logging.getLogger("agentbench")
 
 VERSION = 1
 BYTES_A_TOKEN = 3

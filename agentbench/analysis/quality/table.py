@@ -27,6 +27,7 @@ from credit import CreditError
 from credit.steps import FloatArray
 from envs.base.files import replaced, write_text
 
+QUALITY_FILE = "quality.csv"
 CONTROLS = ("exact", "random")
 """Rows beside the schemes: the true advantage itself, and noise."""
 ABOUT = ("sample", "setting", "value", "group_size", "groups", "steps", "scheme", "cost_ms")
@@ -117,7 +118,7 @@ class Quality:
     def write(self, folder: Path) -> None:
         """Write ``quality.csv`` and ``quality.json`` into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        with replaced(folder / "quality.csv") as temporary:
+        with replaced(folder / QUALITY_FILE) as temporary:
             self.frame().to_csv(temporary, index=False, float_format="%.6g")
         rows = [{name: _plain(value) for name, value in row.items()} for row in self.rows]
         content = {"rows": rows, "skipped": self.skipped, "reliability": self.reliability, "measures": MEASURES}

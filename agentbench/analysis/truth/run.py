@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,11 +30,10 @@ from agentbench.runs.lines import add_lines, read_lines
 from agentbench.runs.provenance import describe
 from agentbench.runs.run import Run, RunWriter, open_run
 from envs.base.errors import UserError, told, unknown
+from envs.base.log import log
 from envs.base.safe_text import redacted
 from envs.registry import make
 from policies import make_policy
-
-log = logging.getLogger("agentbench")
 
 METHODS = ("auto", "exact", "monte-carlo")
 PARTS_FILE = "truth.jsonl"
@@ -142,7 +140,7 @@ def _check_judged(run: Run) -> None:
     """
     episodes = list(run.read_episodes())
     if errors := tell_episodes(episodes):
-        if all(episode.outcome == "error" for episode in episodes):
+        if not any(is_judged(episode.outcome) for episode in episodes):
             raise NothingJudgedError(f"there is no truth of {run.folder}: {errors}; mend that and choose another --out")
         log.warning("left out: %s", errors)
 

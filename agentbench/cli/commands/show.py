@@ -52,9 +52,9 @@ def print_runs(runs: list[Run]) -> None:
 
 
 def _print_training(console: Console, run: Run) -> None:
-    from agentbench.runs.lines import read_metrics
+    from agentbench.runs.lines import METRICS_FILE, read_metrics
 
-    identity, rows = run.config.get("identity", {}), read_metrics(run.folder / "metrics.jsonl")
+    identity, rows = run.identity, read_metrics(run.folder / METRICS_FILE)
     done = rows[-1]["step"] if rows else 0
     console.print(
         plain(
@@ -75,7 +75,7 @@ def _print_played(console: Console, run: Run) -> None:
     from agentbench.evaluation.scenarios import completion_lines, has_scenarios, summarise_run
     from agentbench.evaluation.summary import render
 
-    identity = run.config.get("identity", {})
+    identity = run.identity
     what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
     frame = run.episodes
     answers = answers_of(run)
@@ -92,15 +92,18 @@ def _print_played(console: Console, run: Run) -> None:
 
 
 def _errors_told(frame: pd.DataFrame) -> str | None:
+    from agentbench.runs.episodes import is_judged
     from agentbench.runs.failures import tell
 
-    reasons = frame.loc[frame["outcome"] == "error", "error"].fillna("no reason")
+    reasons = frame.loc[~is_judged(frame["outcome"]), "error"].fillna("no reason")
     return tell([str(reason) for reason in reasons], len(frame)) if len(reasons) else None
 
 
 def end_if_none_judged(run: Run, advice: str) -> None:
     """Exit with code 1, and say so, where every episode of a run ended in an error."""
+    from agentbench.runs.episodes import is_judged
+
     frame = run.episodes
-    if len(frame) and (frame["outcome"] == "error").all():
+    if len(frame) and not is_judged(frame["outcome"]).any():
         say(f"agentbench: no episode was judged, so there is no result: {advice}", err=True)
         raise typer.Exit(1)

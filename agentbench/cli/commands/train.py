@@ -33,6 +33,7 @@ def train(
     """
     from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes, training_notes
+    from agentbench.runs.lines import METRICS_FILE
     from agentbench.train.config import flag_names, read_config
     from agentbench.train.run import estimate
     from agentbench.train.run import train as run
@@ -52,7 +53,7 @@ def train(
         run(settings, out, resume=resume)
         return
     saved = _with_dashboard(lambda report: run(settings, out, resume=resume, on_metrics=report), settings, out)
-    say(f"policy: {saved}\nmetrics: {out / 'metrics.jsonl'}, curve: {out / 'curve.png'}")
+    say(f"policy: {saved}\nmetrics: {out / METRICS_FILE}, curve: {out / 'curve.png'}")
 
 
 def clone(
@@ -77,8 +78,8 @@ def clone(
 
     stored = open_run(source)
     chosen = [each for each in stored.read_episodes() if each.won or (failures and each.outcome == "failure")]
-    env = stored.config.get("identity", {}).get("env", "alfworld")
-    say_notes(clone_notes(stored.config.get("identity", {}).get("split")))
+    env = stored.identity.get("env", "alfworld")
+    say_notes(clone_notes(stored.identity.get("split")))
     learner = make_learner(TrainConfig(env=env, policy=policy, policy_options=_json(policy_options), seed=seed))
     settings = {"passes": passes, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     try:
@@ -108,7 +109,7 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
     from rich.live import Live
     from rich.table import Table
 
-    from agentbench.runs.lines import read_metrics
+    from agentbench.runs.lines import METRICS_FILE, read_metrics
 
     shown = ["success", "eval/success", "reward", "episode_steps", "entropy", "clip_share", "grad_norm"]
     shown += ["advantage/zero_share", "log_ratio", "steps_per_second", "seconds", "memory_mb"]
@@ -139,7 +140,7 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
 
         try:
             if not console.is_terminal:
-                rows = read_metrics(out / "metrics.jsonl")  # of a run that goes on
+                rows = read_metrics(out / METRICS_FILE)  # of a run that goes on
                 lines.report(rows[-1]["step"] if rows else 0, config.steps)
             return job(report)  # type: ignore[no-any-return]
         except KeyboardInterrupt:

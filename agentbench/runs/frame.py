@@ -1,12 +1,12 @@
-"""Check that a table of episodes is what the statistics take it for."""
+"""Check that a table of episodes, of a run or of somebody else, is what the summaries take it for."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from agentbench.runs.episodes import OUTCOMES, is_judged
 from envs.base.errors import UserError, unknown
 
-OUTCOMES = ("success", "failure", "error")
 COLUMNS = ("task_id", "trial", "task_type", "outcome", "score", "steps", "invalid_actions")
 
 
@@ -38,14 +38,8 @@ def check_episodes(frame: pd.DataFrame, name: str = "the run") -> pd.DataFrame:
     types = frame.groupby("task_id")["task_type"].nunique(dropna=False)
     if (types > 1).any():
         raise UserError(f"{name} gives task {types.idxmax()!r} more than one task_type")
-    scores = frame.loc[frame["outcome"] != "error", "score"]
+    scores = frame.loc[is_judged(frame["outcome"]), "score"]
     if not scores.between(0.0, 1.0).all():
         worst = scores[~scores.between(0.0, 1.0)].iloc[0]
         raise UserError(f"{name} has a score of {worst}: scores go from 0 to 1")
     return frame.sort_values(["task_id", "trial"], ignore_index=True)
-
-
-def check_confidence(confidence: float) -> None:
-    """Raise UserError unless ``0 < confidence < 1``."""
-    if not 0.0 < confidence < 1.0:
-        raise UserError(f"a confidence of {confidence:g} makes no interval: give one between 0 and 1 (say 0.95)")
