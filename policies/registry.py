@@ -295,7 +295,7 @@ _OWN = {
         ),
         PolicyEntry(
             "hf",
-            "a causal language model of transformers: hf:FOLDER, hf:ORGANISATION/NAME",
+            "a causal language model of transformers: hf:FOLDER, hf:FILE.gguf, hf:ORGANISATION/NAME",
             _language,
             settings="policies.language.settings:LanguageSettings",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ from torch import nn
 
 from envs.base.devices import check_device
 from envs.base.errors import UserError
+from policies.language.gguf import is_gguf, load_gguf_model, load_gguf_tokenizer
+from policies.language.room import check_memory, stored_weights
 from policies.language.settings import LanguageSettings
 from policies.language.threads import choose_threads
+
+log = logging.getLogger("agentbench")
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
@@ -25,6 +30,8 @@ def load_tokenizer(source: str) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if is_gguf(source):
+        return load_gguf_tokenizer(Path(source))
     _check_folder(source)
     if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in TOKENIZER_FILES):
         # Without a file the library would make one up from the kind of the model, with other ids.
@@ -47,10 +54,14 @@ def load_model(settings: LanguageSettings) -> nn.Module:
     quiet: Any = logging.disable_progress_bar
     quiet()
     source = settings.model
+    if is_gguf(source):
+        check_device(settings.device)
+        return prepare(load_gguf_model(Path(source), settings.precision), settings)
     _check_folder(source)
     check_device(settings.device)
     if Path(source).is_dir():
         _check_weights(Path(source))
+        _check_size(Path(source), settings)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
@@ -133,16 +144,10 @@ def _check_folder(source: str) -> None:
 
 
 def _refuse_files(source: Path) -> None:
-    """Refuse a file where a folder should be; GGUF files, alone or as all that is in a folder, have a way in."""
+    """Refuse a file where a folder should be, and a folder with nothing but GGUF files."""
     inside = [] if (source / "config.json").is_file() else sorted(source.glob("*.[gG][gG][uU][fF]"))
-    gguf = source if source.suffix.lower() == ".gguf" else inside[0] if inside else None
-    if gguf is not None:
-        taken = f"from_pretrained({str(gguf.parent)!r}, gguf_file={gguf.name!r}).save_pretrained('FOLDER')"
-        raise UserError(
-            f"{gguf} is a GGUF file, and hf: takes folders of transformers: convert it (pip install gguf; in Python "
-            f"AutoModelForCausalLM.{taken}, and AutoTokenizer the same way) and write hf:FOLDER, or serve it with "
-            "llama.cpp and write openai:NAME"
-        )
+    if inside:
+        raise UserError(f"{source} holds GGUF files and no model of transformers: name the file, hf:{inside[0]}")
     if source.is_file():
         raise UserError(f"{source} is a file: give the folder that holds config.json, weights and tokenizer")
 
@@ -161,6 +166,20 @@ def _check_weights(folder: Path) -> None:
         for part in parts:
             if not isinstance(part, str) or not part.endswith(".safetensors") or Path(part).name != part:
                 raise UserError(f"{index} names {part!r:.80}, which is no .safetensors file of this folder: not loaded")
+
+
+def _check_size(folder: Path, settings: LanguageSettings) -> None:
+    """Refuse a model that is larger than the memory; say where weights are rounded to fewer digits than they have."""
+    stored = stored_weights(folder)
+    wanted = sum(stored.values()) * (4 if settings.precision == "float32" else 2)
+    check_memory(wanted, f"the weights of {folder} in {settings.precision}", settings.device)
+    if settings.precision != "float32" and stored.get("F32", 0) > sum(stored.values()) / 2:
+        log.warning(
+            "%s holds %s weights in float32, which are rounded to %s: precision = float32 takes them as they are",
+            folder,
+            f"{stored['F32']:,}",
+            settings.precision,
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -246,17 +246,15 @@ def test_a_wrong_name_is_told_at_once(spec: str, message: str) -> None:
         make_policy(spec, environment="alfworld")
 
 
-def test_a_gguf_file_is_told_how_it_becomes_a_folder(tmp_path: Path) -> None:
-    alone, folder = tmp_path / "small.Q4_K_M.gguf", tmp_path / "folder"
-    alone.write_bytes(b"GGUF")
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "big.gguf").write_bytes(b"GGUF")
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"")
     for named, message in (
-        (alone, r"gguf_file='small.Q4_K_M.gguf'\).save_pretrained.* write hf:FOLDER, or .* openai:NAME"),
-        (folder, r"gguf_file='big.gguf'"),
-        (tmp_path / "none" / "missing.GGUF", r"gguf_file='missing.GGUF'"),
+        (folder, r"name the file, hf:.*big.gguf"),
+        (tmp_path / "none" / "missing.GGUF", r"there is no file .*missing.GGUF"),
         (weights, "is a file: give the folder"),
     ):
         with pytest.raises(UserError, match=message) as refused:
