@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from agentbench.runs.run import open_run
-from agentbench.runs.steps import judged_table
 from credit import SCHEMES, CreditError, Steps, advantages
 from credit.scheme import unknown
 from credit.steps import FloatArray
@@ -49,7 +48,7 @@ def read_run(folder: Path, columns: Path | None = None, *, replace: bool = False
     Raises:
         UserError: no run, no judged step in it, or a file of columns that does not fit it.
     """
-    table = judged_table(open_run(folder)).reset_index(drop=True)
+    table = open_run(folder).judged_steps().reset_index(drop=True)
     if table.empty:
         raise UserError(f"the run in {folder} has no judged steps yet: every episode ended in an error, or none ended")
     if columns is not None:

@@ -1,73 +1,23 @@
-"""What a run's answers were like: how many broke the rules and why, were cut, went in loops, and what they cost.
-
-A step's ``details`` say it (:attr:`policies.contract.Response.details`); all of it is optional, and other programs'
-records may hold anything there.
-"""
+"""What a run's answers were like: how many broke the rules and why, were cut, went in loops, and what they cost."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from agentbench.evaluation.summary import OVERALL
+from agentbench.runs.answers import Answer, answer_of
 from agentbench.runs.episodes import Episode, Step, is_judged
-from agentbench.runs.run import EPISODES_FILE, Run, read_sorted
+from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from agentbench.runs.run import Run
 from envs.base.safe_text import is_cut_short
 
 LOOP = 3
 """So often the same action on the same observation in one episode, one after the other or not, is a loop."""
 MOST = 0.5
 """Share of answers from which a fault of theirs is warned of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is known of one answer.
-
-    Attributes:
-        invalid: why it broke the rules of the prompt (no action, several, one that was not offered), or None.
-        cut: whether it ran into the longest length.
-        prompt_tokens, cached_tokens, answer_tokens: numbers of tokens; None where nobody counted.
-        model: who answered, as the server calls it.
-    """
-
-    invalid: str | None = None
-    cut: bool = False
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    answer_tokens: int | None = None
-    model: str | None = None
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anything was recorded."""
-        return self != Answer()
-
-    def marks(self) -> list[str]:
-        """Return what a reader of the step wants to know of it, in words."""
-        said = [f"broke the format: {self.invalid}"] if self.invalid else []
-        said += ["cut at the longest answer"] if self.cut else []
-        cached = f" ({self.cached_tokens} cached)" if self.cached_tokens else ""
-        said += [f"{self.prompt_tokens} tokens of prompt{cached}"] if self.prompt_tokens is not None else []
-        said += [f"{self.answer_tokens} of answer"] if self.answer_tokens is not None else []
-        return said + ([self.model] if self.model else [])
-
-
-def answer_of(details: Mapping[str, Any]) -> Answer:
-    """Read a step's ``details``; a value of another kind than it should have counts as not recorded."""
-    invalid, model = details.get("invalid"), details.get("model")
-    finish = details.get("finish")
-    tokens = details.get("answer_tokens")
-    return Answer(
-        invalid=invalid if isinstance(invalid, str) and invalid else None,
-        cut=details.get("cut_answer") is True or finish == "length",
-        prompt_tokens=_count(details.get("prompt_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")),
-        answer_tokens=_count(details.get("tokens") if tokens is None else tokens),
-        model=model if isinstance(model, str) and model else None,
-    )
 
 
 @dataclass(slots=True)
@@ -194,7 +144,3 @@ def _add(tally: Tally, episode: Episode, answers: list[Answer]) -> None:
 
 def _is_shortened(step: Step) -> bool:
     return any(map(is_cut_short, (step.observation, step.action, step.text)))
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None

@@ -16,7 +16,8 @@ from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
 from agentbench.runs.episodes import MAX_TEXT, Episode, is_judged
 from agentbench.runs.failures import tell
 from agentbench.runs.provenance import describe, digest
-from agentbench.runs.run import Run, RunWriter, open_run
+from agentbench.runs.run import Run, open_run
+from agentbench.runs.writer import RunWriter
 from envs.base.errors import UserError
 from envs.base.log import log
 from envs.contract import Task, TextEnv

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from agentbench.evaluation.views import plot_summaries, render
 from agentbench.runs.episodes import is_judged
 from agentbench.runs.frame import check_episodes
 from agentbench.statistics import mean_interval, pass_at_k, pass_hat_k, rate_interval
 from agentbench.statistics.intervals import check_confidence
 from envs.base.errors import UserError
 
-__all__ = ["OVERALL", "Summary", "plot_summaries", "render", "summarise"]
+__all__ = ["OVERALL", "Summary", "summarise"]
 
 OVERALL = "overall"
 _PASS_COLUMNS = (

@@ -18,8 +18,10 @@ from agentbench.importing.detect import FORMATS, Reader, choose
 from agentbench.importing.parts import Bad, Options, Read
 from agentbench.importing.survey import Survey, survey
 from agentbench.runs.episodes import Episode, Key, to_line
+from agentbench.runs.journal import EPISODES_FILE, read_sorted
 from agentbench.runs.provenance import describe
-from agentbench.runs.run import EPISODES_FILE, Run, RunWriter, open_run, read_sorted
+from agentbench.runs.run import Run, open_run
+from agentbench.runs.writer import RunWriter
 from envs.base.errors import UserError, unknown
 from envs.base.safe_text import holds_secret, redacted
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.evaluation.answers import answer_of
 from agentbench.report.inspect_log import log_path, write_inspect_log
 from agentbench.report.messages import messages_of
 from agentbench.report.runs import ReportRun, read_runs, warn_of_protected
 from agentbench.report.steps import make_book
 from agentbench.report.tables import result_tables
+from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import Episode, is_judged
 from envs.base.errors import UserError, unknown
 from envs.base.files import replaced, write_text

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agentbench.evaluation.answers import answer_of
 from agentbench.evaluation.scenarios import summarise_run
 from agentbench.report.messages import messages_of
+from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.run import Run
 from envs.base.errors import UserError

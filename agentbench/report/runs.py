@@ -11,8 +11,9 @@ import pandas as pd
 
 from agentbench.analysis.quality.table import QUALITY_FILE
 from agentbench.analysis.truth.table import TRUTH_TABLE
+from agentbench.runs.journal import EPISODES_FILE
 from agentbench.runs.lines import METRICS_FILE, read_metrics
-from agentbench.runs.run import EPISODES_FILE, RUN_FILE, Run, names_of, open_run
+from agentbench.runs.run import RUN_FILE, Run, names_of, open_run
 from envs.base.errors import UserError
 from envs.base.log import log
 

@@ -28,10 +28,10 @@ import numpy as np
 import pandas as pd
 
 from agentbench.analysis.advantages import RunCredit, compute, read_run
-from agentbench.evaluation.answers import Answer, answer_of
 from agentbench.report.runs import ReportRun
+from agentbench.runs.answers import Answer, answer_of
 from agentbench.runs.episodes import is_judged
-from agentbench.runs.run import EPISODES_FILE, read_sorted
+from agentbench.runs.journal import EPISODES_FILE, read_sorted
 from credit import CreditError
 from credit.steps import FloatArray, IntArray
 from credit.transitions import succeeded

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agentbench.runs.run import EPISODES_FILE, Run
+from agentbench.runs.journal import EPISODES_FILE
+from agentbench.runs.run import Run
 from envs.base.terminal import make_console, plain
 
 Note = tuple[str, str]

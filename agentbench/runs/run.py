@@ -9,29 +9,23 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
-from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Key, from_line, is_judged, to_line
-from envs.base.digest import check_seal, sealed
+from agentbench.runs.episodes import SCHEMA_VERSION, Episode
+from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from envs.base.digest import check_seal
 from envs.base.errors import UserError
-from envs.base.files import replaced, write_text
-from envs.base.log import log
-from envs.base.safe_text import refuse_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from credit import Steps
 
-RUN_FILE, EPISODES_FILE, LOCK_FILE = "run.json", "episodes.jsonl", ".lock"
+RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +68,15 @@ class Run:
         Args:
             penalty: taken off the reward of an invalid action.
         """
-        from agentbench.runs.steps import judged_table
         from credit import Steps
 
-        return Steps.from_frame(judged_table(self, penalty=penalty))
+        return Steps.from_frame(self.judged_steps(penalty=penalty))
+
+    def judged_steps(self, *, penalty: float = 0.0) -> pd.DataFrame:
+        """Return the steps of :meth:`steps` with their text: see :func:`agentbench.runs.steps.judged_table`."""
+        from agentbench.runs.steps import judged_table
+
+        return judged_table(self.step_table, self.episodes, penalty=penalty)
 
     def read_episodes(self) -> list[Episode]:
         """Return every finished episode, sorted by key."""
@@ -110,12 +109,16 @@ def open_run(folder: str | Path) -> Run:
     path = Path(folder)
     if not (path / RUN_FILE).is_file():
         raise UserError(f"no run in {path}: it has no {RUN_FILE} (make one with: agentbench eval --out {path})")
-    _refuse_links(path)
-    return Run(path, _read_config(path))
+    refuse_links(path)
+    return Run(path, read_config(path))
 
 
-def _refuse_links(folder: Path) -> None:
-    """Refuse a run from a stranger whose files are links to other files here, or pipes that nobody writes to."""
+def refuse_links(folder: Path) -> None:
+    """Refuse a run from a stranger whose files are links to other files here, or pipes that nobody writes to.
+
+    Raises:
+        UserError: one is.
+    """
     inside = folder.resolve()
     for path in folder.iterdir():
         try:
@@ -145,149 +148,12 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> filelock.BaseFileLock:
-    """Make ``folder`` this run's own, for a new run or to go on with it; release the returned lock at the end.
-
-    Args:
-        folder: made if it does not exist.
-        identity: everything that decides what comes out; a folder with another identity is refused.
-        record: further facts for ``run.json`` (versions, number of workers): not compared.
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read ``run.json``.
 
     Raises:
-        UserError: the folder holds another run, or one that is being written now, or cannot be written; or one of its
-            files is a link that leads out of it; or what would be recorded holds a key.
+        UserError: it is damaged, or of a newer version.
     """
-    refuse_secrets({**record, **identity}, "the setting")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _refuse_links(folder)
-        lock = filelock.FileLock(folder / LOCK_FILE)
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise UserError(
-            f"{folder} is being written by another process: wait for it, or choose another --out"
-        ) from error
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    try:
-        _write_or_compare(folder, identity, record)
-    except BaseException:
-        lock.release()
-        raise
-    return lock
-
-
-class RunWriter:
-    """A run being written: holds the folder, knows what is finished, adds what finishes.
-
-    Use it as a context manager. Opening a folder that holds the same run goes on with it.
-
-    Args:
-        folder, identity, record: see :func:`claim`, which says what is refused.
-        retry_errors: forget the episodes that ended in an error, so that they are played again.
-    """
-
-    def __init__(
-        self, folder: Path, identity: dict[str, Any], record: dict[str, Any], *, retry_errors: bool = False
-    ) -> None:
-        self.folder = folder
-        self._lock = claim(folder, identity, record)
-        try:
-            self.finished: dict[Key, str] = _repair(folder / EPISODES_FILE)
-            if retry_errors:
-                self.finished = {key: outcome for key, outcome in self.finished.items() if is_judged(outcome)}
-            self._file = (folder / EPISODES_FILE).open("ab", buffering=0)
-        except OSError as error:
-            self._lock.release()
-            raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-        except UserError:
-            self._lock.release()
-            raise
-
-    def __enter__(self) -> RunWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._lock.release()
-
-    def add(self, *episodes: Episode) -> None:
-        """Store finished episodes; on return they are on disk. Waiting for the disk once for all of them saves time.
-
-        Raises:
-            UserError: they could not be written (a full disk, a value that is none of those allowed); everything
-                stored before is kept whole.
-        """
-        lines = "".join(map(self._line, episodes)).encode()
-        start = self._file.seek(0, os.SEEK_END)
-        try:
-            written = 0
-            while written < len(lines):
-                written += self._file.write(lines[written:])
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._file.truncate(start)
-            raise UserError(
-                f"cannot write to {self.folder / EPISODES_FILE}: {error.strerror or error}; "
-                f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
-            ) from error
-        self.finished |= {episode.key: episode.outcome for episode in episodes}
-
-    def _line(self, episode: Episode) -> str:
-        try:
-            return to_line(episode)
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"an episode of task {episode.task_name} cannot be stored ({error}): its environment or policy breaks "
-                f"the contract, which agentbench check looks into; {len(self.finished)} finished episodes are safe"
-            ) from error
-
-    def close_tables(self) -> None:
-        """Write the two Parquet tables from the finished episodes."""
-        from agentbench.runs.tables import write_tables
-
-        try:
-            write_tables(self.folder)
-        except OSError as error:
-            raise UserError(
-                f"cannot write the tables in {self.folder}: {error.strerror or error}; all "
-                f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
-            ) from error
-
-
-def _write_or_compare(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> None:
-    path = folder / RUN_FILE
-    identity = json.loads(json.dumps(identity, default=str))
-    if not path.exists():
-        if (folder / EPISODES_FILE).exists():
-            raise UserError(f"{folder} has episodes but no {RUN_FILE}: choose another --out")
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {"schema": SCHEMA_VERSION, "identity": identity, "started": started, **record}
-        content = sealed(json.loads(json.dumps(content, default=str)))
-        try:
-            write_text(path, json.dumps(content, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-        return
-    there = _read_config(folder).get("identity", {})
-    if there != identity:
-        changes = [
-            f"{name}: {_short(there.get(name))} → {_short(identity.get(name))}"
-            for name in sorted({*there, *identity})
-            if there.get(name) != identity.get(name)
-        ]
-        raise UserError(
-            f"{folder} holds a run of another configuration ({'; '.join(changes)}): "
-            "choose another --out, or repeat that run's settings to resume it"
-        )
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         _check_shape(config)
@@ -318,52 +184,3 @@ def _check_shape(config: Any) -> None:
             raise ValueError(f"its {what} is {found!r:.40}, no {kind.__name__}")
         if isinstance(found, int) and abs(found) >= 2**31:
             raise ValueError(f"its {what} is out of all bounds")
-
-
-def _repair(path: Path) -> dict[Key, str]:
-    """Read the keys of all finished episodes; cut a torn last line, set damaged ones aside, warn of both."""
-    finished: dict[Key, str] = {}
-    if not path.exists():
-        return finished
-    damaged: list[int] = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("torn")
-                episode = from_line(line)
-            except ValueError:
-                damaged.append(number)
-            else:
-                finished[episode.key] = episode.outcome
-    if damaged:
-        listed = ", ".join(map(str, damaged[:5])) + (", …" if len(damaged) > 5 else "")
-        log.warning(
-            "%s: %d damaged or torn line(s) (line %s) were cut out; these episodes are played again",
-            path, len(damaged), listed,
-        )  # fmt: skip
-        bad = set(damaged)
-        with replaced(path) as temporary, path.open("rb") as old, temporary.open("wb") as new:
-            new.writelines(line for number, line in enumerate(old, 1) if number not in bad)
-    return finished
-
-
-def read_sorted(path: Path) -> Iterator[Episode]:
-    """Yield the finished episodes sorted by key, the last line of a key winning, one in memory at a time.
-
-    Damaged lines are passed over: they count as not finished.
-    """
-    offsets: dict[Key, int] = {}
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        position = 0
-        for line in file:
-            try:
-                offsets[from_line(line).key] = position
-            except ValueError:
-                log.warning("%s: a damaged line at byte %d is passed over", path, position)
-            position += len(line)
-        for _, offset in sorted(offsets.items()):
-            file.seek(offset)
-            yield from_line(file.readline())

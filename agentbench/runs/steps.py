@@ -20,7 +20,6 @@ from credit.steps import FloatArray
 if TYPE_CHECKING:
     import pandas as pd
 
-    from agentbench.runs.run import Run
 
 SCHEME_NAMES = {"task_id": "group", "anchor": "state", "next_anchor": "next_state"}
 """Columns of a run's step table that the schemes know by another name."""
@@ -96,13 +95,16 @@ def steps_of(
     )
 
 
-def judged_table(run: Run, *, penalty: float = 0.0) -> pd.DataFrame:
+def judged_table(table: pd.DataFrame, episodes: pd.DataFrame, *, penalty: float = 0.0) -> pd.DataFrame:
     """Return the judged steps of a run on disk, with text, under the column names of the schemes.
 
     ``Steps.from_frame`` of it equals :func:`steps_of` of the run's episodes; ``group`` is the task's id, and episodes
     keep their row numbers of the episode table, in which those that are left out have one too.
+
+    Args:
+        table, episodes: the run's two tables (:attr:`agentbench.runs.run.Run.step_table` and ``episodes``).
+        penalty: taken off the reward of an invalid action.
     """
-    table, episodes = run.step_table, run.episodes
     table = table[table["episode"].isin(episodes.loc[is_judged(episodes["outcome"]), "episode"])]
     table = table.rename(columns=SCHEME_NAMES)
     if penalty:

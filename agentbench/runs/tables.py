@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentbench.evaluation.answers import answer_of
+from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Step
-from agentbench.runs.run import EPISODES_FILE, read_sorted
+from agentbench.runs.journal import EPISODES_FILE, read_sorted
 from agentbench.runs.steps import next_anchors
 from envs.base.digest import sha256_of
 from envs.base.files import replaced, write_text
@@ -76,7 +76,7 @@ ANSWER_COLUMNS = pa.schema(
         ("model", pa.string()),  # who answered, as the server calls it
     ]
 )
-"""Further columns of the step table, where a run has any (:func:`agentbench.evaluation.answers.answer_of`)."""
+"""Further columns of the step table, where a run has any (:func:`agentbench.runs.answers.answer_of`)."""
 
 
 def write_tables(folder: Path) -> None:

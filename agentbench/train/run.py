@@ -14,8 +14,8 @@ from agentbench.evaluation.held_out import say_notes, training_notes
 from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.lines import METRICS_FILE, add_lines, read_metrics
 from agentbench.runs.provenance import describe
-from agentbench.runs.run import claim
 from agentbench.runs.steps import steps_of
+from agentbench.runs.writer import claim
 from agentbench.train.batch import discount, needs_values
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve

@@ -12,7 +12,8 @@ import toy_environment  # noqa: F401  (registers the environment)
 
 from agentbench import evaluate
 from agentbench.cli import main
-from agentbench.evaluation.answers import answer_of, answers_of, has_loop
+from agentbench.evaluation.answers import answers_of, has_loop
+from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import Episode, Step, to_line
 from agentbench.runs.run import open_run
 from envs.base.errors import UserError

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from agentbench.cli.commands.compare_runs import compare_runs
 from agentbench.evaluation.compare_runs import compare, compare_with_baseline, comparison_table, task_table
 from agentbench.runs.episodes import Episode
-from agentbench.runs.run import RunWriter
+from agentbench.runs.writer import RunWriter
 from agentbench.statistics import holm
 from envs.base.errors import UserError
 

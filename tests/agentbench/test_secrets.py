@@ -17,7 +17,7 @@ from stub_server import chat, serving
 
 from agentbench import evaluate
 from agentbench.evaluation.config import check_config
-from agentbench.runs.run import claim
+from agentbench.runs.writer import claim
 from agentbench.train.config import read_config
 from envs.base.errors import UserError
 from envs.base.safe_text import CUT, holds_secret, redacted, shown

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from agentbench import UserError, evaluate, open_run
 from agentbench.cli import app
-from agentbench.runs.run import RunWriter
+from agentbench.runs.writer import RunWriter
 
 SCRIPT = """
 import signal, sys

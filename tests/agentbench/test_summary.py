@@ -9,7 +9,8 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from agentbench.evaluation.summary import plot_summaries, render, summarise
+from agentbench.evaluation.summary import summarise
+from agentbench.evaluation.views import plot_summaries, render
 from agentbench.statistics import rate_interval, wilson
 from envs.base.errors import UserError
 

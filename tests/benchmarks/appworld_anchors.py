@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from agentbench import evaluate
-from agentbench.runs.run import Run, RunWriter, open_run
+from agentbench.runs.run import Run, open_run
+from agentbench.runs.writer import RunWriter
 from credit import advantages
 from credit.tools.health import health
 from envs.appworld.anchors import ANCHORS

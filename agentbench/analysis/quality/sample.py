@@ -15,7 +15,6 @@ from agentbench.analysis.quality.anchors import run_anchors
 from agentbench.analysis.quality.inputs import entropy, surprise, with_inputs
 from agentbench.analysis.truth.table import read_truth
 from agentbench.runs.run import open_run
-from agentbench.runs.steps import judged_table
 from credit import Steps, advantages
 from credit.steps import BoolArray, FloatArray, IntArray
 from envs.base.errors import UserError, unknown
@@ -131,7 +130,7 @@ def run_sample(folder: Path, group_size: int | None = None, anchor: str = "obser
         raise unknown("anchor", anchor, RUN_ANCHORS)
     truth, settings = read_truth(folder)
     size = group_size or int(settings["group_size"])
-    steps = judged_table(open_run(folder)).rename(columns={"state": "anchor"}).drop(columns="episode")
+    steps = open_run(folder).judged_steps().rename(columns={"state": "anchor"}).drop(columns="episode")
     truth = truth.rename(columns={"task_id": "group"})
     frame = steps.merge(truth, on=["group", "trial", "step"], how="inner", validate="one_to_one")
     frame = _numbered(frame, size)

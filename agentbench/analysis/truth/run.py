@@ -28,7 +28,8 @@ from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.failures import NothingJudgedError, tell_episodes
 from agentbench.runs.lines import add_lines, read_lines
 from agentbench.runs.provenance import describe
-from agentbench.runs.run import Run, RunWriter, open_run
+from agentbench.runs.run import Run, open_run
+from agentbench.runs.writer import RunWriter
 from envs.base.errors import UserError, told, unknown
 from envs.base.log import log
 from envs.base.safe_text import redacted

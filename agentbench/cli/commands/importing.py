@@ -56,7 +56,7 @@ def import_logs(
 
 def _lines(out: Path) -> AbstractContextManager[object]:
     """Say every so often, where there is no terminal, how many episodes are in the run."""
-    from agentbench.runs.run import EPISODES_FILE
+    from agentbench.runs.journal import EPISODES_FILE
 
     path = out / EPISODES_FILE
 

@@ -57,7 +57,7 @@ def _find(folder: Path, episode: int | None, task: str | None, trial: int) -> Ep
 
 
 def _print_steps(console: Console, episode: Episode, actions: bool, pause: bool) -> None:
-    from agentbench.evaluation.answers import answer_of
+    from agentbench.runs.answers import answer_of
 
     for index, step in enumerate(episode.steps):
         console.print(step.observation)

@@ -28,7 +28,7 @@ def show(
     print_runs(opened)
     if plot:
         from agentbench.evaluation.scenarios import summarise_run
-        from agentbench.evaluation.summary import plot_summaries
+        from agentbench.evaluation.views import plot_summaries
 
         plot_summaries({name: summarise_run(run) for name, run in zip(names, opened, strict=True)}, plot)
         say(f"picture: {plot}")
@@ -73,7 +73,7 @@ def _print_training(console: Console, run: Run) -> None:
 def _print_played(console: Console, run: Run) -> None:
     from agentbench.evaluation.answers import answers_of, warnings
     from agentbench.evaluation.scenarios import completion_lines, has_scenarios, summarise_run
-    from agentbench.evaluation.summary import render
+    from agentbench.evaluation.views import render
 
     identity = run.identity
     what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
