@@ -19,7 +19,7 @@ import numpy as np
 
 from agentbench.cluster.gpus import check_places, free_gpus, gpus_of, placed
 from agentbench.cluster.machines import is_of_machine, told
-from agentbench.rollout.pool import LOSSES
+from agentbench.rollout.contract import LOSSES
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.log import log

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from agentbench.rollout.pool import MEGABYTE, Launch, MachineFailure, Recipe, WorkerFailure
+from agentbench.rollout.contract import MEGABYTE, Launch, MachineFailure, Recipe, WorkerFailure
 from agentbench.rollout.worker import Host
 from envs.base.errors import UserError
 from envs.base.extras import how_to_install

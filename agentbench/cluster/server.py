@@ -16,7 +16,7 @@ from typing import Any
 
 from agentbench.cluster.gpus import WIDTHS, check_places, free_gpus, gpus_of, placed
 from agentbench.cluster.machines import is_of_machine, told
-from agentbench.rollout.pool import LOSSES
+from agentbench.rollout.contract import LOSSES
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
 from policies.vllm.process import ServerProcess

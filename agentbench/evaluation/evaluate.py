@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentbench.cluster.launch import launcher
 from agentbench.evaluation.config import EvaluateConfig, check_config, resolved_options
 from agentbench.evaluation.held_out import overlap_notes, say_notes
 from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.pool import Launch, Recipe, Workers, launcher
+from agentbench.rollout.contract import Launch, Recipe
+from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import MAX_TEXT, Episode, is_judged
 from agentbench.runs.failures import tell
 from agentbench.runs.provenance import describe, digest

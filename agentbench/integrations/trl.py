@@ -21,7 +21,8 @@ from torch import nn
 from agentbench.integrations.episode_tokens import EpisodeTokens, Turns, join_steps
 from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, check_settings
 from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.pool import Recipe, Workers
+from agentbench.rollout.contract import Recipe
+from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentbench.rollout.calls import Calls
-from agentbench.rollout.pool import LOSSES, MachineFailure, Worker, WorkerFailure, Workers, ready
+from agentbench.rollout.contract import LOSSES, MachineFailure, Worker, WorkerFailure
+from agentbench.rollout.pool import Workers, ready
 from agentbench.runs.episodes import MAX_TEXT, Episode, Step, is_judged, make_step
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError

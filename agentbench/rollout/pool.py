@@ -13,75 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
+from agentbench.rollout.contract import MEGABYTE, Launch, Recipe, Worker, WorkerFailure
 from agentbench.rollout.worker import play_command
-from envs.base.errors import unknown
-from envs.registry import Environment
-
-MEGABYTE = 1024 * 1024
-
-LOSSES = 10
-"""So often in a row what is started (each worker, an engine, a server) may be lost with its machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a worker makes its environment.
-
-    Attributes:
-        environment: the entry of the list of environments.
-        options: keyword arguments of its class.
-    """
-
-    environment: Environment
-    options: dict[str, Any]
-
-
-class WorkerFailure(Exception):  # noqa: N818  (a failure of the infrastructure, told apart from errors in our code)
-    """A worker died, hung, grew too large, or its environment raised; the text says which."""
-
-
-class MachineFailure(WorkerFailure):
-    """A worker was lost with the machine that it was on, or is out of reach and nobody knows why."""
-
-
-class Worker(Protocol):
-    """One environment that is asked and answers.
-
-    A request is sent with :meth:`request`; its reply is taken with :meth:`receive` once the worker is among
-    those that :func:`ready` returns.
-
-    Attributes:
-        deadline: ``time.monotonic()`` by which the reply must be there.
-        seconds: that the environment took for the latest reply; how long the reply then lay here is not in it.
-        connection: has a ``fileno()`` that is readable when the reply is there; None: it is always there.
-    """
-
-    deadline: float
-    seconds: float
-    connection: Any
-
-    def request(self, command: str, arguments: Any, timeout: float) -> None:
-        """Send a command whose reply must come within ``timeout`` seconds."""
-
-    def receive(self) -> Any:
-        """Take the reply.
-
-        Raises:
-            WorkerFailure: there is none, or the environment raised; the worker must be replaced.
-        """
-
-    def memory(self) -> float:
-        """Return the MB of resident memory that are this worker's own."""
-
-    def kill(self) -> None:
-        """End it at once and free what it held."""
 
 
 class LocalWorker:
@@ -184,26 +123,6 @@ class ProcessWorker:
         return f"exit code {code}" + (f": {lines[-1]}" if lines else "")
 
 
-Launch = Callable[[Recipe, float], Worker]
-"""Starts a worker that has the given seconds to make its environment, and does not wait for it."""
-
-
-def launcher(executor: str) -> Launch:
-    """Return what starts workers: ``local`` (processes of this machine), ``ray``, or ``ray:ADDRESS`` (a cluster).
-
-    Raises:
-        UserError: there is no such executor, or the cluster cannot be used.
-    """
-    name, _, address = executor.partition(":")
-    if name == "ray":
-        from agentbench.cluster.machines import connect
-
-        return connect(address)
-    if executor != "local":
-        raise unknown("executor", executor, ("local", "ray", "ray:HOST:PORT"))
-    return ProcessWorker
-
-
 class Workers:
     """The workers of one recipe, kept from one rollout to the next. Use it as a context manager.
 
@@ -211,7 +130,7 @@ class Workers:
         recipe: how each makes its environment.
         inline: environments in this process instead of processes of their own.
         start_timeout: seconds in which a process must have made its environment.
-        launch: starts a process: see :func:`launcher`.
+        launch: starts a process: see :func:`agentbench.cluster.launch.launcher`.
     """
 
     def __init__(

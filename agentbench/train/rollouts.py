@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agentbench.cluster.launch import launcher
 from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.pool import Recipe, Workers, launcher
+from agentbench.rollout.contract import Recipe
+from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.failures import NothingJudgedError, tell_episodes
 from agentbench.runs.provenance import stable_seed

@@ -13,7 +13,8 @@ import pytest
 from toy_environment import ToyEnv, UpPolicy
 
 from agentbench import Response, UserError, evaluate
-from agentbench.rollout.pool import MachineFailure, ProcessWorker, Recipe
+from agentbench.rollout.contract import MachineFailure, Recipe
+from agentbench.rollout.pool import ProcessWorker
 
 
 def outcomes(tmp_path: Path, **settings: Any) -> list[str]:
