@@ -1,4 +1,4 @@
-"""What spoils a number before it is measured: training on what is evaluated, comparing schemes with nothing to compare.
+"""What spoils an evaluation before it is measured: tasks that the policy was trained on.
 
 Nothing here is refused: all of it can be meant. It is said at the start, and stays in ``run.json`` as a note.
 """
@@ -10,20 +10,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentbench.runs.episodes import Episode
 from agentbench.runs.run import RUN_FILE
-from credit import CreditError, Steps, advantages
 from envs.base.digest import check_seal, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.base.log import log
 from envs.registry import make
 from policies.saved import is_saved
-
-if TYPE_CHECKING:
-    from agentbench.train.config import TrainConfig
 
 CLONE_FILE = "clone.json"
 _HELD_OUT = re.compile(r"(valid(?!_train)|val($|[_:])|eval|test|dev($|[_:])|held)", re.IGNORECASE)
@@ -33,38 +29,6 @@ _ANCESTORS = 5
 def is_held_out(split: str | None) -> bool:
     """Tell whether a split is one for evaluation by its name: ``valid_unseen``, ``test_normal``, ``dev``, ``eval``."""
     return bool(split and _HELD_OUT.match(split))
-
-
-def training_notes(config: TrainConfig) -> list[str]:
-    """Say what spoils the numbers of a training run.
-
-    Named are: evaluated tasks that are trained on, now or by the policy that the run begins with, whatever the splits
-    are called; a split that is held out by its name; and a scheme that has nothing to compare.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        one sentence each; none for a sound run.
-    """
-    notes = []
-    if config.eval_split is not None:
-        evaluated = task_ids(config.env, config.eval_split, config.env_options)[: config.eval_tasks]
-        trained = set(task_ids(config.env, config.split, config.env_options))
-        if shared := trained.intersection(evaluated):
-            notes.append(
-                f"{len(shared)} of the {len(evaluated)} evaluated tasks (of {config.eval_split}) are trained on "
-                f"(in {config.split}): eval/success says nothing of tasks that were never seen"
-            )
-        notes += overlap_notes(config.policy, config.env, evaluated)
-    notes += clone_notes(config.split)
-    if config.group_size == 1 and compares_episodes(config.scheme, config.scheme_options):
-        notes.append(
-            f"group_size = 1 leaves scheme {config.scheme} nothing to compare: every advantage is 0 and nothing is "
-            "learned, unless an episode comes back to a state; set group_size to 2 or more (8, say), or choose a "
-            "scheme with a critic (gae)"
-        )
-    return notes
 
 
 def clone_notes(split: str | None) -> list[str]:
@@ -89,17 +53,6 @@ def overlap_notes(policy: str, env: str, evaluated: Iterable[str]) -> list[str]:
         for how, tasks in learned_tasks(policy, env)
         if (shared := tasks & evaluated)
     ]
-
-
-def compares_episodes(scheme: str, options: dict[str, Any]) -> bool:
-    """Tell whether a scheme gives 0 to every step of groups of one episode: found out by computing it on two of them.
-
-    A scheme that needs a further column (values, entropies) does not live on the comparison alone.
-    """
-    try:
-        return not advantages(scheme, Steps.from_frame(_groups_of_one()), **options).any()
-    except CreditError:
-        return False
 
 
 def learned_tasks(policy: str, env: str) -> Iterator[tuple[str, set[str]]]:
@@ -170,23 +123,3 @@ def _record(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return None
-
-
-def _groups_of_one() -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "group": list("aaabb"),
-            "episode": [0, 0, 0, 1, 1],
-            "step": [0, 1, 2, 0, 1],
-            "state": list("stuvw"),
-            "next_state": list("tuxwy"),
-            "action": list("defgh"),
-            "reward": [0.0, 0.0, 1.0, 0.0, 0.0],
-            "score": [0.0, 0.0, 1.0, 0.0, 0.0],
-            "is_valid": True,
-            "terminated": [False, False, True, False, False],
-            "truncated": [False, False, False, False, True],
-        }
-    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from agentbench.evaluation.config import resolved_options
-from agentbench.evaluation.held_out import say_notes, training_notes
+from agentbench.evaluation.held_out import say_notes
 from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.lines import METRICS_FILE, add_lines, read_metrics
 from agentbench.runs.provenance import describe
@@ -21,6 +21,7 @@ from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
 from agentbench.train.sinks import check_sinks, open_sinks
+from agentbench.train.soundness import training_notes
 from agentbench.train.trainer import Metrics, Trainer
 from credit.registry import advantages
 from credit.registry import find as find_scheme

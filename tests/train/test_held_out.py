@@ -14,8 +14,9 @@ import toy_environment  # noqa: F401  (registers the environment)
 
 from agentbench import evaluate
 from agentbench.cli import main
-from agentbench.evaluation.held_out import compares_episodes, is_held_out, training_notes
+from agentbench.evaluation.held_out import is_held_out
 from agentbench.train.config import read_config
+from agentbench.train.soundness import compares_episodes, training_notes
 
 SMALL = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "tasks_per_step": 1, "steps": 1}
 

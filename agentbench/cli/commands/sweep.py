@@ -35,8 +35,9 @@ def sweep(
     is then 1.
     """
     from agentbench.cli.commands.options import extra_options
-    from agentbench.evaluation.held_out import say_notes, training_notes
+    from agentbench.evaluation.held_out import say_notes
     from agentbench.train.config import flag_names
+    from agentbench.train.soundness import training_notes
     from agentbench.train.sweep import plan_sweep, run_sweep
 
     if measure not in ("success", "score"):

@@ -32,11 +32,12 @@ def train(
     stopped.
     """
     from agentbench.cli.commands.options import extra_options
-    from agentbench.evaluation.held_out import say_notes, training_notes
+    from agentbench.evaluation.held_out import say_notes
     from agentbench.runs.lines import METRICS_FILE
     from agentbench.train.config import flag_names, read_config
     from agentbench.train.run import estimate
     from agentbench.train.run import train as run
+    from agentbench.train.soundness import training_notes
 
     settings = read_config(config, extra_options(context, flag_names(context.args)))
     if dry_run:

@@ -1,0 +1,75 @@
+"""What spoils the numbers of a training run before it begins: learning what is evaluated, nothing to compare.
+
+Nothing here is refused: all of it can be meant. It is said at the start, and stays in ``run.json`` as a note.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from agentbench.evaluation.held_out import clone_notes, overlap_notes, task_ids
+from agentbench.train.config import TrainConfig
+from credit import CreditError, Steps, advantages
+
+
+def training_notes(config: TrainConfig) -> list[str]:
+    """Say what spoils the numbers of a training run.
+
+    Named are: evaluated tasks that are trained on, now or by the policy that the run begins with, whatever the splits
+    are called; a split that is held out by its name; and a scheme that has nothing to compare.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        one sentence each; none for a sound run.
+    """
+    notes = []
+    if config.eval_split is not None:
+        evaluated = task_ids(config.env, config.eval_split, config.env_options)[: config.eval_tasks]
+        trained = set(task_ids(config.env, config.split, config.env_options))
+        if shared := trained.intersection(evaluated):
+            notes.append(
+                f"{len(shared)} of the {len(evaluated)} evaluated tasks (of {config.eval_split}) are trained on "
+                f"(in {config.split}): eval/success says nothing of tasks that were never seen"
+            )
+        notes += overlap_notes(config.policy, config.env, evaluated)
+    notes += clone_notes(config.split)
+    if config.group_size == 1 and compares_episodes(config.scheme, config.scheme_options):
+        notes.append(
+            f"group_size = 1 leaves scheme {config.scheme} nothing to compare: every advantage is 0 and nothing is "
+            "learned, unless an episode comes back to a state; set group_size to 2 or more (8, say), or choose a "
+            "scheme with a critic (gae)"
+        )
+    return notes
+
+
+def compares_episodes(scheme: str, options: dict[str, Any]) -> bool:
+    """Tell whether a scheme gives 0 to every step of groups of one episode: found out by computing it on two of them.
+
+    A scheme that needs a further column (values, entropies) does not live on the comparison alone.
+    """
+    try:
+        return not advantages(scheme, Steps.from_frame(_groups_of_one()), **options).any()
+    except CreditError:
+        return False
+
+
+def _groups_of_one() -> Any:
+    return pd.DataFrame(
+        {
+            "group": list("aaabb"),
+            "episode": [0, 0, 0, 1, 1],
+            "step": [0, 1, 2, 0, 1],
+            "state": list("stuvw"),
+            "next_state": list("tuxwy"),
+            "action": list("defgh"),
+            "reward": [0.0, 0.0, 1.0, 0.0, 0.0],
+            "score": [0.0, 0.0, 1.0, 0.0, 0.0],
+            "is_valid": True,
+            "terminated": [False, False, True, False, False],
+            "truncated": [False, False, False, False, True],
+        }
+    )
