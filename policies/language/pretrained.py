@@ -21,7 +21,8 @@ from pathlib import Path
 from envs.base.digest import sealed, sha256_of
 from envs.base.errors import UserError, unknown
 from envs.base.files import write_text
-from policies.language.gguf import check_out, check_reader, import_gguf, is_gguf, size_of
+from policies.language.gguf import check_reader, is_gguf
+from policies.language.import_gguf import check_out, import_gguf, size_of
 from policies.language.room import check_disk, in_units
 
 ORIGIN_FILE = "origin.json"

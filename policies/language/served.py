@@ -6,14 +6,37 @@ import copy
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from policies.contract import Prompt, Response
-from policies.language.decode import Request
+from policies.language.decode import Answer, Request, Rules
 from policies.language.engine import Engine
+from policies.language.speaker import Asked, Speaker
 
-if TYPE_CHECKING:
-    from policies.language.policy import LanguagePolicy
+
+class Speaks(Protocol):
+    """What of a language model's policy is needed where somebody else samples."""
+
+    @property
+    def name(self) -> str:
+        """Name of the policy."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that decides its answers."""
+
+    @property
+    def speaker(self) -> Speaker:
+        """Who writes the prompts."""
+
+    def rules(self) -> Rules:
+        """Return how answers are sampled."""
+
+    def read(self, asked: Asked, answer: Answer) -> Response:
+        """Make a response of an answer."""
+
+    def with_temperature(self, temperature: float) -> Speaks:
+        """Return it with its answers sampled at another temperature."""
 
 
 class ServedPolicy:
@@ -24,7 +47,7 @@ class ServedPolicy:
         engine: who samples.
     """
 
-    def __init__(self, policy: LanguagePolicy, engine: Engine) -> None:
+    def __init__(self, policy: Speaks, engine: Engine) -> None:
         self._policy, self._engine = policy, engine
         self._threads = ThreadPoolExecutor(engine.concurrency)
         # A tokenizer is told anew before each call whether to see special tokens: one thread at a time.

@@ -60,7 +60,7 @@ def planned() -> dict[str, set[str]]:
     found, room = defaultdict(set), ""
     for line in (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("|") and cells[1:] == ["what is there", "imports"]:
+        if cells[1:] == ["what is there", "imports"]:
             room = cells[0].rstrip("/")
         elif not line.startswith("|"):
             room = ""

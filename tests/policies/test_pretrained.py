@@ -23,7 +23,8 @@ from agentbench.cli.program import app  # noqa: E402
 from envs.base.errors import UserError  # noqa: E402
 from policies import make_policy  # noqa: E402
 from policies.language import gguf, pretrained, room  # noqa: E402
-from policies.language.gguf import import_gguf, read_header  # noqa: E402
+from policies.language.gguf import read_header  # noqa: E402
+from policies.language.import_gguf import import_gguf  # noqa: E402
 
 SHORT = {"max_tokens": 8}
 
