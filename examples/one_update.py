@@ -60,7 +60,7 @@ def play(policy: ScorerPolicy, tasks: list[Task]) -> list[Rollout]:
             environment = agentbench.make(ENV, split=SPLIT, max_steps=MAX_STEPS)
             start = stable_seed(seed, task.id, trial)
             observation, info = environment.reset(seed=start, options={"task": task.id})
-            prompt = Prompt(task, observation, info, (), stable_seed(seed, task.id, trial, 0), trial)
+            prompt = Prompt.first(task, observation, info, stable_seed(seed, task.id, trial, 0), trial)
             rollouts.append(Rollout(environment, prompt, anchors=[info["anchor"]]))
     while playing := [rollout for rollout in rollouts if not rollout.is_over]:
         answers = policy.act([rollout.prompt for rollout in playing])

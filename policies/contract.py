@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from envs.base.safe_text import whole
 from envs.contract import Info, Task
 
 
@@ -51,18 +52,28 @@ class Prompt:
     seed: int
     trial: int = 0
 
+    @classmethod
+    def first(cls, task: Task, observation: str, info: Info, seed: int = 0, trial: int = 0) -> Prompt:
+        """Return the prompt of an episode's first step.
+
+        Args:
+            task, seed, trial: as above.
+            observation, info: what the environment's ``reset`` gave; halves of characters in the text are replaced.
+        """
+        return cls(task, whole(observation), info, (), seed, trial)
+
     def after(self, response: Response, observation: str, info: Info, seed: int = 0) -> Prompt:
         """Return the prompt of the next step; every past of every prompt is made here.
 
         Args:
             response: what was answered to this prompt, of which ``action``, ``text`` and ``trace`` are kept.
-            observation, info: what the environment gave for the action.
+            observation, info: what the environment gave for the action; halves of characters in the text are replaced.
             seed: of the next step.
         """
         offered = self.info.get("admissible_actions")
         listed = None if offered is None else tuple(offered)
         turn = Turn(self.observation, response.action, response.text, listed, response.trace)
-        return Prompt(self.task, observation, info, (*self.history, turn), seed, self.trial)
+        return Prompt(self.task, whole(observation), info, (*self.history, turn), seed, self.trial)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _prompts(policy: Policy, environment: TextEnv) -> list[Prompt]:
     prompts = []
     for task in list(environment.tasks)[:TASKS]:
         observation, info = environment.reset(seed=0, options={"task": task.id})
-        prompt = Prompt(task, observation, info, (), stable_seed(0, task.id, 0, 0))
+        prompt = Prompt.first(task, observation, info, stable_seed(0, task.id, 0, 0))
         for step in range(1, STEPS + 1):
             prompts.append(prompt)
             answer = _one_answer(policy, prompt)

@@ -272,7 +272,7 @@ class AgentLoop(AgentLoopBase):  # type: ignore[misc]
         seed = stable_seed("verl", task.id, about.get("seed", 0)) % 2**31
         observation, info = await self._in_time(environment.reset, seed=seed, options={"task": task.id})
         episode = Episode(task.id, task.name, task.type, info["instruction"], 0, "failure", False, 0.0, [])
-        prompt = Prompt(task, observation, info, (), 0)
+        prompt = Prompt.first(task, observation, info)
         answers: list[list[int]] = []
         start, ids, mask, log_probs = 0, list[int](), list[int](), list[float]()
         request, first, last = uuid4().hex, None, None

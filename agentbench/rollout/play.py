@@ -21,7 +21,7 @@ from agentbench.rollout.pool import Workers, ready
 from agentbench.runs.episodes import MAX_TEXT, Episode, Step, is_judged, make_step
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
-from envs.base.safe_text import redacted, whole
+from envs.base.safe_text import redacted
 from envs.contract import Info, Task
 from policies.contract import Policy, Prompt, Response, response_faults
 
@@ -169,9 +169,9 @@ class _Rollout:
         goes_on = not (terminated or truncated)
         seed = stable_seed(self.options.seed, task.id, trial, len(seat.steps)) if goes_on else 0
         if seat.prompt is None or seat.response is None:
-            seat.prompt = Prompt(task, whole(observation), info, (), seed, trial)
+            seat.prompt = Prompt.first(task, observation, info, seed, trial)
         else:
-            seat.prompt = seat.prompt.after(seat.response, whole(observation), info, seed)
+            seat.prompt = seat.prompt.after(seat.response, observation, info, seed)
         if goes_on:
             return True
         self._finish(seat, "success" if info["won"] else "failure")

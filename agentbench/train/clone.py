@@ -24,7 +24,7 @@ def prompts_of(episode: Episode) -> Iterator[tuple[Prompt, str]]:
     for step in episode.steps:
         info = {"instruction": episode.instruction, "admissible_actions": step.admissible_actions}
         if prompt is None or last is None:
-            prompt = Prompt(task, step.observation, info, (), seed=0, trial=episode.trial)
+            prompt = Prompt.first(task, step.observation, info, trial=episode.trial)
         else:
             prompt = prompt.after(last.response, step.observation, info)
         yield prompt, step.action

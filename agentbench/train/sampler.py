@@ -207,6 +207,6 @@ def probe_prompts(config: TrainConfig) -> list[Prompt]:
     for task in environment.tasks[: config.probe_prompts]:
         seed = stable_seed(config.seed, "probe", task.id)
         observation, info = environment.reset(seed=seed, options={"task": task.name})
-        prompts.append(Prompt(task, observation, info, (), seed))
+        prompts.append(Prompt.first(task, observation, info, seed))
     environment.close()
     return prompts

@@ -37,7 +37,7 @@ def solve_task(
     observation, info = environment.reset(options={"task": task.name})
 
     def probabilities(actions: list[str]) -> Sequence[float]:
-        found = known.probabilities(Prompt(task, observation, {**info, "admissible_actions": actions}, (), 0))
+        found = known.probabilities(Prompt.first(task, observation, {**info, "admissible_actions": actions}))
         assert found is not None, "a Markov policy's answers are admissible"
         return found
 

@@ -182,7 +182,7 @@ def walk_again(
         UserError: the environment does not repeat the episode.
     """
     observation, info = environment.reset(seed=reset_seed, options={"task": task.name})
-    prompt = Prompt(task, observation, info, (), 0, trial)
+    prompt = Prompt.first(task, observation, info, trial=trial)
     points: list[Point] = []
     rewards: list[float] = []
     ended = False
