@@ -22,9 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from agentbench.cli.program import app  # noqa: E402
 from envs.base.errors import UserError  # noqa: E402
 from policies import make_policy  # noqa: E402
-from policies.language import gguf, pretrained, room  # noqa: E402
+from policies.language import pretrained, room  # noqa: E402
 from policies.language.gguf import read_header  # noqa: E402
-from policies.language.import_gguf import import_gguf  # noqa: E402
+from policies.language.import_gguf import import_gguf, size_of  # noqa: E402
 
 SHORT = {"max_tokens": 8}
 
@@ -151,4 +151,4 @@ def test_the_command_imports_a_file(written: SimpleNamespace, tmp_path: Path) ->
     done = CliRunner().invoke(app, ["model", "import", str(written.file), "--out", str(out), "--precision", "bfloat16"])
     assert done.exit_code == 0 and "in bfloat16" in done.stdout
     assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
-    assert gguf.size_of(out) == "1 MB"
+    assert size_of(out) == "1 MB"

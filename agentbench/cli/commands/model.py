@@ -56,12 +56,11 @@ def import_model(
     precision: Precision = "float32",
 ) -> None:
     """Write the model of a GGUF file, of any architecture that transformers reads, as a folder of transformers."""
-    gguf = _language("gguf")
-    header = gguf.read_header(file)
-    size = gguf.in_units(header.bytes_in(precision))
+    writing, header = _language("import_gguf"), _language("gguf").read_header(file)
+    size = writing.in_units(header.bytes_in(precision))
     say(f"unpacking {file.name}: {header.weights:,} weights ({header.architecture}), {size} in {precision}")
-    gguf.import_gguf(file, out, precision)
-    say(f"model: {out} ({gguf.size_of(out)}); play with it: agentbench eval --policy hf:{out}")
+    writing.import_gguf(file, out, precision)
+    say(f"model: {out} ({writing.size_of(out)}); play with it: agentbench eval --policy hf:{out}")
 
 
 def _language(module: str) -> Any:
