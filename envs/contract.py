@@ -79,6 +79,9 @@ class TextEnv(gymnasium.Env[str, str]):
     protected: str = ""
     """Why episodes may not be passed on in the open (a licence's wish); empty where they may."""
 
+    split: str = "default"
+    """The set of tasks; an environment with several sets its own."""
+
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  (as Gymnasium declares it)
     name: ClassVar[str]
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]

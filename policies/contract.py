@@ -1,14 +1,25 @@
-"""The contract of every policy: a batch of prompts in, one response for each out."""
+"""The contract of every policy: a batch of prompts in, one response for each out; and all that it may have beside.
+
+The one place to look for what a policy can have. It imports no torch: weights and tensors are only named here. What is
+known of a policy before it is made stands in its line of the list, :class:`policies.registry.PolicyEntry`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, runtime_checkable
 
 from envs.base.safe_text import whole
 from envs.contract import Info, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +136,14 @@ def response_faults(answer: object) -> Iterator[str]:
         yield f"the details of an answer cannot be written as JSON ({error})"
 
 
+# -- what every policy has ---------------------------------------------------------------------------------
+
+
 class Policy(Protocol):
     """Who acts. A policy keeps nothing from one call to the next that could change an answer.
 
-    A policy that waits for something outside the program (a server) also has ``submit``: it takes one prompt and
-    returns a ``concurrent.futures.Future`` of its response, without waiting; more prompts come before that is there.
-    One may also have ``record``, a dictionary (JSON) that a run stores with its settings (the texts of its prompts).
+    What it may have beside this stands below, each part with who asks for it. They are found by what the object has
+    (``isinstance(policy, Submits)``), so a policy of a plug-in has them by having their members, and inherits nothing.
     """
 
     @property
@@ -145,6 +158,109 @@ class Policy(Protocol):
         """Answer each prompt: a list of the same length and order."""
 
 
+# -- what a policy may have: in playing and in evaluation --------------------------------------------------
+
+
+@runtime_checkable
+class Submits(Protocol):
+    """Waits for something outside the program, a server say, and takes further prompts meanwhile.
+
+    :mod:`agentbench.rollout.play` asks for it. Such a policy gets each prompt alone, as soon as it is there, and a slow
+    answer holds up no other episode; without it the prompts that are ready are one batch of ``act``.
+    """
+
+    def submit(self, prompt: Prompt) -> Future[Response]:
+        """Ask for one prompt without waiting; the future gives its response, or what ``act`` would raise."""
+
+
+@runtime_checkable
+class CountsUsage(Protocol):
+    """Counts what it has used: requests, tokens, money.
+
+    :func:`agentbench.evaluate` asks for it, and logs it at the end of an evaluation.
+    """
+
+    @property
+    def usage(self) -> object:
+        """What was used so far: its ``str`` is shown, unless it is falsy (nothing was used)."""
+
+
+@runtime_checkable
+class HasRecord(Protocol):
+    """Has something that a run should store with its settings: the texts of its prompts, say.
+
+    :func:`agentbench.evaluate` asks for it, and writes it to ``run.json`` as ``policy_record``.
+    """
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is stored (JSON)."""
+
+
+@runtime_checkable
+class KnowsProbabilities(Protocol):
+    """Can say how likely each action is at a prompt.
+
+    :mod:`agentbench.analysis.truth` asks for it: only with probabilities can advantages be exact.
+    """
+
+    def probabilities(self, prompt: Prompt) -> Sequence[float] | None:
+        """Return the chance of each action of ``info["admissible_actions"]``, in that order; they sum to 1.
+
+        None where this prompt's answer is not one of them.
+        """
+
+
+@runtime_checkable
+class SaysWhetherMarkov(Protocol):
+    """Says whether it looks at anything but the present state; who does not say counts as looking at the past.
+
+    :mod:`agentbench.analysis.truth` asks for it: the values of a Markov policy that knows its probabilities come from
+    counting states, in environments that can (:attr:`envs.registry.Environment.states`).
+    """
+
+    @property
+    def is_markov(self) -> bool:
+        """Whether its answers depend on the prompt's ``info`` alone: on no observation, no history, no trial."""
+
+
+class KnownPolicy(Policy, KnowsProbabilities, SaysWhetherMarkov, Protocol):
+    """A policy whose probabilities are known, which says what they depend on."""
+
+
+# -- what a policy may have: in training -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a policy finds answers that were sampled before. One row a step, one column a sampled token.
+
+    Attributes:
+        log_probs: float32, shape (steps, tokens): log-probability of each sampled token, with gradient.
+        entropy: float32, shape (steps, tokens): entropy of the distribution that it was sampled from.
+        mask: bool, shape (steps, tokens): which columns hold a token.
+        values: float32, shape (steps,): the critic's estimate of the return from here; None without a critic.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    mask: Tensor
+    values: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampledLogProbs:
+    """How likely answers were when they were sampled. One row a step, one column a sampled token.
+
+    Attributes:
+        log_probs: float32, shape (steps, tokens), without gradient.
+        mask: bool, shape (steps, tokens): which columns hold a token.
+    """
+
+    log_probs: Tensor
+    mask: Tensor
+
+
 class TemperedPolicy(Policy, Protocol):
     """A policy that can be asked at another temperature; one that plays in training is evaluated at its own."""
 
@@ -152,15 +268,111 @@ class TemperedPolicy(Policy, Protocol):
         """Return this policy, with the same weights, sampled (and, if it is trained, judged) at a temperature."""
 
 
-class KnownPolicy(Policy, Protocol):
-    """A policy that can say how likely each of its answers is. Needed for exact advantages and policy gradients."""
+@runtime_checkable
+class Trainable(Protocol):
+    """Has weights, and can judge its answers again: each response has a ``trace`` from which that is done.
+
+    :mod:`agentbench.train` asks for it, and no policy without it is trained or cloned into. A trace has ``tokens``, the
+    number of tokens that were sampled. To be saved and loaded the policy also needs :attr:`PolicyEntry.load
+    <policies.registry.PolicyEntry>`, under a name that its own begins with.
+    """
 
     @property
-    def is_markov(self) -> bool:
-        """Whether its answers depend on the prompt's ``info`` alone: on no observation, no history, no trial."""
+    def module(self) -> nn.Module:
+        """The weights."""
 
-    def probabilities(self, prompt: Prompt) -> Sequence[float] | None:
-        """Return the chance of each action of ``info["admissible_actions"]``, in that order; they sum to 1.
+    @property
+    def has_critic(self) -> bool:
+        """Whether :meth:`likelihood` estimates values."""
 
-        None where this prompt's answer is not one of them.
+    def trace(self, prompt: Prompt, action: str) -> Any:
+        """Return the trace of an action that somebody else took, or None where this policy could not have."""
+
+    def sampled(self, traces: Sequence[Any]) -> SampledLogProbs:
+        """Return the log-probabilities that the answers were sampled with."""
+
+    def likelihood(self, traces: Sequence[Any]) -> Likelihood:
+        """Judge sampled answers with the present weights."""
+
+    def with_temperature(self, temperature: float) -> Self:
+        """Return this policy, with the same weights, sampled and judged at another temperature."""
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the weights that is needed to make this policy again (JSON)."""
+
+
+class TrainablePolicy(TemperedPolicy, Trainable, Protocol):
+    """A policy that can be trained."""
+
+
+@runtime_checkable
+class CutsPieces(Protocol):
+    """Judges the steps of an episode at once for less work than one by one, and so cuts batches itself.
+
+    :mod:`agentbench.train` asks for it. Minibatches then keep the steps of an episode together, and the token budget
+    counts what the policy really computes; without it steps are shuffled and only sampled tokens are counted.
+    """
+
+    def pieces(self, traces: Sequence[Any], budget: int) -> list[npt.NDArray[np.int64]]:
+        """Cut traces into pieces of at most ``budget`` tokens; return the places of each piece's traces.
+
+        Steps that are judged at once are never parted, so a piece can be larger; with a budget of 1 each stands alone.
         """
+
+
+@runtime_checkable
+class MakesReference(Protocol):
+    """Can stand still beside itself without a second copy of its weights.
+
+    :mod:`agentbench.train` asks for it where a KL term needs the policy as it was at the start; others are copied.
+    """
+
+    def reference(self) -> TrainablePolicy:
+        """Return this policy as it is now, frozen."""
+
+
+@runtime_checkable
+class TakesAdapters(Protocol):
+    """Adapts with low-rank adapters (Hu et al. 2021) on weights that stay as they are.
+
+    :mod:`agentbench.train` asks for it where ``lora`` is set, and refuses others.
+    """
+
+    @property
+    def adapters(self) -> int:
+        """Rank of the adapters that it has; 0 for none."""
+
+    def with_adapters(self, rank: int, source: Path) -> TrainablePolicy:
+        """Return a policy that trains adapters of a rank on top of this one, which is saved in ``source``."""
+
+
+@runtime_checkable
+class SavesCompanions(Protocol):
+    """Has more than weights and settings to be saved: a tokenizer, say.
+
+    :func:`policies.trainable.save_policy` asks for it.
+    """
+
+    def save_companions(self, folder: Path) -> None:
+        """Write what lies beside the weights to ``folder``."""
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """Can be written as an ordinary folder of transformers, for programs that know nothing of this one.
+
+    ``agentbench model export`` asks for it.
+    """
+
+    def export(self, folder: Path) -> None:
+        """Write the folder, adapters merged in."""
+
+
+def is_trainable(policy: Policy) -> TypeGuard[TrainablePolicy]:
+    """Tell whether a policy can be trained."""
+    return isinstance(policy, Trainable)
+
+
+def lacking(policy: object, feature: type) -> list[str]:
+    """Return the members of a feature that a policy lacks, by name; none where ``isinstance(policy, feature)``."""
+    return [name for name in vars(feature) if not name.startswith("_") and not hasattr(policy, name)]

@@ -25,6 +25,7 @@ from envs.base.log import log
 from envs.contract import Task, TextEnv
 from envs.registry import find, make
 from policies import Policy, make_policy
+from policies.contract import CountsUsage, HasRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ def evaluate(
         "kind": "evaluate",
         "config": config.model_dump(),
         **resolved_options(config),
-        "policy_record": getattr(actor, "record", {}),
+        "policy_record": actor.record if isinstance(actor, HasRecord) else {},
         "notes": notes,
         "protected": environment.protected,
         **describe(),
@@ -174,8 +175,8 @@ def _play_missing(
         try:
             play(workers, policy, missing, options, finished)
         finally:
-            if usage := getattr(policy, "usage", None):
-                log.info("%s", usage)
+            if isinstance(policy, CountsUsage) and policy.usage:
+                log.info("%s", policy.usage)
 
 
 def _warning_of_errors() -> Callable[[Sequence[Episode]], None]:
@@ -247,6 +248,6 @@ def run_identity(config: EvaluateConfig, environment: TextEnv, policy: Policy, t
 
 def default_folder(config: EvaluateConfig, environment: TextEnv) -> Path:
     """Return ``results/<env>-<split>-<policy>``, made fit for a file name."""
-    split = config.split or getattr(environment, "split", "default")
+    split = config.split or environment.split
     name = f"{config.env}-{split}-{config.policy}"
     return Path("results") / "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

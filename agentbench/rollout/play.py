@@ -1,7 +1,7 @@
 """Play episodes: whoever is ready acts next, in the largest batch that is ready.
 
 Episodes are independent: a slow environment holds up nobody but itself, and nor does a slow answer of a policy that
-has ``submit``: such a policy is asked for each prompt on its own. An episode whose worker hangs,
+:class:`~policies.contract.Submits`: such a policy is asked for each prompt on its own. An episode whose worker hangs,
 dies, grows too large or raises is played again from its start in a fresh worker; after :attr:`PlayOptions.attempts`
 tries its outcome is ``error``, never ``failure``: the agent was not judged.
 """
@@ -23,7 +23,7 @@ from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
 from envs.contract import Info, Task
-from policies.contract import Policy, Prompt, Response, response_faults
+from policies.contract import Policy, Prompt, Response, Submits, response_faults
 
 SHARE = 0.002
 """Seconds that environments in this process may work before answers that have come are looked at again."""
@@ -94,8 +94,7 @@ class _Rollout:
         self.finished: list[Episode] = []
         self.checked_memory = time.monotonic()
         self.seats: list[_Seat] = []
-        submit = getattr(policy, "submit", None)
-        self.calls: Calls[_Seat] | None = None if submit is None else Calls(submit)
+        self.calls: Calls[_Seat] | None = Calls(policy.submit) if isinstance(policy, Submits) else None
         for _ in range(min(options.workers, len(self.waiting))):
             self._take_seat()
 

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
 from envs.base.digest import check_seal, sealed, sha256_of
 from envs.base.log import log
-from policies.trainable import TrainablePolicy, read_policy, save_policy, save_tensors
+from policies.contract import TrainablePolicy
+from policies.trainable import read_policy, save_policy, save_tensors
 
 STATE_FILE, OPTIMIZER_FILE = "trainer.json", "optimizer.safetensors"
 

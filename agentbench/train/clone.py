@@ -13,8 +13,7 @@ from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import is_cut_short
 from envs.contract import Task
-from policies.contract import Prompt
-from policies.trainable import TrainablePolicy
+from policies.contract import CutsPieces, Prompt, TrainablePolicy
 
 
 def prompts_of(episode: Episode) -> Iterator[tuple[Prompt, str]]:
@@ -91,11 +90,11 @@ def _batches(
     policy: TrainablePolicy, traces: list[Any], batch_size: int, generator: np.random.Generator
 ) -> Iterator[Any]:
     """Yield the rows of each update, shuffled; whole episodes where the policy judges them at once for less work."""
-    if not getattr(policy, "whole_episodes", False):
+    if not isinstance(policy, CutsPieces):
         order = generator.permutation(len(traces))
         yield from np.split(order, range(batch_size, len(order), batch_size))
         return
-    episodes = policy.pieces(traces, 1)  # type: ignore[attr-defined]
+    episodes = policy.pieces(traces, 1)
     rows: list[int] = []
     for place in generator.permutation(len(episodes)):
         rows += episodes[place].tolist()
@@ -107,8 +106,7 @@ def _batches(
 
 
 def _step(policy: TrainablePolicy, optimizer: torch.optim.Optimizer, traces: list[Any], token_budget: int) -> float:
-    own = getattr(policy, "pieces", None)
-    parts = [range(len(traces))] if own is None else own(traces, token_budget)
+    parts = policy.pieces(traces, token_budget) if isinstance(policy, CutsPieces) else [np.arange(len(traces))]
     tokens = sum(trace.tokens for trace in traces)
     optimizer.zero_grad(set_to_none=True)
     total = 0.0

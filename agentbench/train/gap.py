@@ -15,8 +15,7 @@ from agentbench.train.correction import BatchCorrection, CorrectionSettings, cor
 from agentbench.train.distributed import ALONE, Ranks
 from agentbench.train.update import own_pieces
 from envs.base.errors import UserError
-from policies.contract import Policy, Prompt
-from policies.trainable import Likelihood, TrainablePolicy
+from policies.contract import Likelihood, Policy, Prompt, TrainablePolicy
 
 
 def correct_batch(

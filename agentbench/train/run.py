@@ -31,8 +31,8 @@ from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.base.options import declared, resolve
 from policies import make_policy
+from policies.contract import Policy, TakesAdapters, Trainable, TrainablePolicy, is_trainable, lacking
 from policies.saved import POLICY_FOLDER, saved_in
-from policies.trainable import TrainablePolicy
 
 CURVE_FILE = "curve.png"
 COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
@@ -155,21 +155,29 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
 
         own = resolve("policy 'scorer'", declared(ScorerPolicy), config.policy_options)
         return ScorerPolicy(**{"seed": config.seed, "temperature": config.temperature, **own})
-    policy: Any
+    policy: Policy
     if config.policy.startswith("hf:"):
         policy = make_policy(config.policy, environment=config.env, options=_language_options(config))
     else:
         policy = make_policy(config.policy, environment=config.env, options=config.policy_options)
-    if not hasattr(policy, "likelihood"):
-        raise UserError(f"policy {config.policy!r} cannot be trained: give 'scorer' or the folder of a saved policy")
-    if config.lora and getattr(getattr(policy, "options", None), "lora", None) == 0:
-        policy = policy.with_adapters(config.lora, saved_in(Path(config.policy)))
-    elif config.lora and not hasattr(policy, "with_adapters"):
-        raise UserError(f"lora = {config.lora} is for language models; policy {config.policy!r} is none")
-    if config.value_coefficient and not getattr(policy, "has_critic", True):
+    if not is_trainable(policy):
+        raise UserError(
+            f"policy {config.policy!r} cannot be trained: give 'scorer', hf:MODEL or the folder of a saved policy; one "
+            f"of your own needs also {', '.join(lacking(policy, Trainable))} (policies.contract.Trainable)"
+        )
+    learner = _with_adapters(policy, config) if config.lora else policy
+    if config.value_coefficient and not learner.has_critic:
         raise UserError(f"policy {config.policy!r} has no critic: set value_coefficient = 0 and choose another scheme")
-    learner: TrainablePolicy = policy.with_temperature(config.temperature)
-    return learner
+    return learner.with_temperature(config.temperature)
+
+
+def _with_adapters(policy: TrainablePolicy, config: TrainConfig) -> TrainablePolicy:
+    """Return the policy with adapters to train: those that it has, or new ones."""
+    if not isinstance(policy, TakesAdapters):
+        raise UserError(f"lora = {config.lora} is for language models; policy {config.policy!r} is none")
+    if policy.adapters:
+        return policy
+    return policy.with_adapters(config.lora, saved_in(Path(config.policy)))
 
 
 def _language_options(config: TrainConfig) -> dict[str, Any]:

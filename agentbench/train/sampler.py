@@ -11,7 +11,7 @@ import copy
 import functools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -21,12 +21,9 @@ from agentbench.train.distributed import Ranks, whole_weights
 from agentbench.train.gap import probe
 from envs.base.errors import UserError
 from envs.registry import make
-from policies.contract import Prompt, TemperedPolicy
-from policies.trainable import TrainablePolicy
+from policies.contract import Prompt, TemperedPolicy, TrainablePolicy
+from policies.language.engine import Servable
 from policies.vllm.weights import write_adapters, write_model
-
-if TYPE_CHECKING:
-    from policies.language.policy import LanguagePolicy
 
 BOUND = {"float32": 1e-3, "other": 0.05}
 """Largest mean gap of log-probabilities in a probe, where the settings name none."""
@@ -145,7 +142,7 @@ class Served:
         ranks: number 0 starts the server and hands it the weights; all ask it.
     """
 
-    def __init__(self, config: TrainConfig, policy: LanguagePolicy, folder: Path, ranks: Ranks) -> None:
+    def __init__(self, config: TrainConfig, policy: Servable, folder: Path, ranks: Ranks) -> None:
         from policies.vllm.server import VllmServer, server_options
 
         self._config, self._policy, self._ranks = config, policy, ranks
@@ -188,14 +185,14 @@ class Served:
 
 
 def _served(config: TrainConfig, policy: TrainablePolicy, folder: Path, ranks: Ranks) -> Served:
-    if not hasattr(policy, "sampled_by"):
+    if not isinstance(policy, Servable):
         raise UserError(f"engine = 'vllm' is for language models; policy {policy.name!r} is none")
-    return Served(config, policy, folder, ranks)  # type: ignore[arg-type]
+    return Served(config, policy, folder, ranks)
 
 
-def _usual_bound(config: TrainConfig, policy: Any) -> float:
+def _usual_bound(config: TrainConfig, policy: TrainablePolicy) -> float:
     """Return the bound for the precisions of sampler and trainer."""
-    own = getattr(getattr(policy, "options", None), "precision", "float32")
+    own = str(next(policy.module.parameters()).dtype).removeprefix("torch.")
     precisions = {config.precision, own, config.engine_options.get("precision") or own}
     return BOUND["float32" if precisions == {"float32"} else "other"]
 

@@ -34,8 +34,9 @@ from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
 from credit.steps import FloatArray
 from envs.base.errors import UserError
+from policies.contract import MakesReference, TrainablePolicy
 from policies.saved import POLICY_FOLDER
-from policies.trainable import TrainablePolicy, save_policy
+from policies.trainable import save_policy
 
 Metrics = dict[str, Any]
 
@@ -262,8 +263,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _reference(policy: TrainablePolicy) -> TrainablePolicy:
     """Return the policy as it is now; one with adapters can be that without a second model."""
-    own = getattr(policy, "reference", None)
-    return _frozen_copy(policy) if own is None else own()
+    return policy.reference() if isinstance(policy, MakesReference) else _frozen_copy(policy)
 
 
 def _frozen_copy(policy: TrainablePolicy) -> TrainablePolicy:

@@ -16,7 +16,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, whole
 from agentbench.train.loss import policy_loss, token_weights
-from policies.trainable import TrainablePolicy
+from policies.contract import CutsPieces, TrainablePolicy
 
 Rows = npt.NDArray[np.int64]
 
@@ -95,10 +95,9 @@ def _whole_loss(parts: dict[str, float], config: TrainConfig) -> float:
 def keeps_episodes(policy: TrainablePolicy, config: TrainConfig) -> bool:
     """Tell whether the steps of an episode have to stay together.
 
-    They do where the ratio is that of an episode, or where the policy judges them at once for less work
-    (``whole_episodes``).
+    They do where the ratio is that of an episode, or where the policy judges them at once for less work.
     """
-    return config.ratio == "sequence" or getattr(policy, "whole_episodes", False)
+    return config.ratio == "sequence" or isinstance(policy, CutsPieces)
 
 
 def minibatches(batch: Batch, config: TrainConfig, seed: int, whole_episodes: bool) -> Iterator[Rows]:
@@ -156,10 +155,10 @@ def own_pieces(
 
 def _cut(policy: TrainablePolicy, rows: Rows, batch: Batch, config: TrainConfig) -> list[Rows]:
     """Cut rows into pieces; a policy that knows better than the number of sampled tokens does it itself."""
-    if (own := getattr(policy, "pieces", None)) is None:
+    if not isinstance(policy, CutsPieces):
         together = batch.episode if keeps_episodes(policy, config) else None
         return list(pieces(rows, batch.tokens, config.token_budget, together))
-    return [rows[piece] for piece in own([batch.traces[row] for row in rows], config.token_budget)]
+    return [rows[piece] for piece in policy.pieces([batch.traces[row] for row in rows], config.token_budget)]
 
 
 def backward(

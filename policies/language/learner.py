@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from policies.contract import Likelihood, SampledLogProbs
 from policies.language import sequences
 from policies.language.likelihood import judge
 from policies.language.sequences import Sampled
 from policies.language.settings import LanguageSettings
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_reference, use_adapter
-from policies.trainable import Likelihood, SampledLogProbs
 
 
 class Learner:

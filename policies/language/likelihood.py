@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.contract import Likelihood
 from policies.language.forward import forbid, logits_at, tempered
 from policies.language.sequences import Sampled, TokenSequence, batches, lay_out
-from policies.trainable import Likelihood
 
 
 def judge(

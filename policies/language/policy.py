@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.base.errors import UserError
-from policies.contract import Prompt, Response
+from policies.contract import Likelihood, Prompt, Response, SampledLogProbs
 from policies.language import loading
 from policies.language.cache import PrefixCache, Work, weights_version
 from policies.language.constraint import Offered, Trie
@@ -35,7 +35,7 @@ from policies.language.weights import Weights, add_adapters
 from policies.prompts import make_settings
 from policies.prompts.parsing import Parsed, cut_by, parse_answer
 from policies.saved import POLICY_FILE
-from policies.trainable import Likelihood, SampledLogProbs, read_policy
+from policies.trainable import read_policy
 
 VERSION = 1
 
@@ -57,8 +57,6 @@ class LanguagePolicy:
     """
 
     has_critic = False
-    whole_episodes = True
-    """Minibatches should keep the steps of an episode together: they share their beginnings."""
 
     def __init__(self, settings: LanguageSettings, model: nn.Module | None = None, tokenizer: Any = None) -> None:
         self.options = settings
@@ -247,6 +245,11 @@ class LanguagePolicy:
         if self._seen.get("version") != version:
             self._cache.clear()
             self._seen["version"] = version
+
+    @property
+    def adapters(self) -> int:
+        """Rank of its adapters, 0 where it has none."""
+        return self.options.lora
 
     def with_adapters(self, rank: int, source: Path) -> LanguagePolicy:
         """Return a policy that trains adapters of a rank on top of this one, which is saved in ``source``."""

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 
 from envs.base.errors import UserError
-from policies.contract import Prompt, Response
+from policies.contract import Likelihood, Prompt, Response, SampledLogProbs
 from policies.plain.choices import choices
 from policies.scorer.network import Batch, ScorerNetwork, collate
 from policies.scorer.relations import Features, features
-from policies.trainable import Likelihood, SampledLogProbs
 
 VERSION = 2
 
@@ -44,6 +43,7 @@ class ScorerPolicy:
     """
 
     name = "scorer"
+    has_critic = True
     is_markov = False  # its features look at the history
 
     def __init__(self, seed: int = 0, temperature: float = 1.0, word_size: int = 24, hidden: int = 128) -> None:

@@ -27,7 +27,7 @@ from policies.vllm.process import ServerProcess
 from policies.vllm.weights import ADAPTERS, check_version, load_adapters_over_http, reload_over_http
 
 if TYPE_CHECKING:
-    from policies.language.policy import LanguagePolicy
+    from policies.language.engine import Servable
 
 MODEL = "policy"
 """What a server that was started here calls its model."""
@@ -120,7 +120,7 @@ class VllmServer:
 
     # -- its life ------------------------------------------------------------------------------------
 
-    def start(self, policy: LanguagePolicy, folder: Path, threads: int, log: Path) -> None:
+    def start(self, policy: Servable, folder: Path, threads: int, log: Path) -> None:
         """Start the server on the folder of a policy's model, and wait until it answers.
 
         Args:
@@ -153,7 +153,7 @@ class VllmServer:
     def _check_version(self) -> None:
         check_version(str(self._exchange("/version", None)["version"]))
 
-    def _arguments(self, policy: LanguagePolicy) -> list[str]:
+    def _arguments(self, policy: Servable) -> list[str]:
         """Return the server's arguments for a policy."""
         settings, most = policy.options, context_length(policy.weights.model, policy.options)
         found = ["--dtype", self.options.precision or settings.precision, "--max-num-seqs", str(self.concurrency)]
@@ -242,7 +242,7 @@ class VllmServer:
         return "" if self._process is None else f": {self._process.last_words()}"
 
 
-def _check_heads(policy: LanguagePolicy) -> None:
+def _check_heads(policy: Servable) -> None:
     """Refuse what would start, and end with the first request."""
     model: Any = policy.weights.model
     width = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads

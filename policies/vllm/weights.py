@@ -20,7 +20,7 @@ from envs.base.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from policies.language.policy import LanguagePolicy
+    from policies.language.engine import Servable
 
 OLDEST = "0.20"
 """Versions before this one reload layers in another way. Tested: 0.32."""
@@ -76,7 +76,7 @@ def _forget_prompts(post: Post) -> None:
         raise UserError("vLLM's server kept what it had computed with the old weights: it is still answering others")
 
 
-def write_model(policy: LanguagePolicy, folder: Path, tensors: Mapping[str, Tensor] | None = None) -> None:
+def write_model(policy: Servable, folder: Path, tensors: Mapping[str, Tensor] | None = None) -> None:
     """Write a folder that vLLM can load or reload: configuration, tokenizer, weights without adapters.
 
     An output layer that is tied to the embedding is written as one of its own, with the same values: on processors
@@ -105,7 +105,7 @@ def write_model(policy: LanguagePolicy, folder: Path, tensors: Mapping[str, Tens
     temporary.replace(folder / "model.safetensors")
 
 
-def write_adapters(policy: LanguagePolicy, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_adapters(policy: Servable, folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write the adapters alone, as peft does; ``tensors`` by the names of ``policy.module``."""
     from safetensors.torch import save_file
 

@@ -29,7 +29,7 @@ from agentbench.runs.provenance import stable_seed
 from credit.steps import FloatArray
 from envs.base.errors import UserError
 from envs.contract import Task, TextEnv
-from policies.contract import Policy, Prompt, Response
+from policies.contract import KnowsProbabilities, Policy, Prompt, Response
 
 BATCH = 512
 """Rollouts that are played in step with each other, so that a policy sees them as one batch."""
@@ -297,8 +297,7 @@ def _state_of(point: Point) -> str:
 
 
 def _probabilities(policy: Policy, prompt: Prompt) -> list[float] | None:
-    known = getattr(policy, "probabilities", None)
-    if known is None:
+    if not isinstance(policy, KnowsProbabilities):
         return None
-    found = known(prompt)
+    found = policy.probabilities(prompt)
     return None if found is None else [float(chance) for chance in found]

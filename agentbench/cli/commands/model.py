@@ -110,11 +110,11 @@ def export(
 ) -> None:
     """Write a trained language model as an ordinary folder of transformers, adapters merged in."""
     from envs.base.errors import UserError
-    from policies.language.policy import LanguagePolicy
+    from policies.contract import Exports
     from policies.registry import load_policy
 
     loaded = load_policy(policy)
-    if not isinstance(loaded, LanguagePolicy):
+    if not isinstance(loaded, Exports):
         raise UserError(f"{policy} holds no language model: there is nothing to export")
     loaded.export(out)
     say(f"model: {out}")
