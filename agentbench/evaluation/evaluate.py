@@ -17,9 +17,10 @@ from agentbench.rollout.contract import Launch, Recipe
 from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import MAX_TEXT, Episode, is_judged
 from agentbench.runs.failures import tell
-from agentbench.runs.provenance import describe, digest
+from agentbench.runs.provenance import describe
 from agentbench.runs.run import Run, open_run
 from agentbench.runs.writer import RunWriter
+from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
 from envs.base.log import log
 from envs.contract import Task, TextEnv
@@ -241,7 +242,7 @@ def run_identity(config: EvaluateConfig, environment: TextEnv, policy: Policy, t
         "trials": config.trials,
         "seed": config.seed,
         "number_of_tasks": len(tasks),
-        "tasks_digest": digest([task.id for task in tasks]),
+        "tasks_digest": digest_of_json([task.id for task in tasks]),
         **({} if config.max_text == MAX_TEXT else {"max_text": config.max_text}),
     }
 

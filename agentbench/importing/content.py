@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from agentbench.importing.parts import BadPartError, stated_error
+from envs.base.digest import short_digest
 
 ARGUMENTS = ("arguments", "args", "input", "parameters", "kwargs", "params", "tool_input", "action_input")
 """Names under which the arguments of a tool call are written."""
@@ -24,7 +24,7 @@ _FAILED = ("error", "failed", "failure")
 
 def short_hash(*texts: str) -> str:
     """Return 12 hexadecimal digits that stand for the texts."""
-    return hashlib.sha256("\x00".join(texts).encode("utf-8", "replace")).hexdigest()[:12]
+    return short_digest("\x00".join(texts).encode("utf-8", "replace"), 12)
 
 
 def text_of(content: object) -> str:

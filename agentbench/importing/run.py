@@ -7,7 +7,6 @@ import that was killed is known for what it is.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +21,7 @@ from agentbench.runs.journal import EPISODES_FILE, read_sorted
 from agentbench.runs.provenance import describe
 from agentbench.runs.run import Run, open_run
 from agentbench.runs.writer import RunWriter
+from envs.base.digest import digest_of_stream, sha256_of, short_digest
 from envs.base.errors import UserError, unknown
 from envs.base.safe_text import holds_secret, redacted
 
@@ -134,7 +134,7 @@ def _stored(folder: Path) -> dict[Key, str]:
 
 
 def _line_digest(episode: Episode) -> str:
-    return hashlib.sha256(to_line(episode).encode()).hexdigest()
+    return short_digest(to_line(episode), 64)
 
 
 def _gathered(bad: list[Bad]) -> dict[str, list[str]]:
@@ -163,11 +163,7 @@ def _recorded(bad: list[Bad]) -> list[dict[str, Any]]:
 
 
 def _digest(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
+    return digest_of_stream((bytes.fromhex(sha256_of(path)) for path in files), 12)
 
 
 def options_from(success_at: float, anchor: str, scorer: str | None, **more: Any) -> Options:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from agentbench.report.messages import messages_of
 from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.run import Run
+from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.base.log import log
@@ -61,8 +61,7 @@ def _task(run: Run) -> str:
 
 def _short_id(run: Run) -> str:
     """Return the log's id: the same for the same run."""
-    text = json.dumps([run.identity, _created(run)], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:22]
+    return digest_of_json([run.identity, _created(run)], 22)
 
 
 def write_inspect_log(run: Run, episodes: Sequence[Episode], out: Path) -> None:

@@ -6,7 +6,6 @@ but what the page shows can be asked for.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -22,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from agentbench.report.data import SCHEMES, Report, make_report
 from agentbench.report.page import chunk_script, content_policy, render
 from agentbench.report.runs import READ_FILES
+from envs.base.digest import short_digest
 from envs.base.errors import UserError
 from envs.base.terminal import show_traceback
 
@@ -61,7 +61,7 @@ class LiveReport:
     def _fingerprint(self) -> str:
         paths = [folder / name for folder in self._folders for name in READ_FILES]
         facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        return short_digest(repr(facts))
 
 
 def make_server(folders: Sequence[Path], port: int = 0, schemes: Sequence[str] = SCHEMES) -> ThreadingHTTPServer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from envs.base.digest import number_of
 from envs.base.version import __version__
 
 PACKAGES = (
@@ -26,16 +26,9 @@ PACKAGES = (
 )
 
 
-def digest(value: Any, length: int = 12) -> str:
-    """Return the first ``length`` hex digits of the SHA-256 of ``value`` (JSON, keys sorted)."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
 def stable_seed(*parts: Any) -> int:
     """Mix ``parts`` into a seed in [0, 2**63): the same in every process and on every machine."""
-    text = json.dumps(parts, default=str)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return number_of(json.dumps(parts, default=str)) >> 1
 
 
 def describe() -> dict[str, Any]:

@@ -7,7 +7,6 @@ and the digest of every other file. It is written under a temporary name, flushe
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 
 from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
 from envs.base.digest import check_seal, sealed, sha256_of
+from envs.base.files import replaced_folder
 from envs.base.log import log
 from policies.contract import TrainablePolicy
 from policies.trainable import read_policy, save_policy, save_tensors
@@ -46,23 +46,12 @@ def save_checkpoint(
     if not writes:
         return
     final = folder / f"step-{counters['step']:06d}"
-    temporary = folder / f".{final.name}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with replaced_folder(final) as temporary:
         save_policy(policy, temporary, weights)
         save_tensors(tensors, temporary / OPTIMIZER_FILE)
         files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         state = sealed({**counters, "optimizer": numbers, "files": files})
         (temporary / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
-        for path in [*temporary.iterdir(), temporary]:
-            _flush(path)
-    except OSError:
-        shutil.rmtree(temporary)
-        raise
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
-    _flush(folder)
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
 
@@ -126,12 +115,3 @@ def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor],
         found = split_like(value, parameter) if is_moment else value  # type: ignore[arg-type]
         state["state"].setdefault(int(place), {})[name] = found
     optimizer.load_state_dict(state)
-
-
-def _flush(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder, before anything goes on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ derives from the seed and the number of the training step, so a resumed run ends
 from __future__ import annotations
 
 import copy
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,6 @@ import numpy as np
 import torch
 
 from agentbench.runs.episodes import Episode, to_line
-from agentbench.runs.provenance import digest
 from agentbench.runs.steps import steps_of
 from agentbench.train.batch import Batch, make_batch, needs_values
 from agentbench.train.branching import Branching
@@ -33,7 +31,9 @@ from agentbench.train.sampler import Sampler
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
 from credit.steps import FloatArray
+from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
+from envs.base.files import replaced_folder
 from policies.contract import MakesReference, TrainablePolicy
 from policies.saved import POLICY_FOLDER
 from policies.trainable import save_policy
@@ -71,7 +71,7 @@ class Trainer:
             self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step, self.best = 0, -1.0
-        self.run_digest = digest(config.model_dump(exclude=set(HOW_NOT_WHAT)))
+        self.run_digest = digest_of_json(config.model_dump(exclude=set(HOW_NOT_WHAT)))
         self._thread = ThreadPoolExecutor(1)
         self._ahead: Future[Played] | None = None
         self._saving_seconds = 0.0
@@ -250,11 +250,8 @@ class Trainer:
         weights = whole_weights(self.module)
         if self.ranks.rank == 0:
             # A folder of its own first: weights and description are of one moment whenever this is killed.
-            folder, temporary = self.folder / name, self.folder / f".{name}.part"
-            shutil.rmtree(temporary, ignore_errors=True)
-            save_policy(self.policy, temporary, weights)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+            with replaced_folder(self.folder / name) as temporary:
+                save_policy(self.policy, temporary, weights)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from envs.alfworld.players import FastPlayer, Player, Turn
 from envs.alfworld.tasks import open_games
+from envs.base.digest import digest_of_parts
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
 
 
@@ -68,8 +68,7 @@ class ALFWorldEnv(TextEnv):
     @property
     def digest(self) -> str:
         """Short hash of engine and rules version, anchor and step limit."""
-        parts = ("alfworld", self._player.version, self._anchor, self.max_steps)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        return digest_of_parts("alfworld", self._player.version, self._anchor, self.max_steps)
 
     def find_task(self, key: str) -> Task:
         """Return the task whose id or name is ``key``."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from envs.base.digest import short_digest
 
 TASK_TYPES = {
     "pick_and_place_simple": "Pick",
@@ -61,7 +62,7 @@ class Game:
         """
         body = self.problem.partition("(:objects")[2] or self.problem
         text = " ".join(f"{self.sentence} {body}".lower().split())
-        return f"{self.task_type.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return f"{self.task_type.lower()}-{short_digest(text, 12)}"
 
 
 @dataclass(frozen=True, slots=True)

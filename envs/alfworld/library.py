@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from envs.alfworld.games import Game
 from envs.base.errors import UserError
+from envs.base.files import replaced
 
 VERSION = 1
 ENDING = ".games"
@@ -66,16 +66,8 @@ def write_whole(path: Path, parts: Iterable[bytes]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        with replaced(path) as temporary, temporary.open("wb") as file:
+            file.writelines(parts)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 from envs.alfworld.engine import NOTHING_HAPPENS
 from envs.alfworld.games import Game, check_sentence
 from envs.alfworld.players import Turn
+from envs.base.digest import digest_of_state
 from envs.base.errors import UserError
 from envs.base.extras import how_to_install
 
@@ -121,7 +121,7 @@ class OriginalPlayer:
     def fingerprint(self) -> str:
         """Return a hash of the facts that decide texts, commands and success."""
         facts = sorted(str(fact) for fact in self._state["_facts"] if fact.name in _FACTS_THAT_MATTER)
-        return hashlib.blake2b("\n".join(facts).encode(), digest_size=8).hexdigest()
+        return digest_of_state("\n".join(facts))
 
     def close(self) -> None:
         """Leave the environment to the next player in this process."""

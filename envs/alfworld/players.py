@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from envs.alfworld.engine import NOTHING_HAPPENS, Action, Engine
 from envs.alfworld.games import BadGameError, Game
 from envs.alfworld.problem import State
+from envs.base.digest import digest_of_state
 from envs.base.errors import UserError
 
 RULES_VERSION = 1
@@ -102,7 +102,7 @@ class FastPlayer:
 
     def fingerprint(self) -> str:
         """Return a hash of the state."""
-        return hashlib.blake2b(repr(tuple(self._state)).encode(), digest_size=8).hexdigest()
+        return digest_of_state(repr(tuple(self._state)))
 
     def close(self) -> None:
         """Do nothing: there is nothing outside of Python."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -16,6 +15,7 @@ from envs.alfworld.install import library_folder, library_path, open_library
 from envs.alfworld.library import ENDING, Library, PackedGame, pack, write_library, write_whole
 from envs.alfworld.manifest import official_ids
 from envs.alfworld.sources import find_game_files, read_games
+from envs.base.digest import digest_of_json
 from envs.base.errors import UserError, unknown
 from envs.contract import Task
 
@@ -183,7 +183,7 @@ def _fingerprint(data: Path) -> str:
         raise UserError(f"{data} does not exist: give the folder or the archive of the ALFWorld games")
     files = find_game_files(data) if data.is_dir() else [data]
     stats = [(path.resolve().as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:16]
+    return digest_of_json(stats, 16)
 
 
 def _pack_own(data: Path, folder: Path) -> None:

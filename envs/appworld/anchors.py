@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
+
+from envs.base.digest import digest_of_json
 
 Anchor = Literal["calls", "observation", "database"]
 ANCHORS: tuple[str, ...] = get_args(Anchor)
@@ -30,5 +30,4 @@ def extend(before: str, calls: Sequence[Sequence[Any]], output: str) -> str:
         calls: the API calls of the step, each (method, address, data).
         output: what the step showed.
     """
-    step = json.dumps([before, [normal_form(call) for call in calls], output], sort_keys=True)
-    return hashlib.sha256(step.encode()).hexdigest()[:32]
+    return digest_of_json([before, [normal_form(call) for call in calls], output], 32)

@@ -5,7 +5,6 @@ Trivedi et al. 2024, "AppWorld: A Controllable World of Apps and People for Benc
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
@@ -20,6 +19,7 @@ from envs.appworld.layout import VERSION
 from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
 from envs.base.code_blocks import chosen_block, code_blocks, has_statement, is_fenced, with_plain_newlines
+from envs.base.digest import digest_of_parts
 from envs.base.safe_text import whole
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
 
@@ -118,7 +118,7 @@ class AppWorldEnv(TextEnv):
             "appworld", VERSION, self._set.digest, self._anchor_kind, self.max_steps,
             sorted(self._settings.items()), self._limits,
         )  # fmt: skip
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        return digest_of_parts(*parts)
 
     def find_task(self, key: str) -> Task:
         """Return the task whose id or name is ``key``."""

@@ -7,7 +7,6 @@ asks that nothing unpacked is passed on in public.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,8 @@ from filelock import FileLock
 from envs.appworld.layout import VERSION, Layout, layout
 from envs.appworld.official import OFFICIAL_SPLITS, fetch_official, names_of
 from envs.appworld.package import Write, install_package, run
+from envs.base.digest import digest_of_stream, short_digest
+from envs.base.files import write_text
 
 MINI_SEED = 0
 _REMOTE = Path(__file__).with_name("remote")
@@ -91,7 +92,7 @@ def _entry(root: Path, task: str) -> dict[str, object]:
     folder = root / "data" / "tasks" / task
     specification, evaluation = (folder / "specs.json"), (folder / "ground_truth" / "evaluation.py")
     metadata = json.loads((folder / "ground_truth" / "metadata.json").read_bytes())
-    digest = hashlib.sha256(specification.read_bytes() + evaluation.read_bytes()).hexdigest()[:12]
+    digest = short_digest(specification.read_bytes() + evaluation.read_bytes(), 12)
     return {"name": task, "difficulty": metadata["difficulty"], "digest": digest}
 
 
@@ -118,14 +119,12 @@ def _write_record(place: Layout, package_digest: str) -> None:
         "mini_seed": MINI_SEED,
         "builder_digest": _digest_of_builder(),
         "collections": {
-            name: hashlib.sha256(place.index(name).read_bytes()).hexdigest()[:16]
+            name: short_digest(place.index(name).read_bytes())
             for name in ("mini", "official")
             if place.index(name).is_file()
         },
     }
-    temporary = place.record.with_suffix(".new")
-    temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    temporary.replace(place.record)
+    write_text(place.record, json.dumps(record, indent=1))
 
 
 def _recorded(place: Layout, name: str) -> str | None:
@@ -136,7 +135,5 @@ def _recorded(place: Layout, name: str) -> str | None:
 
 
 def _digest_of_builder() -> str:
-    whole = hashlib.sha256(str(MINI_SEED).encode())
-    for name in ("build_mini.py", "mini_world.py", "mini_tasks.py", "mini_evaluation.py"):
-        whole.update((_REMOTE / name).read_bytes())
-    return whole.hexdigest()[:16]
+    names = ("build_mini.py", "mini_world.py", "mini_tasks.py", "mini_evaluation.py")
+    return digest_of_stream([str(MINI_SEED).encode(), *((_REMOTE / name).read_bytes() for name in names)])

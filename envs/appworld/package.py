@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from envs.appworld.layout import COMMAND, VERSION, Layout
+from envs.base.digest import digest_of_stream
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
 
@@ -86,7 +86,5 @@ def _installed_version(place: Layout) -> str | None:
 def digest_of_package(place: Layout) -> str:
     """Return a digest of the names and contents of the package's source files."""
     folder = next(place.venv.glob("lib/python3*/site-packages/appworld"), Path("missing"))
-    whole = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        whole.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()[:16]
+    files = sorted(folder.rglob("*.py"))
+    return digest_of_stream(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() for path in files)

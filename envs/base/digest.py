@@ -1,4 +1,4 @@
-"""Digests: of a policy (all that decides its answers), of a file, and the seals that JSON files and lines carry."""
+"""Digests of values, policies and files, by which things are known again, and the seals of JSON files and lines."""
 
 from __future__ import annotations
 
@@ -6,9 +6,48 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+
+def short_digest(content: str | bytes, length: int = 16) -> str:
+    """Return the first ``length`` of the 64 hexadecimal digits of the SHA-256 of a text (as UTF-8) or of bytes."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:length]
+
+
+def digest_of_parts(*parts: object) -> str:
+    """Return 16 hexadecimal digits that change with the ``repr`` of any part: what decides an environment's answers.
+
+    Runs that are stored know their environment and policy by it, so neither the parts nor their order may change.
+    """
+    return short_digest(repr(parts))
+
+
+def digest_of_stream(parts: Iterable[bytes], length: int = 16) -> str:
+    """Return the same as :func:`short_digest` of all parts behind each other, holding one of them at a time."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:length]
+
+
+def digest_of_state(*parts: str | bytes, size: int = 8) -> str:
+    """Return the BLAKE2b digest of ``size`` bytes in hexadecimal digits: of what is hashed at every step."""
+    digest = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()
+
+
+def number_of(content: str | bytes) -> int:
+    """Return a number in [0, 2**64) that stands for a text or bytes, the same everywhere."""
+    return int(short_digest(content), 16)
+
+
+def digest_of_json(value: Any, length: int = 12) -> str:
+    """Return the first ``length`` hexadecimal digits of the SHA-256 of ``value`` (JSON, keys sorted)."""
+    return short_digest(json.dumps(value, sort_keys=True, default=str), length)
 
 
 def digest_of(name: str, version: int, **parameters: object) -> str:
@@ -20,7 +59,7 @@ def digest_of(name: str, version: int, **parameters: object) -> str:
         parameters: values that JSON can write.
     """
     text = json.dumps([name, version, parameters], sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_digest(text, 12)
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:

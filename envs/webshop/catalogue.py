@@ -8,7 +8,6 @@ option names and values, ``/`` spelt `` | ``, a default price of $100.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
@@ -19,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from envs.base.digest import digest_of_parts, short_digest
 from envs.base.errors import UserError
 from envs.webshop.official import OFFICIAL, OfficialFile
 
@@ -155,7 +155,7 @@ def load_catalogue(folder: Path, size: str = "1000", *, on_bad: OnBad = "stop") 
         name=size,
         products=products,
         human=human_instructions(human, {product.asin for product in products}, human_path),
-        digest=hashlib.sha256(repr((digests, left_out)).encode()).hexdigest()[:16],
+        digest=digest_of_parts(digests, left_out),
         notes=(*notes, *left_out),
     )
 
@@ -309,7 +309,7 @@ def read_json(folder: Path, file: OfficialFile, kind: type, digests: list[str], 
             f"{path} is not there: type `agentbench install webshop`, or name the folder of the files with data="
         )
     content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
+    digest = short_digest(content, 64)
     digests.append(digest)
     if not file.is_official(len(content), digest):
         notes.append(f"{file.name} is not the official file (sha256 {digest[:12]}…)")

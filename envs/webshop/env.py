@@ -5,7 +5,6 @@ Yao et al. 2022, "WebShop: Towards Scalable Real-World Web Interaction with Grou
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from envs.base.digest import digest_of_parts
 from envs.base.errors import UserError
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
 from envs.webshop import pages
@@ -113,8 +113,7 @@ class WebShopEnv(TextEnv):
     @property
     def digest(self) -> str:
         """Short hash of catalogue, prices, goals, nouns, mode, anchor and limit."""
-        parts = (self._world.digest, self._mode, self._anchor, self.max_steps)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        return digest_of_parts(self._world.digest, self._mode, self._anchor, self.max_steps)
 
     def find_task(self, key: str) -> Task:
         """Return the task whose id or name is ``key``."""

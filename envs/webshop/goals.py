@@ -13,7 +13,6 @@ available under its name, to compare with published numbers.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 from collections import Counter
@@ -21,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from envs.base.digest import number_of, short_digest
 from envs.base.errors import UserError, unknown
 from envs.webshop.catalogue import Catalogue, Product, draw_prices
 
@@ -86,7 +86,7 @@ class Goal:
     def key(self) -> str:
         """Hash of the content (12 hexadecimal digits); equal goals have equal keys."""
         content = repr((self.asin, self.instruction, self.attributes, self.price_upper, self.options))
-        return hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+        return short_digest(content.encode("utf-8", "backslashreplace"), 12)
 
 
 def draw_goals(catalogue: Catalogue, goal_set: str, price_seed: int) -> tuple[list[float], list[Goal]]:
@@ -148,8 +148,7 @@ def goal_at(goals: Sequence[Goal], index: int) -> Goal:
 
 
 def _percent(asin: str) -> float:
-    number = int.from_bytes(hashlib.sha256(b"webshop split " + asin.encode()).digest()[:8], "big")
-    return 100 * number / 2**64
+    return 100 * number_of(f"webshop split {asin}") / 2**64
 
 
 def _synthetic(catalogue: Catalogue, prices: Sequence[float], draws: random.Random) -> Iterator[Goal]:

@@ -6,11 +6,11 @@ installed catalogue is always whole, and an interrupted download goes on where i
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from envs.base.digest import sha256_of
 from envs.base.errors import UserError, unknown
 from envs.base.home import data_home
 from envs.webshop.catalogue import Catalogue, human_instructions, load_catalogue, parse_products, read_json
@@ -20,7 +20,6 @@ from envs.webshop.packed import open_packed, pack, stream_array
 from envs.webshop.search import SearchIndex, document
 from envs.webshop.world import INDEX_FOLDER, PACKED_FOLDER, installed_folder
 
-_BLOCK = 1 << 20
 _NOTES_SHOWN = 20
 
 
@@ -69,7 +68,7 @@ def _download(size: str, staging: Path, write: Callable[[str], None]) -> None:
         path = staging / file.name
         instead = "fetch the files of WebShop on another machine and type `agentbench install webshop --from FOLDER`"
         download(file.url, path, instead, write)
-        found = path.stat().st_size, _sha256(path)
+        found = path.stat().st_size, sha256_of(path)
         if not file.is_official(*found):
             path.unlink()
             raise UserError(
@@ -153,11 +152,3 @@ def _replace(staging: Path, target: Path) -> None:
 def _files(size: str) -> tuple[OfficialFile, ...]:
     files = OFFICIAL[size]
     return files.items, files.attributes, files.human
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -14,7 +14,6 @@ an environment says in its ``notes`` which of the two it used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from envs.base.digest import short_digest
 from envs.base.errors import UserError
 from envs.webshop.catalogue import Product, load_catalogue
 from envs.webshop.official import OFFICIAL
@@ -86,7 +86,7 @@ def from_table(path: Path, asins: Iterable[str]) -> Nouns:
         raise UserError(f"noun table {path} has no entry for {missing[0]} and {len(missing) - 1} others")
     return Nouns(
         of=lambda product: table[product.asin],
-        digest=hashlib.sha256(content).hexdigest()[:16],
+        digest=short_digest(content),
         note=f"title nouns from {path.name}",
     )
 

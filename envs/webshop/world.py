@@ -5,12 +5,12 @@ A world is read or made once a process and configuration, and kept: environments
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from envs.base.digest import digest_of_parts
 from envs.base.errors import UserError, unknown
 from envs.base.home import data_home
 from envs.webshop import nouns
@@ -115,8 +115,7 @@ def _open(
     source = nouns.by_rule() if table is None else nouns.from_table(table, catalogue.position)
     products = catalogue.products
     shop = Shop(catalogue, prices, search, lambda place: source.of(products[place]), compat=compat)
-    parts = (_VERSION, catalogue.digest, goal_set, price_seed, source.digest, compat)
-    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    digest = digest_of_parts(_VERSION, catalogue.digest, goal_set, price_seed, source.digest, compat)
     invented = stock[1] is None and table is None  # nothing that the rule could differ from
     return World(shop, goals, goal_set, digest, catalogue.notes if invented else (source.note, *catalogue.notes))
 

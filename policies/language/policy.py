@@ -7,9 +7,9 @@ our own loop (:mod:`policies.language.decode`), and learns (:mod:`policies.langu
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from envs.base.digest import digest_of_stream
 from envs.base.errors import UserError
 from policies.contract import Likelihood, Prompt, Response, SampledLogProbs
 from policies.language import loading
@@ -95,11 +96,11 @@ class LanguagePolicy:
         chosen["max_new_tokens"] = chosen.pop("max_tokens")  # as it was called when the first runs were made
         words = sorted(self.tokenizer.get_vocab().items())
         parts = (VERSION, sorted(chosen.items()), self.speaker.prompts.as_dict(), words, self.tokenizer.chat_template)
-        hashed = hashlib.sha256(repr(parts).encode())
-        for name, tensor in sorted(self.weights.model.state_dict().items()):
-            hashed.update(name.encode())
-            hashed.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return hashed.hexdigest()[:16]
+        weights = (
+            name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            for name, tensor in sorted(self.weights.model.state_dict().items())
+        )
+        return digest_of_stream(chain([repr(parts).encode()], weights))
 
     @property
     def record(self) -> dict[str, Any]:

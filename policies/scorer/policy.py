@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from envs.base.digest import digest_of_stream
 from envs.base.errors import UserError
 from policies.contract import Likelihood, Prompt, Response, SampledLogProbs
 from policies.plain.choices import choices
@@ -63,10 +63,9 @@ class ScorerPolicy:
     @property
     def digest(self) -> str:
         """Hash of version, temperature and weights."""
-        hashed = hashlib.sha256(repr((self.name, VERSION, self.temperature, self._sizes)).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            hashed.update(name.encode() + tensor.cpu().numpy().tobytes())
-        return hashed.hexdigest()[:16]
+        about = repr((self.name, VERSION, self.temperature, self._sizes)).encode()
+        weights = sorted(self.network.state_dict().items())
+        return digest_of_stream([about, *(name.encode() + tensor.cpu().numpy().tobytes() for name, tensor in weights)])
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that make this policy again."""

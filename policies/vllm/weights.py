@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import InvalidVersion, Version
 
 from envs.base.errors import UserError
+from envs.base.files import replaced
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,9 +101,9 @@ def write_model(policy: Servable, folder: Path, tensors: Mapping[str, Tensor] | 
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(folder)
     policy.tokenizer.save_pretrained(folder)
-    temporary = folder / ".model.part"
-    save_file({name: each.detach().contiguous() for name, each in found.items()}, temporary, metadata={"format": "pt"})
-    temporary.replace(folder / "model.safetensors")
+    contiguous = {name: each.detach().contiguous() for name, each in found.items()}
+    with replaced(folder / "model.safetensors", flushed=False) as temporary:  # handed over at every training step
+        save_file(contiguous, temporary, metadata={"format": "pt"})
 
 
 def write_adapters(policy: Servable, folder: Path, tensors: Mapping[str, Tensor]) -> None:

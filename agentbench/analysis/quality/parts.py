@@ -6,7 +6,6 @@ the measures. So a line can never stand for something else, whatever has changed
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from agentbench.analysis.quality import measures
 from agentbench.analysis.quality.sample import Sample
 from agentbench.runs.lines import add_lines, read_lines
 from credit.steps import FloatArray
+from envs.base.digest import digest_of_state
 
 Row = dict[str, Any]
 
@@ -46,18 +46,16 @@ class Parts:
 
 def digest_of_sample(sample: Sample) -> str:
     """Hash what a measurement takes from a sample, and the code that measures."""
-    found = hashlib.blake2b(Path(measures.__file__).read_bytes(), digest_size=16)
     arrays = [sample.truth, sample.standard_error, sample.group, sample.success, sample.cell, sample.task]
     if sample.features is not None:
         arrays += [sample.features.indptr, sample.features.indices, sample.features.data]
     if sample.reference is not None:
         arrays.append(sample.reference)
-    found.update(repr([sample.group_size, *(array.shape for array in arrays)]).encode())
-    for array in arrays:
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+    shapes = repr([sample.group_size, *(array.shape for array in arrays)])
+    contents = (np.ascontiguousarray(array).tobytes() for array in arrays)
+    return digest_of_state(Path(measures.__file__).read_bytes(), shapes, *contents, size=16)
 
 
 def key_of(sample_digest: str, *about: Any, estimate: FloatArray) -> str:
     """Hash a sample, what else the row says, and an estimate."""
-    return hashlib.blake2b(repr((sample_digest, about)).encode() + estimate.tobytes(), digest_size=16).hexdigest()
+    return digest_of_state(repr((sample_digest, about)), estimate.tobytes(), size=16)

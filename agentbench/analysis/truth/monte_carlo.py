@@ -16,7 +16,6 @@ each one alone is unbiased with the stated standard error.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ import numpy as np
 from agentbench.runs.episodes import Step
 from agentbench.runs.provenance import stable_seed
 from credit.steps import FloatArray
+from envs.base.digest import digest_of_state
 from envs.base.errors import UserError
 from envs.contract import Task, TextEnv
 from policies.contract import KnowsProbabilities, Policy, Prompt, Response
@@ -293,7 +293,7 @@ def _choose(policy: Policy, rollouts: list[_Rollout], seed: int) -> None:
 
 def _state_of(point: Point) -> str:
     *_, state = point.snapshot  # without the step, the text and the end
-    return hashlib.blake2b(pickle.dumps(state, 4), digest_size=8).hexdigest()
+    return digest_of_state(pickle.dumps(state, 4))
 
 
 def _probabilities(policy: Policy, prompt: Prompt) -> list[float] | None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from agentbench.analysis.truth.problems import Problem
 from agentbench.runs.episodes import Episode, Step
-from agentbench.runs.provenance import digest
 from credit.steps import BoolArray, FloatArray, IntArray
 from credit.tools.exact import Solution, solve
+from envs.base.digest import digest_of_json
 
 ACTION_NAMES = ("forward", "back", "stay", "pick up")
 
@@ -88,7 +88,7 @@ def as_episodes(played: Played) -> Iterator[Episode]:
     The observation is the anchor state.
     """
     problem = played.problem
-    task_id = digest([problem.name, problem.settings])
+    task_id = digest_of_json([problem.name, problem.settings])
     seen = problem.process.observation
     bounds = np.concatenate([[0], np.flatnonzero(played.is_last) + 1])
     names = [_action_name(problem, action) for action in range(len(problem.valid))]
