@@ -86,18 +86,18 @@ no hang, one clear message.
 
     python tests/faults/campaign.py --out results/published/faults.md
 
-| fault | made | in mid-work | told | lost | wrong | hung | unclear | seconds |
+| fault | made | in mid-work | reported | lost | wrong | hung | unclear | seconds |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 
 FOOT = """
-*In mid-work*: something was finished already and something was not (hostile text: it was taken as legal). *Told*: ended
-in one line that says what is wrong; the others were mended unseen, or changed nothing. *Lost*: finished episodes or
+*In mid-work*: something was finished already and something was not (hostile text: it was taken as legal). *Reported*: ended
+in one line that says what is wrong; the others were fixed unseen, or changed nothing. *Lost*: finished episodes or
 checkpoints that were gone afterwards. *Wrong*: ended with other numbers than the uninterrupted run, byte for byte.
 *Hung*: did not end within {limit:.0f} s, or a worker outlived its run. *Unclear*: a traceback, several lines, or no
 message.
 
-What the campaign found, and what was mended: lines of metrics, truths and measurements without a checksum, a table of
+What the campaign found, and what was fixed: lines of metrics, truths and measurements without a checksum, a table of
 true advantages that could be read with a flipped bit, recorded actions replayed with a changed letter (each a wrong
 number); an answer of a server whose text is no text, taken for an invalid action of the agent; a checkpoint whose seal
 was gone, JSON and TOML nested by the thousand, rubbish in a file of outcomes, a full disk under `clone`, `graph` and
@@ -108,7 +108,7 @@ SIGKILL), damage that keeps every checksum, and processes that get in each other
 after the runs above, tables of a slower process that passed for new ones, and a server's second answer taken for that
 to the next request (each a wrong number); episodes given up as if their environment had been late, where only the
 policy had taken long (errors that were none); episodes of a newer version cut out as if damaged (lost); a pipe in a
-run's folder that was waited for (a hang); values of a wrong kind in whole lines (tracebacks). All are mended, and
+run's folder that was waited for (a hang); values of a wrong kind in whole lines (tracebacks). All are fixed, and
 tested for.
 
 {where}

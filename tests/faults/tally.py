@@ -30,12 +30,12 @@ class Tally:
     Attributes:
         faults: how many were made.
         under_way: of them, how many hit when something was finished already, and the run went on.
-        told: how many ended in one line that says what is wrong; the others were mended unseen, or changed nothing.
+        told: how many ended in one line that says what is wrong; the others were fixed unseen, or changed nothing.
         lost: finished episodes, checkpoints or rows that were gone afterwards.
         wrong: runs that ended with other numbers than the uninterrupted one.
         hung: processes that did not end in time, or outlived the one that they worked for.
         unclear: ends without a message, or with a traceback.
-        notes: the first few of what went wrong, for whoever mends it.
+        notes: the first few of what went wrong, for whoever fixes it.
     """
 
     faults: int = 0
