@@ -41,7 +41,7 @@ class Rollout:
     anchors: list[str] = field(default_factory=list)  # of the situation before each step, and at last of the end
     actions: list[str] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    choices: list[Choice] = field(default_factory=list)  # what the policy needs to judge its answer again
+    choices: list[Choice] = field(default_factory=list)  # what the policy needs to score its answer again
 
 
 def choose_tasks(environment: TextEnv) -> list[Task]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, runtime_checkable
 
-from envs.base.safe_text import whole
+from envs.base.safe_text import without_half_characters
 from envs.contract import Info, Task
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Prompt:
             task, seed, trial: as above.
             observation, info: what the environment's ``reset`` gave; halves of characters in the text are replaced.
         """
-        return cls(task, whole(observation), info, (), seed, trial)
+        return cls(task, without_half_characters(observation), info, (), seed, trial)
 
     def after(self, response: Response, observation: str, info: Info, seed: int = 0) -> Prompt:
         """Return the prompt of the next step; every past of every prompt is made here.
@@ -84,7 +84,7 @@ class Prompt:
         offered = self.info.get("admissible_actions")
         listed = None if offered is None else tuple(offered)
         turn = Turn(self.observation, response.action, response.text, listed, response.trace)
-        return Prompt(self.task, whole(observation), info, (*self.history, turn), seed, self.trial)
+        return Prompt(self.task, without_half_characters(observation), info, (*self.history, turn), seed, self.trial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Response:
               prices that were given), ``messages`` (with ``keep_messages``: the chat as it was sent).
 
             Runs of earlier versions lack some of them (then ``hf`` has ``tokens`` for ``answer_tokens``).
-        trace: what a trainable policy needs to judge this answer again; kept in memory only, never stored.
+        trace: what a trainable policy needs to score this answer again; kept in memory only, never stored.
     """
 
     action: str

@@ -15,7 +15,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from agentbench.check.episodes import FULL, Extent, difference, some_tasks, walk
 from agentbench.check.outcome import RUBBISH
-from envs.base.errors import UserError, told
+from envs.base.errors import UserError, error_line
 from envs.base.moment import copied
 from envs.contract import Moment, TextEnv
 
@@ -155,7 +155,7 @@ def vectors(environment: TextEnv, other: partial[TextEnv]) -> Iterator[str]:
             try:
                 seen.append(_played(vector, tasks, plans, mode))
             except Exception as error:
-                yield f"{what}, autoreset {mode.value}: it raised {told(error)}"
+                yield f"{what}, autoreset {mode.value}: it raised {error_line(error)}"
             finally:
                 vector.close()
         if len(seen) == 2 and seen[0] != seen[1]:

@@ -11,7 +11,7 @@ from typing import Any
 from agentbench.check.copies import after_end, copies, own_values, spaces, vectors
 from agentbench.check.episodes import BRIEF, Extent, difference, fitting_extent, play, some_tasks, walk
 from agentbench.check.outcome import RUBBISH, Check, Outcome, run_checks
-from envs.base.errors import told
+from envs.base.errors import error_line
 from envs.base.moment import info_faults
 from envs.contract import Moment, TextEnv
 from envs.registry import make
@@ -104,7 +104,7 @@ def _snapshots(environment: TextEnv, other: partial[TextEnv], extent: Extent) ->
                 again.restore(pickle.loads(snapshot))  # our own bytes, made three lines above
                 found = [again.step(action) for action in actions[half:]]
             except Exception as error:  # it went on elsewhere, to where nothing fits any more
-                yield f"task {task} in {what}: after restoring, it raised {told(error)}"
+                yield f"task {task} in {what}: after restoring, it raised {error_line(error)}"
                 continue
             if (fault := difference(expected, found)) is not None:
                 yield f"task {task} in {what}: after restoring, {fault}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from envs.base.errors import told
+from envs.base.errors import error_line
 
 MOST = 3  # failures of one check that are told
 
@@ -41,5 +41,5 @@ def run_checks(checks: Iterable[tuple[str, Check]]) -> Iterator[Outcome]:
         try:
             failures.extend(islice(check(), MOST))
         except Exception as error:  # the code that is checked is a stranger's: whatever it raises is the finding
-            failures.append(f"it raised {told(error)}")
+            failures.append(f"it raised {error_line(error)}")
         yield Outcome(name, tuple(failures))

@@ -9,7 +9,7 @@ from typing import Any
 
 from agentbench.check.outcome import RUBBISH, Check, Outcome, run_checks
 from agentbench.runs.provenance import stable_seed
-from envs.base.errors import UserError, told
+from envs.base.errors import UserError, error_line
 from envs.contract import TextEnv
 from envs.registry import make
 from policies.contract import Policy, Prompt, Response, Turn, response_faults
@@ -35,7 +35,7 @@ def check_policy(spec: str, env: str = "alfworld", **options: Any) -> Iterator[O
         yield Outcome("it plays", (str(error),))
         return
     except Exception as error:  # the policy is a stranger's: that it fails at once is the finding
-        yield Outcome("it plays", (f"it raised {told(error)}",))
+        yield Outcome("it plays", (f"it raised {error_line(error)}",))
         return
     checks: list[tuple[str, Check]] = [
         ("name and digest: texts, the same in every copy", partial(_identity, policy, other)),
@@ -142,7 +142,7 @@ def _rubbish(policy: Policy, prompt: Prompt) -> Iterator[str]:
         except UserError:
             continue  # one clear line is a good answer to rubbish
         except Exception as error:  # any other is what is looked for
-            yield f"observation {each.observation!r:.30}: it raised {told(error)}"
+            yield f"observation {each.observation!r:.30}: it raised {error_line(error)}"
             continue
         for answer in answers:
             yield from response_faults(answer)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from agentbench.cluster.gpus import check_places, free_gpus, gpus_of, placed
-from agentbench.cluster.machines import is_of_machine, told
+from agentbench.cluster.machines import beginning_of, is_of_machine
 from agentbench.rollout.contract import LOSSES
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
@@ -161,7 +161,7 @@ class RayEngine:
         """Start it again after it failed, unless that was once too often."""
         import ray
 
-        why = str(error) if isinstance(error, EngineError) else f"the Ray actor died ({told(error)})"
+        why = str(error) if isinstance(error, EngineError) else f"the Ray actor died ({beginning_of(error)})"
         is_lost = is_of_machine(error)
         self._losses += is_lost
         self._failures += not is_lost

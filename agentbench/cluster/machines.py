@@ -76,7 +76,7 @@ class RayWorker:
             status, reply, self.seconds, self._memory = self._reply.result()
         except ray.exceptions.RayError as error:
             kind = MachineFailure if is_of_machine(error) else WorkerFailure
-            raise kind(f"the Ray actor died ({told(error)})") from error
+            raise kind(f"the Ray actor died ({beginning_of(error)})") from error
         if status != "ok":
             raise WorkerFailure(f"the environment failed: {reply}")
         return reply
@@ -112,7 +112,7 @@ def is_of_machine(error: Exception) -> bool:
     return any(not node["Alive"] and node["NodeID"] in str(error) for node in ray.nodes())
 
 
-def told(error: Exception) -> str:
+def beginning_of(error: Exception) -> str:
     """Return the beginning of an error's text, without secrets, on one line."""
     return " ".join(redacted(str(error)).split())[:300]
 
@@ -145,7 +145,7 @@ def connect(address: str) -> Launch:
         except Exception as error:  # of many classes: no cluster, other versions, no room for its files
             if "AuthToken" in f"{error} {error.__cause__}":
                 raise UserError(f"{where} asks for a token: {TOKEN}") from error
-            raise UserError(f"{where} cannot be joined: {told(error)}") from error
+            raise UserError(f"{where} cannot be joined: {beginning_of(error)}") from error
         finally:  # Ray's own would end this process before what is finished is stored
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, kept)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agentbench.cluster.gpus import WIDTHS, check_places, free_gpus, gpus_of, placed
-from agentbench.cluster.machines import is_of_machine, told
+from agentbench.cluster.machines import beginning_of, is_of_machine
 from agentbench.rollout.contract import LOSSES
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
@@ -86,7 +86,9 @@ class RayServer(ServerProcess):
             except ray.exceptions.RayError as error:
                 # A machine that had died, which the cluster only notices now, is no reason to give up.
                 if attempt + 1 == LOSSES or not is_of_machine(error):
-                    raise UserError(f"vLLM's server was not started: the Ray actor died ({told(error)})") from error
+                    raise UserError(
+                        f"vLLM's server was not started: the Ray actor died ({beginning_of(error)})"
+                    ) from error
                 with suppress(ray.exceptions.RayError):
                     ray.kill(self._actor)
         if status != "ok":

@@ -12,7 +12,7 @@ from typing import Any
 from agentbench.importing.content import beside, call_text, calls_of, is_refused, short_hash, states_failure, text_of
 from agentbench.importing.parts import BadPartError, Options, Read
 from agentbench.runs.episodes import Episode, Outcome, Step
-from envs.base.safe_text import whole
+from envs.base.safe_text import without_half_characters
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -243,7 +243,11 @@ def _offered(message: Mapping[str, Any]) -> list[str] | None:
     listed = message.get("admissible_actions")
     if listed is None and isinstance(beside_it, Mapping):
         listed = beside_it.get("admissible_actions")
-    return [whole(each) for each in listed if isinstance(each, str)] if isinstance(listed, list) else None
+    return (
+        [without_half_characters(each) for each in listed if isinstance(each, str)]
+        if isinstance(listed, list)
+        else None
+    )
 
 
 def finish(episode: Episode, ending: Ending, options: Options) -> None:
@@ -278,7 +282,7 @@ def finish(episode: Episode, ending: Ending, options: Options) -> None:
 
 def stored(text: str, options: Options) -> str:
     """Return a text as it is stored: no half characters, and a mark where it was cut."""
-    text = whole(text)
+    text = without_half_characters(text)
     if len(text) > options.max_text:
         text = f"{text[: options.max_text]}…[cut: {len(text)} characters]"
     return text

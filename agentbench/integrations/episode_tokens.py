@@ -115,7 +115,7 @@ def step_advantages(
     ]
 
 
-def check_scheme(scheme: str, options: Mapping[str, Any]) -> None:
+def refuse_unfit_scheme(scheme: str, options: Mapping[str, Any]) -> None:
     """Find out before anything is played whether a scheme can be computed from what an episode records.
 
     Raises:

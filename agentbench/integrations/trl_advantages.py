@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentbench.integrations.episode_tokens import Turns, check_scheme, spread, step_advantages
+from agentbench.integrations.episode_tokens import Turns, refuse_unfit_scheme, spread, step_advantages
 from agentbench.integrations.versions import TRL, require
 from agentbench.runs.episodes import Episode
 from envs.base.errors import UserError
@@ -56,7 +56,7 @@ class StepAdvantages(GRPOTrainer):  # type: ignore[misc]
     ) -> None:
         self.scheme, self.scheme_options = scheme, dict(scheme_options or {})
         self.invalid_penalty = invalid_penalty
-        check_scheme(scheme, self.scheme_options)
+        refuse_unfit_scheme(scheme, self.scheme_options)
         super().__init__(**more)
         choose_threads(self.accelerator.unwrap_model(self.model), self.accelerator.device, None)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from agentbench.runs.lines import is_number
 from envs.base.digest import read_line, sealed_line
 from envs.base.errors import UserError
-from envs.base.safe_text import cut_short, whole
+from envs.base.safe_text import cut_short, without_half_characters
 from policies.contract import Response
 
 SCHEMA_VERSION = 2
@@ -157,10 +157,14 @@ def from_line(line: str | bytes) -> Episode:
 def _whole(value: Any) -> Any:
     """Return a JSON value without halves of characters in its texts: an environment may have shown some."""
     if isinstance(value, str):
-        return whole(value)
+        return without_half_characters(value)
     if isinstance(value, list):
         return [_whole(each) for each in value]
-    return {whole(name): _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
+    return (
+        {without_half_characters(name): _whole(each) for name, each in value.items()}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def _check_types(episode: Episode) -> None:
@@ -222,4 +226,4 @@ def make_step(
 
 def clean_text(text: str, max_text: int = MAX_TEXT) -> str:
     """Make a text storable: no lone surrogates, at most ``max_text`` characters and a mark of the cut."""
-    return cut_short(whole(text), max_text)
+    return cut_short(without_half_characters(text), max_text)

@@ -22,7 +22,7 @@ class Batch:
     """The judged steps of some groups of episodes.
 
     Attributes:
-        traces: what the policy needs to judge each step's answer again.
+        traces: what the policy needs to score each step's answer again.
         advantages: float64, shape (steps,).
         returns: float64, shape (steps,): discounted return from each step on, what the critic learns.
         episode: int64, shape (steps,), numbered from 0.

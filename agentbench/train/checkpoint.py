@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from agentbench.train.distributed import load_weights, split_like, whole, whole_weights
+from agentbench.train.distributed import full_tensor, full_weights, load_weights, split_like
 from envs.base.digest import check_seal, sealed, sha256_of
 from envs.base.files import replaced_folder
 from envs.base.log import log
@@ -41,7 +41,7 @@ def save_checkpoint(
     Raises:
         OSError: the disk is full, or broken.
     """
-    weights = whole_weights(policy.module)
+    weights = full_weights(policy.module)
     tensors, numbers = _flatten(optimizer)
     if not writes:
         return
@@ -98,7 +98,7 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor],
     for parameter, entries in optimizer.state_dict()["state"].items():
         for name, value in entries.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"{parameter}.{name}"] = whole(value)
+                tensors[f"{parameter}.{name}"] = full_tensor(value)
             else:
                 numbers[f"{parameter}.{name}"] = value
     return tensors, numbers

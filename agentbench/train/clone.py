@@ -89,7 +89,7 @@ def _whole(episode: Episode) -> Iterator[tuple[Prompt, str]]:
 def _batches(
     policy: TrainablePolicy, traces: list[Any], batch_size: int, generator: np.random.Generator
 ) -> Iterator[Any]:
-    """Yield the rows of each update, shuffled; whole episodes where the policy judges them at once for less work."""
+    """Yield the rows of each update, shuffled; whole episodes where scoring them together is less work."""
     if not isinstance(policy, CutsPieces):
         order = generator.permutation(len(traces))
         yield from np.split(order, range(batch_size, len(order), batch_size))

@@ -2,7 +2,7 @@
 
 Every process plays its share of the episodes; all episodes are then handed round. So every process sees the whole
 batch and computes the same advantages, also under schemes that look beyond a group or whiten over the batch, and
-minibatches hold the same steps as with one process. Each process judges its share of a minibatch's steps; the steps'
+minibatches hold the same steps as with one process. Each process computes its share of a minibatch's steps; the steps'
 weights are those of the whole batch, so the gradients are summed, not averaged, and equal those of one process.
 """
 
@@ -146,7 +146,7 @@ def _with_forward(module: nn.Module) -> list[nn.Module]:
     return [part for child in module.children() for part in _with_forward(child)]
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor that may be split over the processes as a whole. Every process must call this."""
     return tensor.full_tensor() if _is_split(tensor) else tensor  # type: ignore[attr-defined]
 
@@ -161,9 +161,9 @@ def split_like(tensor: Tensor, example: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements)
 
 
-def whole_weights(module: nn.Module) -> dict[str, Tensor]:
+def full_weights(module: nn.Module) -> dict[str, Tensor]:
     """Return all weights of a module, whole. Every process must call this."""
-    return {name: whole(tensor) for name, tensor in module.state_dict().items()}
+    return {name: full_tensor(tensor) for name, tensor in module.state_dict().items()}
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -23,7 +23,7 @@ def correct_batch(
 ) -> BatchCorrection:
     """Judge a batch with the weights before its update, and correct for what the sampler said of it.
 
-    Every one of several processes must call this; each judges its share and gets all.
+    Every one of several processes must call this; each scores its share and gets all.
 
     Raises:
         UserError: every token was rejected.
@@ -31,7 +31,7 @@ def correct_batch(
     own: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
     for rows, scale in own_pieces(policy, np.arange(len(batch)), batch, config, ranks):
         traces = [batch.traces[row] for row in rows]
-        trained, sampled = judge_without_gradient(policy, traces, config), policy.sampled(traces).log_probs
+        trained, sampled = score_without_gradient(policy, traces, config), policy.sampled(traces).log_probs
         if not scale:  # only there to keep step with the other processes
             continue
         found = correct(trained.log_probs, sampled, trained.mask, settings)
@@ -51,7 +51,7 @@ def correct_batch(
     return made
 
 
-def judge_without_gradient(policy: TrainablePolicy, traces: Sequence[object], config: TrainConfig) -> Likelihood:
+def score_without_gradient(policy: TrainablePolicy, traces: Sequence[object], config: TrainConfig) -> Likelihood:
     """Judge answers in the precision of the update."""
     device = torch.device(config.device).type
     with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -75,8 +75,8 @@ class Probe:
 
 
 def probe(sampler: Policy, trainer: TrainablePolicy, prompts: Sequence[Prompt], config: TrainConfig) -> Probe:
-    """Have the sampler answer prompts and the trainer judge the answers."""
+    """Have the sampler answer prompts and the trainer score the same tokens."""
     traces = [response.trace for response in sampler.act(prompts)]
-    judged, sampled = judge_without_gradient(trainer, traces, config), trainer.sampled(traces)
+    judged, sampled = score_without_gradient(trainer, traces, config), trainer.sampled(traces)
     gap = (judged.log_probs - sampled.log_probs)[judged.mask].abs()
     return Probe(float(gap.mean()), float(gap.max()), int(judged.mask.sum()))

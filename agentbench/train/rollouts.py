@@ -28,7 +28,7 @@ from policies.contract import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class TrainingEpisodes:
     """The rollouts of one training step: the groups to learn from, and all judged and unjudged episodes."""
 
     groups: list[list[Episode]]
@@ -70,7 +70,7 @@ class Rollouts:
         self._stopped = threading.Event()
         self._told_equal = False
 
-    def train(self, policy: Policy, step: int) -> Played:
+    def train(self, policy: Policy, step: int) -> TrainingEpisodes:
         """Play groups until the batch of training step ``step`` is full.
 
         Raises:
@@ -103,7 +103,7 @@ class Rollouts:
                 "update; if that goes on, choose other tasks, larger groups, or a warm start (agentbench clone)",
                 step + 1,
             )
-        return Played(kept, played)
+        return TrainingEpisodes(kept, played)
 
     def evaluate(self, policy: Policy) -> list[Episode]:
         """Play the held-out tasks once each; the same draws every time.

@@ -54,7 +54,7 @@ def train(
         UserError: before the first rollout if the scheme cannot be computed or the folder cannot be written;
             later if the loss is no longer a number.
     """
-    check_scheme(config)
+    refuse_unfit_scheme(config)
     check_sinks(config.sinks)
     policy = make_learner(config)
     ranks = join(config.device)
@@ -110,7 +110,7 @@ def _train_and_record(
         lock.release()
 
 
-def check_scheme(config: TrainConfig) -> None:
+def refuse_unfit_scheme(config: TrainConfig) -> None:
     """Refuse a scheme whose columns or options cannot be had, before anything is played.
 
     Raises:
@@ -203,7 +203,7 @@ def estimate(config: TrainConfig) -> dict[str, float]:
         ``seconds`` and ``environment_steps`` of the whole run (the episodes may get shorter as it learns), and
         ``memory_mb`` now.
     """
-    check_scheme(config)
+    refuse_unfit_scheme(config)
     tasks = min(2, config.tasks_per_step)
     small = config.model_copy(update={"tasks_per_step": tasks, "eval_split": None})
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from agentbench.runs.provenance import stable_seed
 from agentbench.train.config import TrainConfig
-from agentbench.train.distributed import Ranks, whole_weights
+from agentbench.train.distributed import Ranks, full_weights
 from agentbench.train.gap import probe
 from envs.base.errors import UserError
 from envs.registry import make
@@ -83,7 +83,7 @@ class Sampler:
         if self._holder is None or self._is_fresh:
             return
         started = time.perf_counter()
-        self._holder.load(whole_weights(module))
+        self._holder.load(full_weights(module))
         handed = time.perf_counter()
         self._compare()
         self.metrics |= {

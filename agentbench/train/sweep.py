@@ -18,7 +18,7 @@ from typing import Any
 from agentbench.runs.lines import METRICS_FILE, read_metrics
 from agentbench.runs.run import RUN_FILE
 from agentbench.train.config import TrainConfig, read_config
-from agentbench.train.run import check_scheme
+from agentbench.train.run import refuse_unfit_scheme
 from agentbench.train.trainer import Metrics
 from envs.base.errors import UserError
 from policies.saved import is_saved
@@ -92,7 +92,7 @@ def plan_sweep(
     for run in runs:
         if run.config.eval_split is None:
             raise UserError("a sweep compares success on held-out tasks: set eval_split (and eval_tasks)")
-        check_scheme(run.config)
+        refuse_unfit_scheme(run.config)
         _check_same(run)
     return runs
 

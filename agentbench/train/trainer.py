@@ -23,10 +23,10 @@ from agentbench.train.branching import Branching
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.correction import BatchCorrection
-from agentbench.train.distributed import ALONE, Ranks, same_start, split_weights, whole_weights
+from agentbench.train.distributed import ALONE, Ranks, full_weights, same_start, split_weights
 from agentbench.train.gap import correct_batch
 from agentbench.train.outcomes import save_outcomes
-from agentbench.train.rollouts import Played, Rollouts
+from agentbench.train.rollouts import Rollouts, TrainingEpisodes
 from agentbench.train.sampler import Sampler
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
@@ -73,7 +73,7 @@ class Trainer:
         self.step, self.best = 0, -1.0
         self.run_digest = digest_of_json(config.model_dump(exclude=set(HOW_NOT_WHAT)))
         self._thread = ThreadPoolExecutor(1)
-        self._ahead: Future[Played] | None = None
+        self._ahead: Future[TrainingEpisodes] | None = None
         self._saving_seconds = 0.0
 
     # -- the loop ------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class Trainer:
 
     # -- parts of a step -----------------------------------------------------------------------------
 
-    def _next_rollouts(self) -> tuple[Played, int]:
+    def _next_rollouts(self) -> tuple[TrainingEpisodes, int]:
         """Return this step's rollouts and how many updates old their weights are; start the next step's if allowed."""
         staleness = 0 if self._ahead is None else 1
         if self._ahead is None:
@@ -247,7 +247,7 @@ class Trainer:
             raise UserError(f"the processes see different checkpoints: {self.folder} must be the same disk for all")
 
     def _save_policy(self, name: str) -> None:
-        weights = whole_weights(self.module)
+        weights = full_weights(self.module)
         if self.ranks.rank == 0:
             # A folder of its own first: weights and description are of one moment whenever this is killed.
             with replaced_folder(self.folder / name) as temporary:

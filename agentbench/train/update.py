@@ -14,7 +14,7 @@ from agentbench.runs.provenance import stable_seed
 from agentbench.train.batch import Batch
 from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection
-from agentbench.train.distributed import ALONE, Ranks, whole
+from agentbench.train.distributed import ALONE, Ranks, full_tensor
 from agentbench.train.loss import policy_loss, token_weights
 from policies.contract import CutsPieces, TrainablePolicy
 
@@ -75,7 +75,7 @@ def update(
             if not math.isfinite(loss := _whole_loss(parts, config)):
                 raise NonFiniteError(f"the loss is {loss} at training step {step}")
             ranks.sum_gradients(policy.module)
-            norm = float(whole(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), config.max_grad_norm)))
+            norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), config.max_grad_norm)))
             if not math.isfinite(norm):
                 raise NonFiniteError(f"the gradient's norm is {norm} at training step {step}")
             optimizer.step()
@@ -95,7 +95,7 @@ def _whole_loss(parts: dict[str, float], config: TrainConfig) -> float:
 def keeps_episodes(policy: TrainablePolicy, config: TrainConfig) -> bool:
     """Tell whether the steps of an episode have to stay together.
 
-    They do where the ratio is that of an episode, or where the policy judges them at once for less work.
+    They do where the ratio is that of an episode, or where scoring them together is less work.
     """
     return config.ratio == "sequence" or isinstance(policy, CutsPieces)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from gymnasium.envs.registration import EnvSpec
 from pydantic import Field
 
-from envs.alfworld.players import FastPlayer, Player, Turn
+from envs.alfworld.players import FastPlayer, Player, Shown
 from envs.alfworld.tasks import open_games
 from envs.base.digest import digest_of_parts
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
@@ -96,7 +96,7 @@ class ALFWorldEnv(TextEnv):
         saved, is_valid = state
         return self._info(self._player.load(saved)._replace(is_valid=is_valid), self._observation)
 
-    def _info(self, turn: Turn, observation: str) -> Info:
+    def _info(self, turn: Shown, observation: str) -> Info:
         self._is_valid = turn.is_valid
         return {
             "anchor": observation if self._anchor == "observation" else self._player.fingerprint(),

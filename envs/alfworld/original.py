@@ -12,7 +12,7 @@ from typing import Any
 
 from envs.alfworld.engine import NOTHING_HAPPENS
 from envs.alfworld.games import Game, check_sentence
-from envs.alfworld.players import Turn
+from envs.alfworld.players import Shown
 from envs.base.digest import digest_of_state
 from envs.base.errors import UserError
 from envs.base.extras import how_to_install
@@ -85,7 +85,7 @@ class OriginalPlayer:
         self._state: Any = None
         self._commands: tuple[str, ...] = ()
 
-    def start(self, key: str, game: Game) -> Turn:
+    def start(self, key: str, game: Game) -> Shown:
         """Begin a game."""
         if self._env is None:
             self._env = _idle.pop() if _idle else _new_environment()
@@ -95,21 +95,21 @@ class OriginalPlayer:
         self._commands = ()
         return self._turn(is_valid=True)
 
-    def act(self, command: str) -> Turn:
+    def act(self, command: str) -> Shown:
         """Carry out any string as a command."""
         self._state, _, _ = self._env.step(command)
         self._commands += (command,)
         return self._turn(is_valid=self._state["feedback"] != NOTHING_HAPPENS)
 
-    def _turn(self, is_valid: bool) -> Turn:
+    def _turn(self, is_valid: bool) -> Shown:
         state = self._state
-        return Turn(state["feedback"], list(state["admissible_commands"]), bool(state["won"]), is_valid)
+        return Shown(state["feedback"], list(state["admissible_commands"]), bool(state["won"]), is_valid)
 
     def save(self) -> tuple[str, ...]:
         """Return the commands so far."""
         return self._commands
 
-    def load(self, saved: tuple[str, ...]) -> Turn:
+    def load(self, saved: tuple[str, ...]) -> Shown:
         """Play the commands again from the start."""
         with _translations_kept():
             self._state = self._env.reset()

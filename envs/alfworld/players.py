@@ -15,7 +15,7 @@ RULES_VERSION = 1
 """Raised whenever the fast engine changes how any game goes."""
 
 
-class Turn(NamedTuple):
+class Shown(NamedTuple):
     """What an engine shows after the start or a command.
 
     Attributes:
@@ -37,16 +37,16 @@ class Player(Protocol):
     version: str
     """Name and version of everything that decides how a game goes."""
 
-    def start(self, key: str, game: Game) -> Turn:
+    def start(self, key: str, game: Game) -> Shown:
         """Begin a game; ``key`` is its task id."""
 
-    def act(self, command: str) -> Turn:
+    def act(self, command: str) -> Shown:
         """Carry out any string as a command."""
 
     def save(self) -> Any:
         """Return the present point of the episode: picklable and never changed later."""
 
-    def load(self, saved: Any) -> Turn:
+    def load(self, saved: Any) -> Shown:
         """Go back to a value of ``save`` of the same game; the observation is left empty."""
 
     def fingerprint(self) -> str:
@@ -72,7 +72,7 @@ class FastPlayer:
         self._state: State
         self._commands: dict[str, Action]
 
-    def start(self, key: str, game: Game) -> Turn:
+    def start(self, key: str, game: Game) -> Shown:
         """Begin a game."""
         try:
             self._engine = _engine(game)
@@ -80,23 +80,23 @@ class FastPlayer:
             raise UserError(f"game {game.name} cannot be played: {error}") from error
         return self._turn(self._engine.start, self._engine.introduction)
 
-    def act(self, command: str) -> Turn:
+    def act(self, command: str) -> Shown:
         """Carry out any string as a command."""
         action = self._commands.get(command.strip())
         if action is None:
-            return Turn(NOTHING_HAPPENS, sorted(self._commands), self._engine.won(self._state), is_valid=False)
+            return Shown(NOTHING_HAPPENS, sorted(self._commands), self._engine.won(self._state), is_valid=False)
         return self._turn(*self._engine.act(self._state, action))
 
-    def _turn(self, state: State, observation: str) -> Turn:
+    def _turn(self, state: State, observation: str) -> Shown:
         self._state = state
         self._commands = self._engine.commands(state)
-        return Turn(observation, sorted(self._commands), self._engine.won(state), is_valid=True)
+        return Shown(observation, sorted(self._commands), self._engine.won(state), is_valid=True)
 
     def save(self) -> State:
         """Return the state, which is immutable."""
         return self._state
 
-    def load(self, saved: State) -> Turn:
+    def load(self, saved: State) -> Shown:
         """Go back to a state."""
         return self._turn(State(*saved), "")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from envs.alfworld.games import SPLITS, Game
 from envs.alfworld.install import library_path, open_library
-from envs.alfworld.players import FastPlayer, Player, Turn
+from envs.alfworld.players import FastPlayer, Player, Shown
 from envs.alfworld.sources import read_games
 from envs.base.errors import UserError
 
@@ -81,7 +81,7 @@ def wins(player: Player, game: Game) -> bool:
     return turn.won
 
 
-def _differences(expected: dict[str, Any], got: Turn, is_reset: bool) -> Iterator[str]:
+def _differences(expected: dict[str, Any], got: Shown, is_reset: bool) -> Iterator[str]:
     if got.observation != expected["observation"]:
         yield f"observation: expected {expected['observation']!r}, got {got.observation!r}"
     if got.commands != expected["admissible"]:

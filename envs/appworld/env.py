@@ -20,7 +20,7 @@ from envs.appworld.process import Died, Limits, Server
 from envs.appworld.tasks import open_tasks
 from envs.base.code_blocks import chosen_block, code_blocks, has_statement, is_fenced, with_plain_newlines
 from envs.base.digest import digest_of_parts
-from envs.base.safe_text import whole
+from envs.base.safe_text import without_half_characters
 from envs.contract import MOST_STEPS, Info, RenderMode, Task, TextEnv
 
 FAILED = "Execution failed."
@@ -237,13 +237,13 @@ class AppWorldEnv(TextEnv):
         self._actions.append(action)
         self._database, self._calls_anchor = database, anchor
         failed = reply.get("failed", output.startswith(FAILED))
-        return {**reply, "output": whole(output), "failed": failed is not False}
+        return {**reply, "output": without_half_characters(output), "failed": failed is not False}
 
     def _after_death(self, death: Died) -> tuple[str, bool]:
         """Bring the world back to where it was before the code that ended it; return observation and terminated."""
         cause = f"it ran for more than {self._settings['seconds']} s" if death.timed_out else "it ended the interpreter"
         if death.told:  # no attack: something that it left cannot be saved or sent
-            cause = whole(f"what it did cannot be read back ({str(death)[:_NOTE_LETTERS]})")
+            cause = without_half_characters(f"what it did cannot be read back ({str(death)[:_NOTE_LETTERS]})")
         else:
             self._deaths += 1
         self._error = f"{FAILED} The code was stopped: {cause}."

@@ -37,7 +37,7 @@ def unknown(kind: str, name: str, known: Iterable[str], listed_by: str = "") -> 
     return UserError(f"unknown {kind} {name!r}: there is {listed or 'none'}{more}")
 
 
-def told(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Say in one line what somebody else's code raised, and where: ``KeyError: 'x' (module.py:12)``."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

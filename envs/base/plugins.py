@@ -16,7 +16,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint
 from typing import Generic, TypeVar
 
-from envs.base.errors import UserError, told
+from envs.base.errors import UserError, error_line
 from envs.base.log import log
 
 Entry = TypeVar("Entry")
@@ -102,7 +102,7 @@ class PluginTable(MutableMapping[str, Entry], Generic[Entry]):
         except Exception as error:
             if name not in self.plugins:
                 raise
-            raise UserError(f"{_where(self.plugins[name])} failed: {told(error)}") from error
+            raise UserError(f"{_where(self.plugins[name])} failed: {error_line(error)}") from error
 
     def _load(self, name: str, points: list[EntryPoint]) -> Entry:
         where = _where(points)

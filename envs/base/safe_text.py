@@ -51,7 +51,7 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def whole(text: str) -> str:
+def without_half_characters(text: str) -> str:
     """Return a text without halves of characters (lone surrogates), which no file and no tokenizer takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
 

@@ -12,7 +12,7 @@ import torch
 
 from policies.contract import Likelihood, SampledLogProbs
 from policies.language import sequences
-from policies.language.likelihood import judge
+from policies.language.likelihood import score_tokens
 from policies.language.sequences import Sampled
 from policies.language.settings import LanguageSettings
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_reference, use_adapter
@@ -49,7 +49,7 @@ class Learner:
         model.train(settings.gradient_checkpointing and torch.is_grad_enabled())
         try:
             with self.in_use():
-                return judge(model, traces, temperature, self._whole_episodes, settings.padded_tokens)
+                return score_tokens(model, traces, temperature, self._whole_episodes, settings.padded_tokens)
         finally:
             if not settings.gradient_checkpointing:
                 model.eval()

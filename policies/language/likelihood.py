@@ -13,7 +13,7 @@ from policies.language.forward import forbid, logits_at, tempered
 from policies.language.sequences import Sampled, TokenSequence, batches, lay_out
 
 
-def judge(
+def score_tokens(
     model: nn.Module, traces: Sequence[Sampled], temperature: float, whole_episodes: bool, padded_tokens: int
 ) -> Likelihood:
     """Return the likelihood of sampled answers under the model's weights.

@@ -34,7 +34,7 @@ from policies.language.settings import OPTIONS, LanguageSettings, language_setti
 from policies.language.speaker import Asked, Speaker
 from policies.language.weights import Weights, add_adapters
 from policies.prompts import make_settings
-from policies.prompts.parsing import Parsed, cut_by, parse_answer
+from policies.prompts.parsing import ParsedAnswer, cut_by, parse_answer
 from policies.saved import POLICY_FILE
 from policies.trainable import read_policy
 
@@ -42,7 +42,7 @@ VERSION = 1
 
 
 class LanguagePolicy:
-    """Answers with a language model, and can judge its answers again.
+    """Answers with a language model, and can score its answers again.
 
     Args:
         settings: which model, and how it is used.
@@ -212,7 +212,7 @@ class LanguagePolicy:
     def read(self, asked: Asked, answer: Answer, offered: Offered | None = None) -> Response:
         """Make the response of a sampled answer; ``offered`` are those that could be given, None for any."""
         if offered is not None:
-            parsed = Parsed(offered.actions[tuple(answer.tokens)])
+            parsed = ParsedAnswer(offered.actions[tuple(answer.tokens)])
         else:
             shown = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
             admissible = asked.prompt.info.get("admissible_actions")

@@ -17,7 +17,7 @@ from policies.language.conversation import Writer, Written
 from policies.language.sequences import Sampled
 from policies.prompts import Fitted, PromptSettings, fit_messages
 from policies.prompts.answers import answer_details
-from policies.prompts.parsing import Parsed
+from policies.prompts.parsing import ParsedAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Speaker:
     def response(
         self,
         asked: Asked,
-        parsed: Parsed,
+        parsed: ParsedAnswer,
         *,
         text: str,
         tokens: Sequence[int],

@@ -15,7 +15,7 @@ from pydantic import Field
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
 from envs.base.log import log
-from envs.base.safe_text import cut_out, redacted, whole
+from envs.base.safe_text import cut_out, redacted, without_half_characters
 from policies.contract import Prompt, Response
 from policies.language.settings import LONGEST_ANSWER
 from policies.openai.background import Background
@@ -246,7 +246,9 @@ class OpenAIPolicy:
         choice = answer["choices"][0]
         # A server that repeats its key must not have it stored. All else is the agent's: an address with a password,
         # or a word that is somebody's secret here, may be part of what it does.
-        text = cut_out(whole(stopped_text(choice, self.options.stop)), self._client.settings.key or "")
+        text = cut_out(
+            without_half_characters(stopped_text(choice, self.options.stop)), self._client.settings.key or ""
+        )
         parsed = parse_answer(text, prompt.info.get("admissible_actions"), cut=cut_by(choice.get("finish_reason")))
         trace = sampled_tokens(answer)
         if trace is None and self.options.require_tokens:
@@ -370,7 +372,7 @@ def estimated_tokens(messages: Sequence[Message]) -> int:
 
 def _word(value: Any) -> str | None:
     """Return a name that a server gave, short and without what must not be stored; None where it gave none."""
-    return redacted(whole(value))[:200] if isinstance(value, str) and value else None
+    return redacted(without_half_characters(value))[:200] if isinstance(value, str) and value else None
 
 
 def _number(value: Any) -> int:

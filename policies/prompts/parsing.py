@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedAnswer:
     """What an answer says.
 
     Attributes:
@@ -36,7 +36,7 @@ class Parsed:
     reason: str | None = None
 
 
-def parse_answer(text: str, admissible: Sequence[str] | None = None, *, cut: bool | None = None) -> Parsed:
+def parse_answer(text: str, admissible: Sequence[str] | None = None, *, cut: bool | None = None) -> ParsedAnswer:
     """Read the action out of an answer. Any string is a legal argument, and nothing is raised.
 
     What stands up to the last ``</think>`` is thinking. In the rest an action is looked for in ``<action>`` tags,
@@ -57,16 +57,16 @@ def parse_answer(text: str, admissible: Sequence[str] | None = None, *, cut: boo
     """
     rest, unclosed = _after_thinking(text)
     if unclosed:
-        return Parsed("", "the thinking was not closed")
+        return ParsedAnswer("", "the thinking was not closed")
     if not rest:
-        return Parsed("", "the answer is empty")
+        return ParsedAnswer("", "the answer is empty")
     closed, tail = _in_tags(rest)
     found = [action for action in closed if not _is_placeholder(action, admissible)]
     if found:
         reason = _several(len(found) + bool(tail))
         if admissible is None and is_fenced(found[0]):
             parsed = _from_blocks(code_blocks(found[0]), "the action is empty")
-            return Parsed(parsed.action, reason or parsed.reason)
+            return ParsedAnswer(parsed.action, reason or parsed.reason)
         return _checked(without_margin(found[0]) if admissible is None else found[0], admissible, reason)
     if tail is not None and not _is_placeholder(tail, admissible) and not (admissible is None and is_fenced(tail)):
         return _unclosed(tail, admissible, cut)
@@ -79,7 +79,7 @@ def parse_answer(text: str, admissible: Sequence[str] | None = None, *, cut: boo
         return _from_blocks(code_blocks(rest), nothing)
     # Tags may be left over: the template opened the first, or they were repeated with nothing inside.
     whole = _checked(_ACTION_END.sub("", _ACTION_START.sub("", rest)), admissible, None)
-    return whole if whole.reason is None else Parsed("", nothing)
+    return whole if whole.reason is None else ParsedAnswer("", nothing)
 
 
 def cut_by(finish: str | None) -> bool | None:
@@ -113,17 +113,17 @@ def _is_placeholder(action: str, admissible: Sequence[str] | None) -> bool:
     return _PLACEHOLDER.fullmatch(action) is not None and not (action and listed)
 
 
-def _unclosed(action: str, admissible: Sequence[str] | None, cut: bool | None) -> Parsed:
+def _unclosed(action: str, admissible: Sequence[str] | None, cut: bool | None) -> ParsedAnswer:
     if not cut:
         parsed = _checked(action, admissible, "the action was not closed" if admissible is None else None)
         if cut is not None or parsed.reason is None:
             return parsed
-    return Parsed("", "the answer was cut within the action" if cut else "the action was not closed")
+    return ParsedAnswer("", "the answer was cut within the action" if cut else "the action was not closed")
 
 
-def _from_blocks(blocks: list[CodeBlock], nothing: str) -> Parsed:
+def _from_blocks(blocks: list[CodeBlock], nothing: str) -> ParsedAnswer:
     if not blocks:
-        return Parsed("", nothing)
+        return ParsedAnswer("", nothing)
     block, count = chosen_block(blocks)
     reason = _several(count) if block.is_closed else "the block was not closed"
     return _checked(block.code, None, reason or (None if has_statement(block.code) else "there are only comments"))
@@ -145,22 +145,22 @@ def _several(count: int) -> str | None:
     return None if count == 1 else f"there are {count} actions, the first counts"
 
 
-def _checked(action: str, admissible: Sequence[str] | None, reason: str | None) -> Parsed:
+def _checked(action: str, admissible: Sequence[str] | None, reason: str | None) -> ParsedAnswer:
     action = action.strip()
     if not action:
-        return Parsed("", reason or "the action is empty")
+        return ParsedAnswer("", reason or "the action is empty")
     if admissible is None:
-        return Parsed(action, reason)
+        return ParsedAnswer(action, reason)
     lowered = action.lower()
     for offered in admissible:
         if not (form := _form(offered)):
             if offered.lower() == lowered:
-                return Parsed(offered, reason)
+                return ParsedAnswer(offered, reason)
         elif offered.lower() == lowered:
-            return Parsed(action, f"{offered} was copied and not filled in")
+            return ParsedAnswer(action, f"{offered} was copied and not filled in")
         elif form.fullmatch(action):
-            return Parsed(action, reason)
-    return Parsed(action, reason or "the action is not admissible")
+            return ParsedAnswer(action, reason)
+    return ParsedAnswer(action, reason or "the action is not admissible")
 
 
 @functools.lru_cache(maxsize=65536)

@@ -14,7 +14,7 @@ from policies.scorer.relations import ACTION_FEATURES, STATE_FEATURES, Features
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Decisions:
     """Several decisions, their actions and the rows that describe them laid end to end.
 
     Attributes:
@@ -44,7 +44,7 @@ class Batch:
     starts: Tensor
 
 
-def collate(decisions: Sequence[Features], device: torch.device | str = "cpu") -> Batch:
+def collate(decisions: Sequence[Features], device: torch.device | str = "cpu") -> Decisions:
     """Lay decisions end to end as tensors."""
     number = np.arange(len(decisions))
     counts = np.array([[len(each.rows), len(each.verbs)] for each in decisions], np.int64)
@@ -55,7 +55,7 @@ def collate(decisions: Sequence[Features], device: torch.device | str = "cpu") -
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device)
 
-    return Batch(
+    return Decisions(
         task_words=tensor(words[:, : max(1, int((words > 0).sum(1).max()))]),
         state=tensor(np.stack([each.state for each in decisions])),
         last_verb=tensor(np.fromiter((each.last_verb for each in decisions), np.int64, len(decisions))),
@@ -92,7 +92,7 @@ class ScorerNetwork(nn.Module):
         self.score = nn.Linear(hidden, 1)
         self.value = nn.Sequential(nn.ReLU(), nn.Linear(hidden, 1))
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Decisions) -> tuple[Tensor, Tensor]:
         """Return the log-probability of every action within its decision, and the value of every decision.
 
         Shapes (actions,) and (decisions,), float32.
@@ -107,7 +107,7 @@ class ScorerNetwork(nn.Module):
         return log_softmax_by(self.score(hidden).squeeze(-1)[batch.row], batch), self.value(context).squeeze(-1)
 
     @staticmethod
-    def _about(query: Tensor, task: Tensor, present: Tensor, batch: Batch) -> Tensor:
+    def _about(query: Tensor, task: Tensor, present: Tensor, batch: Decisions) -> Tensor:
         """Attend from every row to the words of its task, in a padded grid of decisions by rows."""
         column = torch.arange(len(query), device=query.device) - batch.row_starts[batch.row_decision]
         grid = query.new_zeros(len(task), int(column.max()) + 1, query.shape[1])
@@ -116,7 +116,7 @@ class ScorerNetwork(nn.Module):
         return (match @ task)[batch.row_decision, column]
 
 
-def log_softmax_by(scores: Tensor, batch: Batch) -> Tensor:
+def log_softmax_by(scores: Tensor, batch: Decisions) -> Tensor:
     """Log-softmax of the scores within each decision. Shape (actions,)."""
     decisions = len(batch.starts)
     scores = scores.float()  # under autocast they come in bfloat16, too coarse for probabilities

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 from policies.contract import Prompt, Turn
-from policies.scorer.reading import VERBS, Parsed, Phrase, in_sight, in_task, parse
+from policies.scorer.reading import VERBS, ActionParts, Phrase, in_sight, in_task, parse
 
 NEVER = (0, -1)
 """How often and when last, of what never occurred."""
 
-_NOTHING = Parsed(0, ((), ()), (0, 0))
+_NOTHING = ActionParts(0, ((), ()), (0, 0))
 _KEPT = 4096
 
 Key = tuple[str, ...]

@@ -13,7 +13,7 @@ from envs.base.digest import digest_of_stream
 from envs.base.errors import UserError
 from policies.contract import Likelihood, Prompt, Response, SampledLogProbs
 from policies.plain.choices import choices
-from policies.scorer.network import Batch, ScorerNetwork, collate
+from policies.scorer.network import Decisions, ScorerNetwork, collate
 from policies.scorer.relations import Features, features
 
 VERSION = 2
@@ -128,7 +128,7 @@ class ScorerPolicy:
         chosen = log_probs[batch.starts + index][:, None]
         return Likelihood(chosen, entropy[:, None], torch.ones_like(chosen, dtype=torch.bool), values)
 
-    def _tempered(self, log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _tempered(self, log_probs: torch.Tensor, batch: Decisions) -> torch.Tensor:
         if self.temperature in (0, 1):
             return log_probs
         from policies.scorer.network import log_softmax_by

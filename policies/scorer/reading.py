@@ -24,7 +24,7 @@ Phrase = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ActionParts:
     """An action, taken apart.
 
     Attributes:
@@ -44,11 +44,11 @@ def bucket(word: str, buckets: int) -> int:
 
 
 @lru_cache(maxsize=200_000)
-def parse(action: str) -> Parsed:
+def parse(action: str) -> ActionParts:
     """Take an action apart: ``verb phrase``, ``verb phrase joint phrase`` or ``verb[phrase]``."""
     tokens = _TOKEN.findall(action.lower())
     if not tokens:
-        return Parsed(0, ((), ()), (0, 0))
+        return ActionParts(0, ((), ()), (0, 0))
     phrases: list[list[str]] = [[]]
     for token in tokens[1:]:
         if token in _JOINTS:
@@ -58,7 +58,7 @@ def parse(action: str) -> Parsed:
     found = [tuple(phrase) for phrase in phrases if phrase] or [()]
     first, last = found[0], found[-1]
     words = tuple(bucket(phrase[0], WORDS) if phrase else 0 for phrase in (first, last))
-    return Parsed(bucket(tokens[0], VERBS), (first, last), (words[0], words[1]))
+    return ActionParts(bucket(tokens[0], VERBS), (first, last), (words[0], words[1]))
 
 
 @lru_cache(maxsize=50_000)

@@ -91,9 +91,9 @@ no hang, one clear message.
 """
 
 FOOT = """
-*In mid-work*: something was finished already and something was not (hostile text: it was taken as legal). *Reported*: ended
-in one line that says what is wrong; the others were fixed unseen, or changed nothing. *Lost*: finished episodes or
-checkpoints that were gone afterwards. *Wrong*: ended with other numbers than the uninterrupted run, byte for byte.
+*In mid-work*: something was finished already and something was not (hostile text: it was taken as legal). *Reported*:
+ended in one line that says what is wrong; the others were fixed unseen, or changed nothing. *Lost*: finished episodes
+or checkpoints that were gone afterwards. *Wrong*: ended with other numbers than the uninterrupted run, byte for byte.
 *Hung*: did not end within {limit:.0f} s, or a worker outlived its run. *Unclear*: a traceback, several lines, or no
 message.
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from policies.prompts.parsing import Parsed, parse_answer
+from policies.prompts.parsing import ParsedAnswer, parse_answer
 
 HOUSE = ["go to desk 1", "look", "take mug 1 from desk 1"]
 SHOP = ["search[<query>]", "click[next >]", "click[size <small>]"]
@@ -37,7 +37,7 @@ SHOP = ["search[<query>]", "click[next >]", "click[size <small>]"]
     ],
 )
 def test_what_keeps_the_rules_gives_its_action(text: str, admissible: list[str] | None, action: str) -> None:
-    assert parse_answer(text, admissible) == Parsed(action, None)
+    assert parse_answer(text, admissible) == ParsedAnswer(action, None)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_keeps_the_rules_gives_its_action(text: str, admissible: list[str] 
 def test_what_breaks_the_rules_gives_a_reason(
     text: str, admissible: list[str] | None, action: str, reason: str
 ) -> None:
-    assert parse_answer(text, admissible) == Parsed(action, reason)
+    assert parse_answer(text, admissible) == ParsedAnswer(action, reason)
 
 
 @pytest.mark.parametrize(
@@ -103,20 +103,22 @@ def test_what_breaks_the_rules_gives_a_reason(
     ],
 )
 def test_tags_that_repeat_the_instruction_or_are_left_over_are_passed_over(text: str, action: str) -> None:
-    assert parse_answer(text, HOUSE) == Parsed(action, None)
+    assert parse_answer(text, HOUSE) == ParsedAnswer(action, None)
 
 
 def test_what_looks_like_a_placeholder_is_an_action_where_it_is_offered() -> None:
-    assert parse_answer("<action>action</action>", ["action"]) == Parsed("action", None)
+    assert parse_answer("<action>action</action>", ["action"]) == ParsedAnswer("action", None)
 
 
 def test_an_action_in_an_open_tag_counts_only_where_the_answer_was_not_cut() -> None:
     rooms = ["go to desk 1", "go to desk 12"]
-    assert parse_answer("<action>go to desk 1", rooms, cut=False) == Parsed("go to desk 1", None)
-    assert parse_answer("<action>go to desk 1", rooms, cut=True) == Parsed("", "the answer was cut within the action")
-    assert parse_answer("<action>SELECT 1", None, cut=False) == Parsed("SELECT 1", "the action was not closed")
+    assert parse_answer("<action>go to desk 1", rooms, cut=False) == ParsedAnswer("go to desk 1", None)
+    assert parse_answer("<action>go to desk 1", rooms, cut=True) == ParsedAnswer(
+        "", "the answer was cut within the action"
+    )
+    assert parse_answer("<action>SELECT 1", None, cut=False) == ParsedAnswer("SELECT 1", "the action was not closed")
     assert parse_answer("<action>SELECT 1", None, cut=True).action == ""
-    assert parse_answer("<action>go to desk 1</acti", rooms, cut=True) == Parsed("go to desk 1", None)
+    assert parse_answer("<action>go to desk 1</acti", rooms, cut=True) == ParsedAnswer("go to desk 1", None)
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
@@ -148,24 +150,24 @@ def test_an_action_in_an_open_tag_counts_only_where_the_answer_was_not_cut() -> 
     ],
 )
 def test_code_is_found_as_models_write_it(answer: str, newline: str) -> None:
-    assert parse_answer(answer.replace("\n", newline), None) == Parsed("x = 1\nprint(x)", None)
+    assert parse_answer(answer.replace("\n", newline), None) == ParsedAnswer("x = 1\nprint(x)", None)
 
 
 def test_a_fence_in_a_string_of_the_code_closes_nothing() -> None:
     code = 'note = """\n```\nquoted\n```\n"""\nprint(note)'
-    assert parse_answer(f"```python\n{code}\n```\nDone.", None) == Parsed(code, None)
-    assert parse_answer("```python\nprint('one')\n```", None) == Parsed("print('one')", None)
+    assert parse_answer(f"```python\n{code}\n```\nDone.", None) == ParsedAnswer(code, None)
+    assert parse_answer("```python\nprint('one')\n```", None) == ParsedAnswer("print('one')", None)
 
 
 def test_code_on_the_line_of_its_fences_is_code() -> None:
-    assert parse_answer("```python print(1)```", None) == Parsed("print(1)", None)
+    assert parse_answer("```python print(1)```", None) == ParsedAnswer("print(1)", None)
 
 
 @pytest.mark.parametrize("fence", ["```", "~~~~"])
 def test_a_block_that_the_end_of_the_answer_cut_is_its_beginning(fence: str) -> None:
     answer = f"I write:\n{fence}python\nprint(1)\nprint("
     for cut in (None, True, False):
-        assert parse_answer(answer, None, cut=cut) == Parsed("print(1)\nprint(", "the block was not closed")
+        assert parse_answer(answer, None, cut=cut) == ParsedAnswer("print(1)\nprint(", "the block was not closed")
 
 
 PIECES = st.sampled_from(
@@ -203,4 +205,4 @@ def test_any_offered_action_comes_back_from_tags_and_from_a_tool_call(action: st
     assume("<" not in action and "<" not in thought)
     call = json.dumps({"name": "act", "arguments": {"action": action}})
     assert parse_answer(f"<think>{thought}</think><action>{action}</action>", ["look around", action]).reason is None
-    assert parse_answer(f"<tool_call>{call}</tool_call>", None) == Parsed(action, None)
+    assert parse_answer(f"<tool_call>{call}</tool_call>", None) == ParsedAnswer(action, None)

@@ -16,7 +16,7 @@ import torch
 import toy_environment  # noqa: F401  (registers the environment 'toy')
 
 from agentbench.train.config import TrainConfig
-from agentbench.train.distributed import ALONE, Ranks, join, load_weights, split_weights, whole, whole_weights
+from agentbench.train.distributed import ALONE, Ranks, full_tensor, full_weights, join, load_weights, split_weights
 from agentbench.train.run import make_learner, train
 from agentbench.train.trainer import Trainer
 from policies.language.weights import Weights
@@ -57,7 +57,7 @@ def gradient(case: str, folder: Path, ranks: Ranks = ALONE, **settings: Any) -> 
     trainer = Trainer(config, make_learner(config), folder, ranks)
     trainer.optimizer.step = lambda *_: None  # type: ignore[method-assign]
     metrics = trainer.train_step()
-    parts = [whole(each.grad).flatten() for each in trainer.module.parameters() if each.grad is not None]
+    parts = [full_tensor(each.grad).flatten() for each in trainer.module.parameters() if each.grad is not None]
     return np.concatenate([part.numpy() for part in parts]), metrics
 
 
@@ -83,7 +83,7 @@ def keeps_tied_weights(ranks: Ranks) -> bool:
     alone, together = Weights(Tied(), adapters=False), Weights(Tied(), adapters=False)
     split_weights(together, "cpu", ranks)
     load_weights(together, alone.state_dict())
-    found, words = whole_weights(together), torch.tensor([[1, 2]])
+    found, words = full_weights(together), torch.tensor([[1, 2]])
     same = all(torch.equal(found[name], tensor) for name, tensor in alone.state_dict().items())
     return same and len(found) == 5 and torch.allclose(together.model(words), alone.model(words))
 
@@ -118,7 +118,7 @@ def meet_and_leave() -> None:
     """End as soon as a module split over the processes is whole again."""
     module = torch.nn.Linear(50, 50)
     split_weights(module, "cpu", join("cpu"))
-    whole_weights(module)
+    full_weights(module)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 from agentbench.train.config import read_config
-from agentbench.train.run import check_scheme
+from agentbench.train.run import refuse_unfit_scheme
 
 ROOT = Path(__file__).parents[2]
 MAIN = (
@@ -78,4 +78,4 @@ RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 def test_every_recipe_is_valid_for_every_scheme_it_names(path: Path) -> None:
     own = tomllib.loads(path.read_text(encoding="utf-8")).get("schemes", {})
     for scheme in ("grpo", "gigpo", "hgpo", "salt", *own):
-        check_scheme(read_config(path, {"scheme": scheme}))
+        refuse_unfit_scheme(read_config(path, {"scheme": scheme}))

@@ -16,7 +16,7 @@ from agentbench.analysis.quality.table import Quality
 from agentbench.analysis.quality.tabular import problem_sample, sample_of
 from agentbench.analysis.truth.problems import PROBLEMS, Problem, make_problem
 from agentbench.analysis.truth.run import make_truth
-from agentbench.analysis.truth.tabular import Played
+from agentbench.analysis.truth.tabular import TabularEpisodes
 from agentbench.cli import app
 from credit.tools.exact import Process, solve
 from credit.verification.exact_checks import SCORED, process_deviations
@@ -129,7 +129,7 @@ def recorded_sample(record, groups):
     solution = solve(process)
     where = arrays["step"], arrays["state"], arrays["action"]
     problem = Problem(record["name"], {}, process, np.ones(record["num_actions"], dtype=bool))
-    played = Played(
+    played = TabularEpisodes(
         problem, solution, np.array(episode), advantage=solution.A[where], value=solution.V[where[:2]], **arrays
     )
     return sample_of(played, 8)

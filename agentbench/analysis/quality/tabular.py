@@ -11,7 +11,7 @@ from agentbench.analysis.quality.anchors import merged
 from agentbench.analysis.quality.inputs import entropy, surprise, with_inputs
 from agentbench.analysis.quality.sample import Sample, cut, features_of
 from agentbench.analysis.truth.problems import Problem
-from agentbench.analysis.truth.tabular import Played, play_problem
+from agentbench.analysis.truth.tabular import TabularEpisodes, play_problem
 from credit.steps import FloatArray, IntArray
 from envs.base.errors import unknown
 
@@ -46,7 +46,7 @@ def problem_sample(
 
 
 def sample_of(
-    played: Played,
+    played: TabularEpisodes,
     group_size: int,
     seed: int = 0,
     *,
@@ -89,7 +89,7 @@ def sample_of(
     )
 
 
-def _table(played: Played, number: IntArray, here: IntArray, after: IntArray) -> pd.DataFrame:
+def _table(played: TabularEpisodes, number: IntArray, here: IntArray, after: IntArray) -> pd.DataFrame:
     """Lay out what the schemes see: the anchors ``here`` and ``after`` each step, and what was done."""
     process, valid = played.problem.process, played.problem.valid
     uncertainty = np.array([entropy(row) for row in process.policy])
@@ -113,7 +113,7 @@ def _table(played: Played, number: IntArray, here: IntArray, after: IntArray) ->
     return with_inputs(frame.assign(surprise=surprise(_chance_of_what_came(played), frame["step"])))
 
 
-def _chance_of_what_came(played: Played) -> FloatArray:
+def _chance_of_what_came(played: TabularEpisodes) -> FloatArray:
     """Chance that the policy's action and the environment bring about what was observed after each step."""
     process = played.problem.process
     seen = np.eye(len(process.policy))[process.observation]  # shape (S, O)
@@ -132,7 +132,7 @@ def describe_state(problem: Problem, state: int) -> str:
 
 
 def _anchors(
-    played: Played, number: IntArray, anchor: Anchor, noise: float, history: int, seed: int
+    played: TabularEpisodes, number: IntArray, anchor: Anchor, noise: float, history: int, seed: int
 ) -> tuple[IntArray, IntArray]:
     """Anchor state before and after every step, each of shape ``(n,)``; the goal is -1."""
     first, last = played.step == 0, played.is_last
@@ -154,7 +154,7 @@ def _anchors(
     return code[~is_end], np.where(played.terminated, -1, after)
 
 
-def _seen(played: Played, state: IntArray, number: IntArray, anchor: Anchor) -> IntArray:
+def _seen(played: TabularEpisodes, state: IntArray, number: IntArray, anchor: Anchor) -> IntArray:
     if anchor == "unique":
         return np.arange(len(state))
     if anchor == "observation":

@@ -30,7 +30,7 @@ from agentbench.runs.lines import add_lines, read_lines
 from agentbench.runs.provenance import describe
 from agentbench.runs.run import Run, open_run
 from agentbench.runs.writer import RunWriter
-from envs.base.errors import UserError, told, unknown
+from envs.base.errors import UserError, error_line, unknown
 from envs.base.log import log
 from envs.base.safe_text import redacted
 from envs.registry import make
@@ -299,8 +299,8 @@ def truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Itera
         raise
     except Exception as error:  # of the environment or the policy, which nobody supervises here
         raise UserError(
-            f"no truth of task {episodes[0].task_name}: {redacted(told(error))}; what is finished is stored, and the "
-            "same command goes on from there"
+            f"no truth of task {episodes[0].task_name}: {redacted(error_line(error))}; what is finished is "
+            "stored, and the same command continues from there"
         ) from error
 
 

@@ -18,7 +18,7 @@ ACTION_NAMES = ("forward", "back", "stay", "pick up")
 
 
 @dataclass(frozen=True)
-class Played:
+class TabularEpisodes:
     """Steps of many episodes, one row a step, episodes contiguous and in time order.
 
     Attributes:
@@ -48,7 +48,7 @@ class Played:
         return np.append(self.episode[1:] != self.episode[:-1], True)
 
 
-def play_problem(problem: Problem, episodes: int, seed: int) -> Played:
+def play_problem(problem: Problem, episodes: int, seed: int) -> TabularEpisodes:
     """Play a problem's own policy.
 
     Args:
@@ -76,13 +76,13 @@ def play_problem(problem: Problem, episodes: int, seed: int) -> Played:
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.lexsort((columns[1], columns[0]))
     episode, time, state, action, following, terminated = (column[order] for column in columns)
-    return Played(
+    return TabularEpisodes(
         problem, solution, episode, time, state, action, following, terminated.astype(np.float64), terminated,
         solution.A[time, state, action], solution.V[time, state],
     )  # fmt: skip
 
 
-def as_episodes(played: Played) -> Iterator[Episode]:
+def as_episodes(played: TabularEpisodes) -> Iterator[Episode]:
     """Yield the episodes as a run stores them: one task, trials 0, 1, …
 
     The observation is the anchor state.
