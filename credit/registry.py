@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from credit import catalogue
 from credit.plugins import SchemeTable
 from credit.scheme import Scheme, describe, unknown
-from credit.steps import FloatArray, Steps
+from credit.steps import KINDS, OPTIONAL, FloatArray, Steps
 
 _OWN = {name: describe(function) for name, function in vars(catalogue).items() if not name.startswith("_")}
 
@@ -15,12 +17,13 @@ SCHEMES = SchemeTable(_OWN)
 """Every scheme, in the order of the documentation; then those of plug-ins (:mod:`credit.plugins`)."""
 
 
-def advantages(name: str, steps: Steps, **options: Any) -> FloatArray:
+def advantages(name: str, steps: Steps | pd.DataFrame, **options: Any) -> FloatArray:
     """Compute the advantage of every step under a scheme.
 
     Args:
         name: a key of :data:`SCHEMES`.
-        steps: the step table.
+        steps: the step table, or a pandas table with its columns (``docs/step-table.md``), rows in any order. Of a
+            pandas table the documented columns are read, those that the scheme needs, and those that an option names.
         options: the scheme's own options; ``SCHEMES[name].options`` lists them.
 
     Returns:
@@ -28,9 +31,22 @@ def advantages(name: str, steps: Steps, **options: Any) -> FloatArray:
 
     Raises:
         CreditError: unknown scheme or option (with the nearest name), a value that an option cannot have, a
-            column that the scheme needs and the table lacks.
+            column that the scheme needs and the table lacks, or a table that is none (see :class:`credit.Steps`).
     """
-    return find(name).function(steps, **options)
+    scheme = find(name)
+    if isinstance(steps, pd.DataFrame):
+        steps = Steps.from_frame(steps, extra=_further_columns(scheme, steps, options))
+    return scheme.function(steps, **options)
+
+
+def _further_columns(scheme: Scheme, table: pd.DataFrame, options: dict[str, Any]) -> list[str]:
+    """Return the columns that are taken in beside the documented ones."""
+    named = [each for value in options.values() if isinstance(value, tuple | list) for each in value]
+    return [
+        name
+        for name in dict.fromkeys((*scheme.needs, *named))
+        if isinstance(name, str) and name in table.columns and name not in KINDS and name not in OPTIONAL
+    ]
 
 
 def find(name: str) -> Scheme:

@@ -1,23 +1,11 @@
 """The step table: one row a step, checked once, held as arrays; all that a credit scheme ever sees.
 
-``Steps.from_frame(table)`` takes any pandas table with the columns below, rows in any order, ids as integers
-or strings. Every array of a :class:`Steps`, and every advantage made from it, has the table's own row order.
+``Steps.from_frame(table)`` takes any pandas table with the columns of :data:`KINDS` and :data:`OPTIONAL`, rows in any
+order, ids as integers or strings; ``docs/step-table.md`` says what each column holds. Every array of a :class:`Steps`,
+and every advantage made from it, has the table's own row order.
 
-===================  ========  =========================================================================
-``group``            id        the rollouts of one task that are compared with each other
-``episode``          id        one rollout; belongs to exactly one group
-``step``             integer   0, 1, 2, … within the episode, none missing, none twice
-``reward``           float     what the environment gave for the step
-``state``            id        anchor state before the action: equal id, same situation
-``action``           id        what the agent did
-``next_state``       id        state after the action, from the same set of ids as ``state``
-``is_valid``         bool      the environment understood the action
-``terminated``       bool      the episode ended by itself with this step (only on its last step)
-``truncated``        bool      the episode was cut after this step (only on its last step)
-===================  ========  =========================================================================
-
-The first four are always needed, the others by some schemes only. :data:`OPTIONAL` lists the further columns
-that are read where present; any other numeric column is taken in when its name is passed as ``extra``.
+The columns group, episode, step and reward are always needed, the others by some schemes only. Any further numeric
+column is taken in when its name is passed as ``extra``.
 """
 
 from __future__ import annotations
@@ -57,6 +45,7 @@ OPTIONAL: Mapping[str, type] = {
     "agent": int,  # id of the agent that acted (Dr.MAS, MARS, M-GRPO)
     "subgoal": int,  # id of the sub-goal's text; -1 for none (HiPER)
     "switch": bool,  # a new sub-goal begins here (HiPER)
+    "log_ratio": float,  # log-probability of the response after an update less before it (SeeUPO)
 }
 """Further columns that schemes read, taken in where the table has them (a column of nulls counts as absent)."""
 
@@ -80,7 +69,7 @@ class MissingColumnError(CreditError):
 class Steps:
     """The step table as arrays of shape ``(n,)``, in the row order they were given in.
 
-    Columns as in the module's text; those that were not given are ``None``. Ids are int64 codes. The arrays
+    Columns as :data:`KINDS` lists them; those that were not given are ``None``. Ids are int64 codes. The arrays
     are read-only.
 
     Attributes:
@@ -125,7 +114,7 @@ class Steps:
 
     @classmethod
     def from_frame(cls, table: pd.DataFrame, *, extra: Iterable[str] = ()) -> Steps:
-        """Take in a pandas table (see the module's text); columns that no scheme knows are left alone.
+        """Take in a pandas table (``docs/step-table.md``); columns that no scheme knows are left alone.
 
         Args:
             table: one row a step, in any order; ids are integers, strings or any other hashable values.

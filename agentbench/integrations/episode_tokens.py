@@ -59,22 +59,6 @@ def join_steps(traces: Sequence[Sampled]) -> EpisodeTokens:
     return EpisodeTokens(traces[0].prompt.tolist(), ids.tolist(), log_probs.tolist(), turn, len(traces) - kept)
 
 
-def turns_of_mask(mask: npt.NDArray[Any]) -> Turns:
-    """Recover the turns of an episode from the mask of its sampled tokens: each run of ones is one turn.
-
-    The environment writes at least one token between two answers, so two turns never touch.
-
-    Args:
-        mask: shape (tokens,), nonzero where the policy sampled.
-
-    Returns:
-        int64, shape (tokens,): number of the turn, -1 outside.
-    """
-    sampled = np.asarray(mask) != 0
-    begins = sampled & ~np.concatenate([[False], sampled[:-1]])
-    return np.where(sampled, np.cumsum(begins) - 1, -1)
-
-
 def spread(per_step: FloatArray, turn: Turns) -> FloatArray:
     """Give every sampled token the advantage of its step, and every other token 0.
 

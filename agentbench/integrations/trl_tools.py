@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agentbench.importing.content import call_text
-from agentbench.integrations.episode_tokens import Turns, turns_of_mask
+from agentbench.integrations.episode_tokens import Turns
 from agentbench.integrations.trl_advantages import REFUSED, StepAdvantages, check_settings
 from agentbench.runs.episodes import Episode, Step, clean_text, make_step
 from agentbench.runs.provenance import stable_seed
+from credit import turns
 from envs.base.deadline import within
 from envs.base.errors import UserError
 from envs.contract import Info, TextEnv
@@ -228,15 +229,16 @@ class ToolGRPOTrainer(StepAdvantages):
     def episodes_and_turns(self, output: Mapping[str, Any]) -> tuple[Sequence[Episode], Sequence[Turns | None]]:
         """Return the episodes, a message of the model being a step, and of each token the step of its message."""
         masks = (output["tool_mask"] * output["completion_mask"]).cpu().numpy()
-        episodes, turns = [], []
+        episodes: list[Episode] = []
+        numbers: list[Turns | None] = []
         for environment, messages, mask in zip(self.environments, self._said, masks, strict=True):
-            episode, turn = episode_of(environment, messages), turns_of_mask(mask)
+            episode, turn = episode_of(environment, messages), turns(mask)
             said = sum(message["role"] == "assistant" for message in messages)
             if turn.max(initial=-1) + 1 != said:
                 raise UserError(f"TRL gives {turn.max(initial=-1) + 1} runs of sampled tokens for {said} messages")
             episodes.append(episode)
-            turns.append(np.where(turn < len(episode.steps), turn, -1) if episode.is_judged else None)
-        return episodes, turns
+            numbers.append(np.where(turn < len(episode.steps), turn, -1) if episode.is_judged else None)
+        return episodes, numbers
 
 
 def episode_of(environment: ToolEnvironment, messages: Sequence[Mapping[str, Any]]) -> Episode:

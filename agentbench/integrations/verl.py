@@ -20,11 +20,11 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from agentbench.integrations.episode_tokens import spread, step_advantages, turns_of_mask
+from agentbench.integrations.episode_tokens import spread, step_advantages
 from agentbench.integrations.versions import VERL, require
 from agentbench.runs.episodes import Episode, from_line, is_judged, make_step, to_line
 from agentbench.runs.provenance import stable_seed
-from credit import SCHEMES, CreditError, Steps, advantages
+from credit import SCHEMES, CreditError, advantages, from_tokens, to_tokens, turns
 from envs.base.deadline import within
 from envs.base.errors import UserError
 from envs.base.extras import how_to_install
@@ -146,19 +146,21 @@ def estimate(
             "algorithm.rollout_correction.rollout_rs takes tokens out of the mask that tells turns apart: set it "
             "to null, or bypass_mode to true (verl then rejects in the loss)"
         )
-    turns = [turns_of_mask(row) for row in response_mask.cpu().numpy()]
+    mask = response_mask.cpu().numpy()
     options = dict(settings.get("options", None) or {})
     episodes = _recorded.get()
     try:
         if episodes is None:
-            per_row = _of_masks(scheme, options, token_level_rewards.cpu().numpy(), turns, index)
+            table = from_tokens(token_level_rewards.cpu().numpy(), mask, np.asarray(index))
+            per_token = to_tokens(advantages(scheme, table, **options), mask)
         else:
-            per_row = _of_records(scheme, options, episodes, turns, index, settings.get("invalid_penalty", 0.0))
+            numbers, penalty = turns(mask), settings.get("invalid_penalty", 0.0)
+            per_row = _of_records(scheme, options, episodes, numbers, index, penalty)
+            per_token = np.stack([spread(values, turn) for values, turn in zip(per_row, numbers, strict=True)])
     except CreditError as error:
         hint = ": play with the agent loop 'agentbench' and call agentbench.integrations.verl.enable()"
         raise UserError(f"{error}{hint if episodes is None else ''}") from error
-    table = np.stack([spread(values, turn) for values, turn in zip(per_row, turns, strict=True)])
-    found = torch.as_tensor(table, dtype=torch.float32, device=response_mask.device)
+    found = torch.as_tensor(per_token, dtype=torch.float32, device=response_mask.device)
     return found, found.clone()
 
 
@@ -166,13 +168,13 @@ def _of_records(
     scheme: str,
     options: Mapping[str, Any],
     episodes: Sequence[Episode],
-    turns: Sequence[Any],
+    numbers: Any,
     index: Any,
     penalty: float,
 ) -> list[Any]:
     """Return each row's advantages, one a step, from the recorded episodes."""
     rows: dict[Any, list[int]] = defaultdict(list)
-    for row, (episode, turn) in enumerate(zip(episodes, turns, strict=True)):
+    for row, (episode, turn) in enumerate(zip(episodes, numbers, strict=True)):
         count = int(turn.max(initial=-1)) + 1
         if count == 0:  # an error, or a row with which verl fills a batch up: it has the record of another row
             continue
@@ -186,34 +188,7 @@ def _of_records(
     order = [row for group in rows.values() for row in group]
     values = [each for group in found for each in group]
     by_row = dict(zip(order, values, strict=True))
-    return [by_row.get(row, np.zeros(1)) for row in range(len(turns))]
-
-
-def _of_masks(
-    scheme: str, options: Mapping[str, Any], rewards: np.ndarray[Any, Any], turns: Sequence[Any], index: Any
-) -> list[Any]:
-    """Return each row's advantages, one a turn; a turn's reward is all that stands before the next one begins."""
-    counts = [int(turn.max(initial=-1)) + 1 for turn in turns]
-    played = [row for row, count in enumerate(counts) if count]
-    found: list[Any] = [np.zeros(1) for _ in turns]
-    if not played:
-        return found
-    groups = {name: number for number, name in enumerate(dict.fromkeys(index[row] for row in played))}
-    per_turn = []
-    for row in played:
-        owner = np.maximum(np.maximum.accumulate(turns[row]), 0)
-        per_turn.append(np.bincount(owner, rewards[row].astype(np.float64), counts[row]))
-    lengths = [counts[row] for row in played]
-    steps = Steps(
-        group=np.repeat([groups[index[row]] for row in played], lengths),
-        episode=np.repeat(np.arange(len(played)), lengths),
-        step=np.concatenate([np.arange(length) for length in lengths]),
-        reward=np.concatenate(per_turn),
-    )
-    values = np.split(advantages(scheme, steps, **options), np.cumsum(lengths)[:-1])
-    for row, own in zip(played, values, strict=True):
-        found[row] = own
-    return found
+    return [by_row.get(row, np.zeros(1)) for row in range(len(numbers))]
 
 
 for _name in SCHEMES:

@@ -50,7 +50,8 @@ def gdpo(
 
     Args:
         steps: the step table.
-        components: numeric columns that hold the kinds of reward, per step (``Steps.from_frame(…, extra=…)``).
+        components: numeric columns that hold the kinds of reward, per step; of a pandas table they are read by these
+            names, of a :class:`credit.Steps` they must have been taken in with ``extra``.
         weights: one for each component; all 1 by default.
         normalize: divide each component by its standard deviation, or only subtract the mean.
         ddof: variances divide by the number of samples minus this.

@@ -14,8 +14,7 @@ Evidence: code+run
 
 Only part of SeeUPO is an advantage. A trainer takes the turns of :func:`turn_batches` one after the other: it
 updates on one, measures that turn's log-ratio, and so knows the carried ratio of the turn before. Where the table
-has a column ``log_ratio`` (pass ``extra=("log_ratio",)`` to ``Steps.from_frame``) the ratio is computed here;
-otherwise it is 1, as in the first pass.
+has a column ``log_ratio`` the ratio is computed here; otherwise it is 1, as in the first pass.
 """
 
 from __future__ import annotations

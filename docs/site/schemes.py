@@ -49,7 +49,7 @@ number a step, the advantage; the trainer does not know which scheme made it.
 ```python
 from agentbench import load, advantages
 
-steps = load("results/run").steps()  # or credit.Steps.from_frame(any pandas table with the documented columns)
+steps = load("results/run").steps()  # or any pandas table with the columns of docs/step-table.md
 a = advantages("gigpo", steps, gamma=0.95)
 ```
 

@@ -7,14 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="language models need torch: pip install -e '.[language]'")
 pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
 from agentbench.integrations import versions
-from agentbench.integrations.episode_tokens import join_steps, spread, step_advantages, turns_of_mask
+from agentbench.integrations.episode_tokens import join_steps, spread, step_advantages
 from agentbench.runs.episodes import Episode, Step
 from envs.base.errors import UserError
 from policies.language.sequences import Sampled
@@ -36,15 +34,6 @@ def test_steps_become_one_sequence() -> None:
 def test_steps_that_do_not_continue_the_sequence_are_left_out() -> None:
     found = join_steps([sampled([1, 2], [3]), sampled([1, 8], [4]), sampled([1, 8, 4, 7], [5])])
     assert found.completion == [3] and found.turn.tolist() == [0] and found.steps_left_out == 2
-
-
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=6), st.integers(0, 3))
-def test_turns_are_recovered_from_the_mask(turns: list[tuple[int, int]], padding: int) -> None:
-    mask, wanted = [], []
-    for number, (answer, between) in enumerate(turns):
-        mask += [1] * answer + [0] * between
-        wanted += [number] * answer + [-1] * between
-    assert turns_of_mask(np.array(mask + [0] * padding)).tolist() == wanted + [-1] * padding
 
 
 def episode(rewards: list[float], outcome: str = "failure") -> Episode:
