@@ -54,7 +54,12 @@ _IDS = ("group", "episode", "action", "agent", "subgoal")
 
 
 class CreditError(ValueError):
-    """Something about the table or the options is wrong; the text says what, and what to do."""
+    """Something about the table or the options is wrong; the text says what, and what to do.
+
+    A program that shows the text in one line ends with ``exit_code``.
+    """
+
+    exit_code = 2
 
 
 class MissingColumnError(CreditError):

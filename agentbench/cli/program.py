@@ -200,16 +200,12 @@ def _run() -> None:
     except typer.Abort:
         say("agentbench: stopped", err=True)
         sys.exit(1)
-    except UserError as error:
-        say(f"agentbench: {error}", err=True)
-        sys.exit(error.exit_code)
-    except ValueError as error:
-        # The credit room imports nothing of ours, so its errors are a class of its own; it is slow to import.
-        room = sys.modules.get("credit.steps")
-        if room is None or not isinstance(error, room.CreditError):
+    except (UserError, ValueError) as error:
+        # A CreditError is no UserError, as the credit room imports nothing of ours; both carry the code to end with.
+        if not hasattr(error, "exit_code"):
             raise
         say(f"agentbench: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader (head, less) has what it wanted. Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

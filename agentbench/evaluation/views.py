@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.base.errors import UserError
 from envs.base.safe_text import printable
-from envs.base.terminal import plain
+from envs.base.terminal import make_table, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentbench.evaluation.summary import Summary
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; the markers tell runs apart without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _REASONS = 10  # shown by name, the commonest first
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
@@ -63,7 +63,8 @@ def _rates_table(summary: Summary, title: str, answers: Answers | None) -> Table
     headings = ["tasks", "errors", f"success % {level}"]
     headings += [f"score % {level}"] if scores else []
     tallies = answers.by_type if answers is not None and answers.overall.answers else {}
-    table = _table(title, "task type", [*headings, "steps", "invalid", *(["broke format"] if tallies else [])])
+    headings += ["steps", "invalid", *(["broke format"] if tallies else [])]
+    table = make_table(["task type"], headings, title=title)
     for index, row in enumerate(rates.to_dict("records")):
         cells = [str(row["task_type"]), str(row["tasks"]), str(row["errors"])]
         cells.append(_with_interval(row, "success_rate", "success"))
@@ -80,7 +81,7 @@ def _answer_parts(answers: Answers) -> list[Any]:
     """The reasons why answers broke the format, and what else the answers were like."""
     tally, parts = answers.overall, []
     if answers.reasons:
-        table = _table("", "why answers broke the format", ["answers", "share"])
+        table = make_table(["why answers broke the format"], ["answers", "share"])
         shown = answers.reasons.most_common(_REASONS)
         for reason, count in shown:
             _add(table, [reason, str(count), f"{count / tally.answers:.1%}"], bold=False)
@@ -105,7 +106,7 @@ def _answer_parts(answers: Answers) -> list[Any]:
 def _passes_table(summary: Summary) -> Table:
     """All tasks together; at most the powers of two and the largest k."""
     level = f"[{summary.confidence * 100:g} %]"
-    table = _table("", "k", ["tasks", f"pass@k: one of k succeeds % {level}", f"pass^k: all k succeed % {level}"])
+    table = make_table(["k"], ["tasks", f"pass@k: one of k succeeds % {level}", f"pass^k: all k succeed % {level}"])
     overall = summary.passes[summary.passes["task_type"] == summary.overall["task_type"]]
     most = int(overall["k"].max())
     for row in overall.to_dict("records"):
@@ -113,20 +114,6 @@ def _passes_table(summary: Summary) -> Table:
         if most <= 8 or k == most or k & (k - 1) == 0:
             ends = [_with_interval(row, name, name) for name in ("pass_at_k", "pass_hat_k")]
             _add(table, [str(k), str(row["tasks"]), *ends], bold=False)
-    return table
-
-
-def _table(title: str, first: str, headings: list[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    named = plain(title, "table.title") if title else None
-    table = Table(
-        title=named, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left", padding=(0, 1, 0, 0)
-    )
-    table.add_column(first, overflow="fold")
-    for heading in headings:
-        table.add_column(plain(heading), justify="right", no_wrap=True)
     return table
 
 
@@ -155,8 +142,8 @@ def plot_summaries(summaries: Mapping[str, Summary], path: str | Path) -> None:
     """
     import matplotlib as mpl
 
-    if not 1 <= len(summaries) <= len(_COLOURS):
-        raise UserError(f"a picture shows 1 to {len(_COLOURS)} runs, not {len(summaries)}")
+    if not 1 <= len(summaries) <= len(COLOURS):
+        raise UserError(f"a picture shows 1 to {len(COLOURS)} runs, not {len(summaries)}")
     path = Path(path)
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"cannot draw to {path.name}: the name must end in .png, .svg or .pdf")
@@ -200,14 +187,14 @@ def _draw_run(axes: Axes, summary: Summary, rows: list[str], offset: float, numb
     places = [rows.index(kind) + offset for kind in rates["task_type"]]
     rate, low, high = (100 * rates[f"success_{part}"].to_numpy() for part in ("rate", "low", "high"))
     axes.errorbar(
-        rate, places, xerr=[rate - low, high - rate], color=_COLOURS[number], marker=_MARKERS[number],
+        rate, places, xerr=[rate - low, high - rate], color=COLOURS[number], marker=_MARKERS[number],
         linestyle="none", markersize=5.5, elinewidth=1.6, capsize=0, clip_on=False,
     )  # fmt: skip
     for place, value in zip(places, rate, strict=True):
         # In the margin, where no interval can run through it.
         axes.annotate(
             f"{value:.1f} %", (1.0, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
-            textcoords="offset points", va="center", fontsize=8, color=_COLOURS[number], annotation_clip=False,
+            textcoords="offset points", va="center", fontsize=8, color=COLOURS[number], annotation_clip=False,
         )  # fmt: skip
 
 

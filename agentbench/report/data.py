@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from agentbench.analysis import SHOWN_SCHEMES
 from agentbench.report.curves import METRICS
 from agentbench.report.quality import quality_plots
 from agentbench.report.runs import ReportRun, read_runs
@@ -18,7 +19,6 @@ from agentbench.report.steps import StepBook, make_book
 from agentbench.report.tables import result_tables
 from agentbench.runs.notes import expected_episodes, run_notes
 
-SCHEMES = ("gigpo", "hgpo", "salt", "mapo", "grpo")
 """Schemes whose advantages stand beside the steps unless others are named."""
 
 
@@ -46,7 +46,7 @@ class Report:
         return book.pack(chunk)
 
 
-def make_report(folders: Sequence[Path], schemes: Sequence[str] = SCHEMES, title: str = "agentbench") -> Report:
+def make_report(folders: Sequence[Path], schemes: Sequence[str] = SHOWN_SCHEMES, title: str = "agentbench") -> Report:
     """Read runs and compute what their page shows.
 
     Args:

@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from agentbench.report.data import SCHEMES, Report, make_report
+from agentbench.analysis import SHOWN_SCHEMES
+from agentbench.report.data import Report, make_report
 from agentbench.report.page import chunk_script, content_policy, render
 from agentbench.report.runs import READ_FILES
 from envs.base.digest import short_digest
@@ -41,7 +42,7 @@ class LiveReport:
         UserError: as :func:`agentbench.report.data.make_report`.
     """
 
-    def __init__(self, folders: Sequence[Path], schemes: Sequence[str] = SCHEMES) -> None:
+    def __init__(self, folders: Sequence[Path], schemes: Sequence[str] = SHOWN_SCHEMES) -> None:
         self._folders, self._schemes = folders, schemes
         self._lock = threading.Lock()
         self._next = 0.0
@@ -64,7 +65,7 @@ class LiveReport:
         return short_digest(repr(facts))
 
 
-def make_server(folders: Sequence[Path], port: int = 0, schemes: Sequence[str] = SCHEMES) -> ThreadingHTTPServer:
+def make_server(folders: Sequence[Path], port: int = 0, schemes: Sequence[str] = SHOWN_SCHEMES) -> ThreadingHTTPServer:
     """Make the server, bound to the loopback address; ``serve_forever`` starts it.
 
     Args:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from agentbench.evaluation.views import COLOURS
 from agentbench.statistics.robust import interquartile_mean_interval
 from envs.base.files import replaced
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+_COLOURS = (*COLOURS, "#999999")
 
 
 def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Path, measure: str = "success") -> None:

@@ -17,6 +17,7 @@ from agentbench.train.curve import draw_curve, draw_profiles
 from agentbench.train.sweep import SweepRun
 from agentbench.train.trainer import Metrics
 from envs.base.files import replaced
+from envs.base.terminal import make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -152,22 +153,10 @@ def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) ->
 
 def render_summary(summary: SweepSummary) -> list[Table]:
     """Return the tables for the terminal: the schemes, then the differences by each primary measure."""
-    from rich.table import Table
-
     measure = summary.measure
     title = f"held-out {measure}: interquartile mean over seeds [95 %]"
-    schemes = Table(title=title, title_justify="left", box=None)
-    for column in (
-        "scheme",
-        "seeds",
-        "start",
-        f"{measure} %",
-        "area %",
-        "at equal env. steps",
-        "env. steps",
-        "minutes",
-    ):
-        schemes.add_column(column, justify="left" if column == "scheme" else "right")
+    numbers = ["seeds", "start", f"{measure} %", "area %", "at equal env. steps", "env. steps", "minutes"]
+    schemes = make_table(["scheme"], numbers, title=title)
     for row in summary.schemes.to_dict("records"):
         schemes.add_row(
             row["scheme"],
@@ -189,8 +178,6 @@ def _by_measure(comparisons: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
 
 
 def _difference_table(name: str, part: pd.DataFrame) -> Table:
-    from rich.table import Table
-
     first = part.iloc[0]
     what = "area under the learning curve" if name == AREA else f"final {name}"
     how = "paired by seed" if first["paired"] else "seeds pooled"
@@ -198,18 +185,17 @@ def _difference_table(name: str, part: pd.DataFrame) -> Table:
         f"{what}: difference from {first['against']} ({how}; corrected over schemes; "
         f"a tie is within {100 * first['margin']:g} points)"
     )
-    table = Table(title=title, title_justify="left", box=None)
-    for column in ("scheme", "seeds", "points [95 % for all]", "p", "p of a tie", "runs better %", "verdict"):
-        table.add_column(column, justify="left" if column in ("scheme", "verdict") else "right")
+    numbers = ["seeds", "points [95 % for all]", "p", "p of a tie", "runs better %"]
+    table = make_table(["scheme", "verdict"], numbers, title=title)
     for row in part.to_dict("records"):
         table.add_row(
             row["scheme"],
+            row["verdict"],
             str(row["seeds"]),
             _with_interval(row, "difference", "+.1f"),
             _number(row["p_differs"]),
             _number(row["p_equal"]),
             f"{100 * row['improvement']:.0f}",
-            row["verdict"],
         )
     return table
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -25,6 +25,7 @@ from envs.base.safe_text import printable, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 FIRST_SECONDS, EVERY_SECONDS = 10.0, 30.0
@@ -57,6 +58,28 @@ def make_console(*, stderr: bool = False) -> Console:
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     return SafeConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def make_table(texts: Sequence[str], numbers: Sequence[str] = (), *, title: str = "") -> Table:
+    """Return an empty table of rich in the one look that all commands have; :func:`make_console` prints it.
+
+    Args:
+        texts: headings of the first columns: texts, at the left, folded where the window is narrow.
+        numbers: headings of the other columns, at the right and never folded.
+        title: above the table.
+    """
+    from rich import box
+    from rich.table import Table
+
+    named = plain(title, "table.title") if title else None
+    table = Table(
+        title=named, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left", padding=(0, 1, 0, 0)
+    )
+    for heading in texts:
+        table.add_column(plain(heading), overflow="fold")
+    for heading in numbers:
+        table.add_column(plain(heading), justify="right", no_wrap=True)
+    return table
 
 
 def plain(text: str, style: str = "") -> Text:

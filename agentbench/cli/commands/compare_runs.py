@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from envs.base.terminal import make_console, plain
+from envs.base.terminal import make_console, make_table, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,21 +57,11 @@ def compare_runs(
 
 
 def _results(comparisons: list[Comparison]) -> Table:
-    from rich import box
-    from rich.table import Table
-
     first = comparisons[0]
     several = len(comparisons) > 1
-    table = Table(
-        title=f"{first.measure}, compared with {first.baseline}",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("run", overflow="fold")
     headings = ["tasks", "baseline", "run", "points", f"[{first.confidence * 100:g} %]", "better", "worse", "p"]
-    for heading in headings + (["p (Holm)"] if several else []):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings += ["p (Holm)"] if several else []
+    table = make_table(["run"], headings, title=f"{first.measure}, compared with {first.baseline}")
     for one in comparisons:
         cells = [
             one.other, str(len(one.tasks)), f"{one.baseline_mean:.1%}", f"{one.other_mean:.1%}",
@@ -87,9 +77,6 @@ def _p(value: float) -> str:
 
 
 def _print_details(console: Console, one: Comparison, limit: int) -> None:
-    from rich import box
-    from rich.table import Table
-
     head = plain(one.other, "bold")
     console.print(head.append(f": test: {one.test}, on {len(one.tasks)} tasks", "not bold"))
     if one.dropped:
@@ -103,11 +90,7 @@ def _print_details(console: Console, one: Comparison, limit: int) -> None:
     flips = one.flips
     if flips.empty or limit < 1:
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("changed task", "task type"):
-        table.add_column(heading, overflow="fold")
-    for heading in (one.baseline, one.other):
-        table.add_column(heading, justify="right", overflow="fold")
+    table = make_table(["changed task", "task type", one.baseline, one.other])
     for row in flips.head(limit).to_dict("records"):
         name = str(row.get("task_name") or row["task_id"])
         values = [_outcome(one, row["baseline"]), _outcome(one, row["other"])]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from envs.base.terminal import make_console, plain
+from envs.base.terminal import make_console, make_table, plain
 
 
 def doctor() -> None:
     """Examine the installation; exit code 1 if something needed is missing."""
-    from rich.table import Table
-
     from agentbench.cli.doctor import examine
 
     colours = {"ok": "green", "missing": "red", "optional": "yellow"}
-    table = Table("", "what", "found", "to mend it, type", box=None, pad_edge=False)
+    table = make_table(["", "what", "found", "to mend it, type"])
     findings = examine()
     for finding in findings:
         mark = plain(finding.state, colours[finding.state])

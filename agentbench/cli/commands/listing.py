@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from envs.base.options import REQUIRED, Option
-from envs.base.terminal import make_console, say
+from envs.base.terminal import make_console, make_table, say
 
 if TYPE_CHECKING:
     from envs.registry import Environment
@@ -82,14 +82,12 @@ def _print_options(options: Mapping[str, Option]) -> None:
 
 
 def _print_ceiling(environment: Environment, options: dict[str, object]) -> None:
-    from rich.table import Table
-
     from envs.base.errors import UserError
     from envs.registry import load, make
 
     if environment.ceiling is None:
         raise UserError(f"environment {environment.name!r} has no ceiling below 1: every task can be solved")
-    table = Table("task type", "goals", "winnable", "share %", "mean score %", box=None, pad_edge=False)
+    table = make_table(["task type"], ["goals", "winnable", "share %", "mean score %"])
     for row in load(environment.ceiling)(make(environment.name, **options)):
         share = 100 * row.winnable / row.goals
         table.add_row(row.type, str(row.goals), str(row.winnable), f"{share:.1f}", f"{100 * row.mean:.1f}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from envs.base.terminal import make_console
+from envs.base.terminal import make_console, make_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,15 +79,9 @@ def _table(
     alpha: float,
 ) -> Table:
     """Make the table: a column a pairing; ``variances`` with the given trials first, then without their noise."""
-    from rich import box
-    from rich.table import Table
-
     from agentbench.statistics import power_to_see, smallest_difference, tasks_needed
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("two agents, compared on")
-    for pairing in pairings:
-        table.add_column(pairing, justify="right")
+    table = make_table(["two agents, compared on"], list(pairings))
     budget = f"{trials} trial{'s' * (trials != 1)} each"
     if tasks is not None:
         for label, row in zip((f"{tasks} tasks, {budget}", "however many trials"), variances, strict=True):

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from agentbench.analysis import SHOWN_SCHEMES
 from envs.base.errors import UserError
 from envs.base.terminal import say
 
-DEFAULT_SCHEMES = "gigpo,hgpo,salt,mapo,grpo"
+DEFAULT_SCHEMES = ",".join(SHOWN_SCHEMES)
 
 Runs = Annotated[list[Path], typer.Argument(help="folders of runs; the first is what the others are compared with")]
 Schemes = Annotated[str, typer.Option("--schemes", help="credit schemes beside the steps: names, 'all' or 'none'")]
