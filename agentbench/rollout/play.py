@@ -17,12 +17,13 @@ from typing import Any
 
 from agentbench.rollout.calls import Calls
 from agentbench.rollout.contract import LOSSES, MachineFailure, Worker, WorkerFailure
+from agentbench.rollout.jobs import Job, PlayOptions
 from agentbench.rollout.pool import Workers, ready
-from agentbench.runs.episodes import MAX_TEXT, Episode, Step, is_judged, make_step
+from agentbench.runs.episodes import Episode, Step, is_judged, make_step
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
-from envs.contract import Info, Task
+from envs.contract import Info
 from policies.contract import Policy, Prompt, Response, Submits, response_faults
 
 SHARE = 0.002
@@ -30,37 +31,6 @@ SHARE = 0.002
 
 MEMORY_SECONDS = 1.0
 """Seconds between two looks at the memory of workers that are at work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One episode to play: a task, and which trial of it."""
-
-    task: Task
-    trial: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlayOptions:
-    """Limits of a rollout. Seconds count the environment's work alone, never the policy's thinking.
-
-    Attributes:
-        workers: number of worker processes; at least 1.
-        seed: every random draw of an episode derives from it, the task's id and the trial.
-        step_timeout: seconds that one ``reset`` or ``step`` may take.
-        episode_timeout: seconds that all of an episode's ``reset`` and ``step`` calls may take together.
-        memory_limit: MB of resident memory at which a worker is replaced; one that has played nothing must be below.
-        attempts: how often an episode is tried before its outcome is ``error``.
-        max_text: characters of an action or an answer that are stored; the environment gets all of it.
-    """
-
-    workers: int = 1
-    seed: int = 0
-    step_timeout: float = 60.0
-    episode_timeout: float = 600.0
-    memory_limit: float = 2048.0
-    attempts: int = 3
-    max_text: int = MAX_TEXT
 
 
 @dataclass(slots=True, eq=False)

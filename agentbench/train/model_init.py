@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from agentbench.runs.run import open_run
 from envs.base.errors import UserError, unknown
 
-Family = Literal["qwen3", "llama"]
 FAMILIES = ("qwen3", "llama")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (

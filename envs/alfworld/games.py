@@ -94,12 +94,7 @@ def parse_game_file(name: str, text: str | bytes) -> Game | None:
     """
     if "movable" in name or "Sliced" in name:
         return None
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise BadGameError(f"not valid JSON, perhaps cut short ({error})") from error
-    if not isinstance(content, dict):
-        raise BadGameError("not a JSON object")
+    content = _read_object(text)
     if not content.get("solvable", False):
         return None
     grammar = _field(content, "grammar", str)
@@ -119,12 +114,7 @@ def parse_compact_line(line: str | bytes) -> Game:
     Raises:
         BadGameError: the line is cut short or is no game.
     """
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise BadGameError(f"not valid JSON, perhaps cut short ({error})") from error
-    if not isinstance(content, dict):
-        raise BadGameError("not a JSON object")
+    content = _read_object(line)
     name = f"{_field(content, 'split', str)}/{_field(content, 'id', str)}"
     problem, walkthrough = _field(content, "pddl_problem", str), _field(content, "walkthrough", list)
     return _make(name, _field(content, "task", str), problem, walkthrough)
@@ -141,6 +131,16 @@ def check_sentence(sentence: str) -> None:
     """
     if found := _GRAMMAR_SIGNS.search(sentence):
         raise BadGameError(f"its sentence has {found[0]!r} in it, which the original engine would read as a program")
+
+
+def _read_object(text: str | bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise BadGameError(f"not valid JSON, perhaps cut short ({error})") from error
+    if not isinstance(content, dict):
+        raise BadGameError("not a JSON object")
+    return content
 
 
 def _field(content: dict[str, Any], key: str, kind: type) -> Any:

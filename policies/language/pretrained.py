@@ -27,7 +27,6 @@ from policies.language.room import check_disk, in_units
 
 ORIGIN_FILE = "origin.json"
 INDEX, HUB = "index", "hub"
-_OF_A_MODEL = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 _BLOCK = 1 << 20
 _HOST = re.compile(r"https?://\S+|\S*(?:host|url)\S*=\S+", re.IGNORECASE)
 

@@ -28,9 +28,6 @@ from credit.steps import FloatArray
 from envs.base.files import replaced, write_text
 
 QUALITY_FILE = "quality.csv"
-CONTROLS = ("exact", "random")
-"""Rows beside the schemes: the true advantage itself, and noise."""
-ABOUT = ("sample", "setting", "value", "group_size", "groups", "steps", "scheme", "cost_ms")
 
 
 @dataclass
