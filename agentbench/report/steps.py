@@ -30,8 +30,8 @@ import pandas as pd
 from agentbench.analysis.advantages import RunCredit, compute, read_run
 from agentbench.report.runs import ReportRun
 from agentbench.runs.answers import Answer, answer_of
-from agentbench.runs.episodes import is_judged
 from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from agentbench.runs.steps import judged_rows
 from credit import CreditError
 from credit.steps import FloatArray, IntArray
 from credit.transitions import succeeded
@@ -115,7 +115,7 @@ def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
     """
     assert run.episodes is not None
     table = run.run.step_table.sort_values(["episode", "step"], kind="stable", ignore_index=True)
-    judged = table["episode"].isin(run.episodes.loc[is_judged(run.episodes["outcome"]), "episode"]).to_numpy()
+    judged = judged_rows(table, run.episodes)
     columns: dict[str, FloatArray] = {}
     skipped: dict[str, str] = {}
     state, following = np.full(len(table), -2, dtype=np.int64), np.full(len(table), -2, dtype=np.int64)

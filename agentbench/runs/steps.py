@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from agentbench.runs.episodes import Episode, is_judged
 from credit import Steps
-from credit.steps import FloatArray
+from credit.steps import BoolArray, FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def next_anchors(episode: Episode) -> list[str]:
     return [step.anchor for step in episode.steps[1:]] + [episode.final_anchor] * bool(episode.steps)
 
 
-def less_penalty(reward: FloatArray, is_valid: npt.NDArray[np.bool_], penalty: float) -> FloatArray:
+def less_penalty(reward: FloatArray, is_valid: BoolArray, penalty: float) -> FloatArray:
     """Take ``penalty`` off the reward of every invalid action; all of shape (steps,)."""
     return reward - penalty * ~is_valid
 
@@ -95,6 +95,12 @@ def steps_of(
     )
 
 
+def judged_rows(table: pd.DataFrame, episodes: pd.DataFrame) -> BoolArray:
+    """Tell which rows of a run's step table are of episodes that count, shape (rows,)."""
+    rows: BoolArray = table["episode"].isin(episodes.loc[is_judged(episodes["outcome"]), "episode"]).to_numpy()
+    return rows
+
+
 def judged_table(table: pd.DataFrame, episodes: pd.DataFrame, *, penalty: float = 0.0) -> pd.DataFrame:
     """Return the judged steps of a run on disk, with text, under the column names of the schemes.
 
@@ -105,8 +111,7 @@ def judged_table(table: pd.DataFrame, episodes: pd.DataFrame, *, penalty: float 
         table, episodes: the run's two tables (:attr:`agentbench.runs.run.Run.step_table` and ``episodes``).
         penalty: taken off the reward of an invalid action.
     """
-    table = table[table["episode"].isin(episodes.loc[is_judged(episodes["outcome"]), "episode"])]
-    table = table.rename(columns=SCHEME_NAMES)
+    table = table[judged_rows(table, episodes)].rename(columns=SCHEME_NAMES)
     if penalty:
         table["reward"] = less_penalty(table["reward"].to_numpy(), table["is_valid"].to_numpy(dtype=np.bool_), penalty)
     return table
