@@ -72,10 +72,12 @@ def learned_tasks(policy: str, env: str) -> Iterator[tuple[str, set[str]]]:
         policy = str(identity.get("policy", ""))
 
 
-def write_clone_record(folder: Path, source: Path, env: str, policy: str, episodes: Iterable[Episode]) -> None:
-    """Write beside a cloned policy which tasks it saw, so that an evaluation on them can say so."""
+def write_clone_record(
+    folder: Path, source: Path, env: str, policy: str, episodes: Iterable[Episode], how: dict[str, Any] | None = None
+) -> None:
+    """Write beside a cloned policy which tasks it saw, so that an evaluation on them can say so, and how it learned."""
     tasks = sorted({episode.task_id for episode in episodes})
-    record = sealed({"source": str(source), "env": env, "policy": policy, "tasks": tasks})
+    record = sealed({"source": str(source), "env": env, "policy": policy, "tasks": tasks, **(how or {})})
     write_text(folder / CLONE_FILE, json.dumps(record, indent=2) + "\n")
 
 

@@ -90,7 +90,7 @@ def _train_and_record(
     try:
         trainer = Trainer(config, policy, out, ranks)
         trainer.resume()
-        _cut_metrics(out, trainer.step)
+        cut_metrics(out, trainer.step)
         with open_sinks(config.sinks, settings, out) as send:
 
             def report(metrics: Metrics) -> None:
@@ -188,7 +188,7 @@ def _language_options(config: TrainConfig) -> dict[str, Any]:
     return {**common, **in_training(config.policy_options)}
 
 
-def _cut_metrics(out: Path, step: int) -> None:
+def cut_metrics(out: Path, step: int) -> None:
     """Forget the metrics of training steps after the one that a run goes on from: they are made again."""
     rows = read_metrics(out / METRICS_FILE)
     kept = [row for row in rows if row["step"] <= step] if step else []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import fields
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +27,54 @@ class NonFiniteError(ArithmeticError):
     """The loss or its gradient is no longer a number."""
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
+class Scheduled(Protocol):
+    """Settings that the learning rate of every step follows from."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest one."""
+
+    @property
+    def schedule(self) -> str:
+        """``constant``, ``linear`` or ``cosine``."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps over which it rises from 0."""
+
+    @property
+    def steps(self) -> int:
+        """Number of all steps."""
+
+
+def learning_rate(config: Scheduled, step: int) -> float:
     """Return the learning rate of a training step (from 0): warm-up times schedule; nothing to be remembered."""
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     done = step / config.steps
     decay = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.schedule]
     return config.learning_rate * warm * decay
+
+
+def computing_in(precision: str, device: str) -> AbstractContextManager[None]:
+    """Return a block in which matrices are multiplied in a precision, with the weights as they are (autocast)."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def take_step(
+    policy: TrainablePolicy, optimizer: torch.optim.Optimizer, max_grad_norm: float, step: int, ranks: Ranks = ALONE
+) -> float:
+    """Clip the gradient that is there to ``max_grad_norm``, change the weights, and return its norm before the clip.
+
+    Raises:
+        NonFiniteError: the gradient is not finite; the weights were not touched.
+    """
+    ranks.sum_gradients(policy.module)
+    norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), max_grad_norm)))
+    if not math.isfinite(norm):
+        raise NonFiniteError(f"the gradient's norm is {norm} at training step {step}")
+    optimizer.step()
+    return norm
 
 
 def update(
@@ -74,11 +118,7 @@ def update(
             parts = ranks.sum(parts)
             if not math.isfinite(loss := _whole_loss(parts, config)):
                 raise NonFiniteError(f"the loss is {loss} at training step {step}")
-            ranks.sum_gradients(policy.module)
-            norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(policy.module.parameters(), config.max_grad_norm)))
-            if not math.isfinite(norm):
-                raise NonFiniteError(f"the gradient's norm is {norm} at training step {step}")
-            optimizer.step()
+            norm = take_step(policy, optimizer, config.max_grad_norm, step, ranks)
             updates += 1
             gap = sums.get("sampler_gap", parts["log_ratio"])
             sums = {name: value + sums.get(name, 0.0) for name, value in {**parts, "grad_norm": norm}.items()}
@@ -183,7 +223,7 @@ def backward(
     with torch.no_grad():
         old = policy.sampled(traces).log_probs
         anchor = None if reference is None else reference.likelihood(traces).log_probs
-    with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with computing_in(config.precision, config.device):
         new = policy.likelihood(traces)
     device, mask, factor = new.log_probs.device, new.mask, None
     if correction is not None:

@@ -13,6 +13,7 @@ import torch
 from policies.contract import Likelihood, SampledLogProbs
 from policies.language import sequences
 from policies.language.likelihood import score_tokens
+from policies.language.loading import checkpoint_activations
 from policies.language.sequences import Sampled
 from policies.language.settings import LanguageSettings
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_reference, use_adapter
@@ -29,6 +30,17 @@ class Learner:
 
     def __init__(self, weights: Weights, settings: LanguageSettings, adapter: str = ADAPTER) -> None:
         self.weights, self.settings, self.adapter = weights, settings, adapter
+        self._recompute_above: int | None = 0 if settings.gradient_checkpointing else None
+
+    def recompute_above(self, tokens: int | None) -> None:
+        """Compute activations again in the backward pass where more tokens than this are scored at once.
+
+        Args:
+            tokens: 0 for always, None for never.
+        """
+        if tokens is not None:
+            checkpoint_activations(self.weights.model)
+        self._recompute_above = tokens
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -43,16 +55,17 @@ class Learner:
             use_adapter(self.weights.model, ADAPTER)
 
     def likelihood(self, traces: Sequence[Sampled], temperature: float) -> Likelihood:
-        """Judge answers with the present weights, with gradient."""
-        model, settings = self.weights.model, self.settings
+        """Score answers with the present weights, with gradient."""
+        model = self.weights.model
+        laid_out = sequences.lay_out(traces, self._whole_episodes)
+        most, tokens = self._recompute_above, sum(len(each.ids) for each in laid_out)
         # Recomputing activations is only done by models that are in training mode; dropout is off all the same.
-        model.train(settings.gradient_checkpointing and torch.is_grad_enabled())
+        model.train(most is not None and tokens > most and torch.is_grad_enabled())
         try:
             with self.in_use():
-                return score_tokens(model, traces, temperature, self._whole_episodes, settings.padded_tokens)
+                return score_tokens(model, traces, temperature, laid_out, self.settings.padded_tokens)
         finally:
-            if not settings.gradient_checkpointing:
-                model.eval()
+            model.eval()
 
     def sampled(self, traces: Sequence[Sampled]) -> SampledLogProbs:
         """Return the log-probabilities that answers were sampled with."""
@@ -68,6 +81,10 @@ class Learner:
     def pieces(self, traces: Sequence[Sampled], budget: int) -> list[npt.NDArray[np.int64]]:
         """Cut steps into pieces of at most ``budget`` tokens of prompts and answers; what is shared counts once."""
         return sequences.pieces(sequences.lay_out(traces, self._whole_episodes), budget)
+
+    def lengths(self, traces: Sequence[Sampled]) -> list[int]:
+        """Return the tokens of every sequence that answers are laid out as."""
+        return [len(each.ids) for each in sequences.lay_out(traces, self._whole_episodes)]
 
     def frozen(self) -> Learner:
         """Return the weights as they are now: the same model with other adapters, or a copy without adapters."""

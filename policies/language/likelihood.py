@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from policies.contract import Likelihood
 from policies.language.forward import forbid, logits_at, tempered
-from policies.language.sequences import Sampled, TokenSequence, batches, lay_out
+from policies.language.sequences import Sampled, TokenSequence, batches
 
 
 def score_tokens(
-    model: nn.Module, traces: Sequence[Sampled], temperature: float, whole_episodes: bool, padded_tokens: int
+    model: nn.Module,
+    traces: Sequence[Sampled],
+    temperature: float,
+    sequences: Sequence[TokenSequence],
+    padded_tokens: int,
 ) -> Likelihood:
     """Return the likelihood of sampled answers under the model's weights.
 
@@ -22,13 +26,14 @@ def score_tokens(
         model: a causal language model of transformers.
         traces: the answers.
         temperature: that they were sampled at.
-        whole_episodes, padded_tokens: see :mod:`policies.language.sequences`.
+        sequences: the same answers as sequences (:func:`~policies.language.sequences.lay_out`).
+        padded_tokens: most tokens, padding included, of one forward pass.
     """
     width = max(trace.tokens for trace in traces)
     places: list[Tensor] = []
     log_probs: list[Tensor] = []
     entropies: list[Tensor] = []
-    for batch in batches(lay_out(traces, whole_episodes), padded_tokens):
+    for batch in batches(sequences, padded_tokens):
         found, entropy, place = _pass(model, batch, traces, temperature, width)
         log_probs.append(found)
         entropies.append(entropy)

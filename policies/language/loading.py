@@ -100,6 +100,8 @@ def prepare(model: Any, settings: LanguageSettings) -> nn.Module:
     for part in model.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
+        if hasattr(part, "attention_dropout"):  # a number of some attention layers, in force in training mode
+            part.attention_dropout = 0.0
     check_device(settings.device)
     model.to(settings.device)
     model.eval()

@@ -165,6 +165,10 @@ class LanguagePolicy:
         """Cut steps into pieces of at most ``budget`` tokens of prompts and answers; what is shared counts once."""
         return self.learner.pieces(traces, budget)
 
+    def sequence_lengths(self, traces: Sequence[Sampled]) -> list[int]:
+        """Return the tokens of every sequence that answers are judged as; what steps share counts once."""
+        return self.learner.lengths(traces)
+
     def reference(self) -> LanguagePolicy:
         """Return this policy as it is now, frozen: the same model with other adapters, or a copy without adapters."""
         frozen = copy.copy(self)

@@ -97,7 +97,7 @@ def update(model: Any, traces: list[Any], whole_episodes: bool, tokens: int = 8_
     model.zero_grad(set_to_none=True)
     total = sum(trace.tokens for trace in traces)
     for piece in pieces(lay_out(traces, whole_episodes), tokens):
-        found = score_tokens(model, [traces[row] for row in piece], 1.0, whole_episodes, tokens)
+        found = score_tokens(model, own := [traces[row] for row in piece], 1.0, lay_out(own, whole_episodes), tokens)
         (found.log_probs.sum() / total).backward()
     return torch.cat([each.grad.flatten() for each in model.parameters()])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -62,46 +62,122 @@ def clone(
     source: Annotated[Path, typer.Option("--from", help="run whose actions are imitated")],
     policy: Annotated[str, typer.Option(help="'scorer', hf:MODEL, or the folder of a saved policy")] = "scorer",
     policy_options: Annotated[str, typer.Option(help="JSON, as in '{\"constrained\": true}'")] = "{}",
-    passes: Annotated[int, typer.Option(min=1, help="times through all steps")] = 10,
-    learning_rate: Annotated[float, typer.Option(min=0, max=1e3, help="of AdamW")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(min=1, help="steps an update")] = 128,
+    lora: Annotated[int, typer.Option(min=0, help="train adapters of this rank, not all weights")] = 0,
+    passes: Annotated[
+        int | None, typer.Option(min=1, help="times through all steps; 10, for large language models 2")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="steps an update; 128, for large language models 32")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e3, help="of AdamW; 1e-3, for large language models 1e-4 (adapters 2e-4)"),
+    ] = None,
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine"] | None,
+        typer.Option(help="of the learning rate; constant, for large language models linear"),
+    ] = None,
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help="updates over which it rises; 0, for large language models 10")
+    ] = None,
+    weight_decay: Annotated[float, typer.Option(min=0, max=1e3, help="of AdamW")] = 0.01,
+    max_grad_norm: Annotated[float, typer.Option(min=0, max=1e9, help="a longer gradient is cut to this")] = 1.0,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="of computing, the weights stay as they are; auto: whichever is faster here"),
+    ] = "auto",
+    token_budget: Annotated[
+        int | None, typer.Option(min=1, help="tokens a pass, more are accumulated; else what fits into --pass-memory")
+    ] = None,
+    pass_memory: Annotated[
+        float | None,
+        typer.Option(min=1, max=1e9, help="MB of the activations of a pass; 1024, or as much as the model"),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(help="compute activations again; else only of episodes that would not fit otherwise"),
+    ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="use only this many episodes")] = None,
     failures: Annotated[bool, typer.Option(help="imitate failed episodes too")] = False,
+    held_out: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="share of the tasks kept for a held-out loss; 0, large models 0.05"),
+    ] = None,
+    eval_split: Annotated[str | None, typer.Option(help="held-out tasks to play; none: they are not played")] = None,
+    eval_tasks: Annotated[int, typer.Option(min=1, help="how many of them, the first ones")] = 60,
+    eval_every: Annotated[
+        int | None, typer.Option(min=1, help="updates between measures of what is held out; else after each pass")
+    ] = None,
+    eval_temperature: Annotated[float, typer.Option(min=0, max=1e3, help="at which they are played")] = 0.0,
+    env_options: Annotated[str, typer.Option(help="JSON, options of the environment of --eval-split")] = "{}",
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="updates between checkpoints")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="of the weights and the order")] = 0,
+    device: Annotated[str, typer.Option(help="where the model is: cpu, cuda")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="of torch; else measured for language models")] = None,
+    resume: Annotated[bool, typer.Option(help="go on with the clone in --out")] = False,
+    dry_run: Annotated[bool, typer.Option(help="say what the clone would take; learn nothing")] = False,
 ) -> None:
-    """Clone the behaviour of a stored run, as a warm start for training."""
-    from agentbench.evaluation.held_out import clone_notes, say_notes, write_clone_record
-    from agentbench.runs.run import open_run
-    from agentbench.train.clone import clone as run
-    from agentbench.train.config import TrainConfig
-    from agentbench.train.run import make_learner
-    from policies.trainable import save_policy
+    """Clone the behaviour of a stored run, as a warm start for training.
 
-    stored = open_run(source)
-    chosen = [each for each in stored.read_episodes() if each.won or (failures and each.outcome == "failure")]
-    env = stored.identity.get("env", "alfworld")
-    say_notes(clone_notes(stored.identity.get("split")))
-    learner = make_learner(TrainConfig(env=env, policy=policy, policy_options=_json(policy_options), seed=seed))
-    settings = {"passes": passes, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    What is not said follows from the size of the model (large: from 20 million weights on) and from the memory;
+    --dry-run says what was chosen, the peak memory and the time. Stopped at any time, it goes on with --resume and ends
+    with the same weights. Of a clone with held-out episodes or tasks the best policy is kept, else the last.
+    """
+    from agentbench.train.clone_config import CloneRun, prepare
+    from agentbench.train.clone_run import clone_run, described, estimate
+
+    config = CloneRun(
+        source=str(source),
+        policy=policy,
+        policy_options=_json(policy_options),
+        lora=lora,
+        episodes=episodes,
+        failures=failures,
+        held_out=held_out,
+        passes=passes,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        token_budget=token_budget,
+        pass_memory=pass_memory,
+        gradient_checkpointing=gradient_checkpointing,
+        precision=precision,
+        eval_split=eval_split,
+        eval_tasks=eval_tasks,
+        eval_every=eval_every,
+        eval_temperature=eval_temperature,
+        env_options=_json(env_options, "--env-options"),
+        checkpoint_every=checkpoint_every,
+        seed=seed,
+        device=device,
+        threads=threads,
+    )
+    if dry_run:
+        prepared = prepare(config)
+        for line in described(prepared):
+            say(line)
+        say(f"about {estimate(prepared) / 60:.1f} minutes (measured on one pass)")
+        return
     try:
         with progress(f"cloning {source.name}", "steps") as report:
-            losses = run(learner, chosen[:episodes], on_progress=report, **settings)  # type: ignore[arg-type]
+            losses = clone_run(config, out, resume=resume, on_progress=report, say=lambda line: say(line, err=True))
     except KeyboardInterrupt:
-        say("stopped: nothing is written; the same command begins again", err=True)
+        say("stopped: the last checkpoint is kept; the same command with --resume goes on from it", err=True)
         raise
-    save_policy(learner, out)
-    write_clone_record(out, source, env, policy, chosen[:episodes])
-    say(f"cloned {len(chosen[:episodes])} episodes: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
+    say(f"cloned {source.name}: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
     say(f"policy: {out}")
 
 
-def _json(text: str) -> dict[str, Any]:
+def _json(text: str, flag: str = "--policy-options") -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UserError(f"--policy-options must be JSON, got {text!r}: {error}") from error
+        raise UserError(f"{flag} must be JSON, got {text!r}: {error}") from error
     if not isinstance(found, dict):
-        raise UserError(f"--policy-options must be a JSON object, got {text!r}")
+        raise UserError(f"{flag} must be a JSON object, got {text!r}")
     return found
 
 

@@ -1,0 +1,106 @@
+"""How large a pass of an update may be: the memory of a language model in training, reckoned before it begins.
+
+An update holds the weights, a gradient and two moments of AdamW for every trained weight, and the activations of one
+pass. The first three are given by the model; the last is what the size of a pass decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psutil
+
+from envs.base.errors import UserError
+
+LEAST_MB = 1024.0
+"""Memory of the activations of a pass where nothing is said; a model that is larger than this has as much as it."""
+
+PADDING = 1.1
+"""Share of a pass that sequences of unlike lengths, and what the allocator cannot use, add at most, as measured."""
+
+
+class Asked(Protocol):
+    """What a user may have said of it; None for what is to be chosen."""
+
+    token_budget: int | None
+    pass_memory: float | None
+    gradient_checkpointing: bool | None
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The size of a pass.
+
+    Attributes:
+        token_budget: tokens of a pass.
+        recompute_above: tokens scored at once from which on activations are computed again; None: never.
+        peak_mb: expected peak of all.
+        parts_mb: what it is made of.
+    """
+
+    token_budget: int
+    recompute_above: int | None
+    peak_mb: float
+    parts_mb: dict[str, float]
+
+
+def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
+    """Choose the size of a pass so that its activations fit into ``pass_memory``.
+
+    Args:
+        asked: what the user said.
+        policy: a language policy, with its model on its device.
+        traces: all that will be learned from.
+
+    Raises:
+        UserError: the longest sequence does not fit into the memory that is free, whatever is chosen.
+    """
+    from policies.language.footprint import footprint
+    from policies.language.room import free_memory
+
+    parameters = list(policy.module.parameters())
+    stored = sum(each.numel() * each.element_size() for each in parameters)
+    trained = sum(each.numel() * each.element_size() for each in parameters if each.requires_grad)
+    here = psutil.Process().memory_info().rss if _on_processor(asked.device) else stored
+    kept = footprint(policy.learner, policy.options.constrained)
+    lengths = policy.sequence_lengths(traces)
+    longest, share = max(lengths), sum(each.tokens for each in traces) / sum(lengths)
+    allowed = (asked.pass_memory or max(LEAST_MB, stored / 2**20)) * 2**20
+    always = asked.gradient_checkpointing is True or policy.options.gradient_checkpointing
+
+    def fitting(recompute: bool) -> int:
+        return max(1, int(allowed / (PADDING * kept.of(1000, round(1000 * share), recompute=recompute) / 1000)))
+
+    budget = asked.token_budget or fitting(always)
+    above: int | None = 0 if always else None
+    if not always and asked.gradient_checkpointing is None and max(longest, budget) > fitting(False):
+        above = fitting(False)
+    tokens = max(longest, budget)
+    recompute = above is not None and tokens > above
+    pass_bytes = PADDING * kept.of(tokens, round(tokens * share), recompute=recompute)
+    if recompute and above:
+        pass_bytes = max(pass_bytes, PADDING * kept.of(above, round(above * share)))
+    parts = {
+        "weights": stored / 2**20,
+        "program": max(0.0, here - stored) / 2**20,
+        "gradients": trained / 2**20,
+        "optimiser": 2 * trained / 2**20,
+        "pass": pass_bytes / 2**20,
+    }
+    needed = 3 * trained + pass_bytes
+    if _on_processor(asked.device) and needed > (free := free_memory()):
+        raise UserError(
+            f"training takes {needed / 2**30:.1f} GB more ({3 * trained / 2**30:.1f} of gradients and optimiser, "
+            f"{pass_bytes / 2**30:.1f} for {tokens} tokens at once), and {free / 2**30:.1f} GB are free: train "
+            "adapters (lora = 16), lower pass_memory, or show less in a prompt (history, max_context)"
+        )
+    return Fitted(
+        budget, above, round(sum(parts.values()), 1), {name: round(value, 1) for name, value in parts.items()}
+    )
+
+
+def _on_processor(device: str) -> bool:
+    return device.partition(":")[0] == "cpu"
