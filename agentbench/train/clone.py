@@ -156,7 +156,7 @@ class Cloner:
         total = 0.0
         for part in pieces_of(self.policy, traces, self.settings.token_budget):
             loss = -log_likelihood(self.policy, [traces[row] for row in part], self.settings) / tokens
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
             if on_piece is not None:
                 on_piece(len(part))
@@ -177,7 +177,7 @@ def mean_loss(policy: TrainablePolicy, traces: Sequence[Any], settings: CloneSet
     """Return the mean negative log-likelihood of some answers under the present weights, in nats a token."""
     parts = pieces_of(policy, traces, settings.token_budget)
     found = sum(float(log_likelihood(policy, [traces[row] for row in part], settings)) for part in parts)
-    return -found / sum(trace.tokens for trace in traces)
+    return float(-found / sum(trace.tokens for trace in traces))
 
 
 def clone(

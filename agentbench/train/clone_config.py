@@ -14,13 +14,13 @@ import torch
 
 from agentbench.evaluation.held_out import clone_notes, overlap_notes, task_ids
 from agentbench.runs.episodes import Episode
-from agentbench.runs.provenance import digest, stable_seed
+from agentbench.runs.provenance import stable_seed
 from agentbench.runs.run import open_run
 from agentbench.train.clone import CloneSettings, Schedule, traces_of
 from agentbench.train.config import TrainConfig
 from agentbench.train.run import make_learner
 from agentbench.train.update import computing_in
-from envs.base.digest import check_seal
+from envs.base.digest import check_seal, digest_of_json
 from envs.base.errors import UserError
 from policies.contract import TrainablePolicy
 
@@ -123,7 +123,7 @@ class Prepared:
     def run_digest(self) -> str:
         """Which clone it is: one with other settings or other episodes is another."""
         actions = [[each.task_id, each.trial, [step.action for step in each.steps]] for each in self.learned]
-        return digest({**asdict(self.config), "episodes": digest(actions)})
+        return digest_of_json({**asdict(self.config), "episodes": digest_of_json(actions)})
 
 
 def prepare(config: CloneRun, out: Path | None = None) -> Prepared:
@@ -191,15 +191,18 @@ def choose(config: CloneRun, policy: TrainablePolicy, traces: Sequence[Any], hel
     learner = getattr(policy, "learner", None)
     threads = torch.get_num_threads()
     if learner is None:
-        precision = "float32" if config.precision == "auto" else config.precision
         budget = config.token_budget or settings.token_budget
-        settings = replace(settings, token_budget=budget, precision=precision)
+        settings = replace(settings, token_budget=budget)
+        if config.precision != "auto":
+            settings = replace(settings, precision=config.precision)
         return Chosen(settings, held_out, None, threads, {}, 0.0, {})
-    from agentbench.train.memory import fit
+    from agentbench.train.memory import Asked, fit
     from policies.language.footprint import faster_precision
 
-    fitted = fit(config, policy, traces)
-    precision, seconds = config.precision, {}
+    asked = Asked(config.token_budget, config.pass_memory, config.gradient_checkpointing, config.device)
+    fitted = fit(asked, policy, traces)
+    precision: str = config.precision
+    seconds: dict[str, float] = {}
     if precision == "auto":
         precision = "float32"
         if is_large:

@@ -27,7 +27,7 @@ from agentbench.train.telemetry import episode_metrics
 from agentbench.train.update import NonFiniteError
 from envs.base.digest import sealed
 from envs.base.errors import UserError
-from envs.base.files import write_text
+from envs.base.files import replaced_folder, write_text
 from policies.contract import TrainablePolicy
 from policies.trainable import read_policy, save_policy
 
@@ -150,7 +150,8 @@ class _Run:
             rank[0] = found.get("success", 0.0)
         if self.best is None or rank > self.best:
             self.best = rank
-            _replace_policy(self.policy, self.out / BEST)
+            with replaced_folder(self.out / BEST) as temporary:
+                save_policy(self.policy, temporary)
         said = [f"held-out loss {row['held_out/loss']:.3f}"] if self.prepared.held_out else []
         said += [f"held-out success {100 * row['eval/success']:.1f} %"] if "eval/success" in row else []
         self.say(f"update {self.cloner.step} of {len(self.cloner.plan)}: {', '.join(said)}")
@@ -241,11 +242,3 @@ def _tokens(policy: TrainablePolicy, traces: Sequence[Any]) -> int:
     if hasattr(policy, "sequence_lengths"):
         return sum(policy.sequence_lengths(traces))
     return sum(trace.tokens for trace in traces)
-
-
-def _replace_policy(policy: TrainablePolicy, folder: Path) -> None:
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    save_policy(policy, temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
@@ -17,12 +17,23 @@ from envs.base.errors import UserError
 LEAST_MB = 1024.0
 """Memory of the activations of a pass where nothing is said; a model that is larger than this has as much as it."""
 
+PROGRAM_MB = 500.0
+"""Memory of torch, transformers and the texts, at least: what is loaded is not all in memory at first."""
+
 PADDING = 1.1
 """Share of a pass that sequences of unlike lengths, and what the allocator cannot use, add at most, as measured."""
 
 
-class Asked(Protocol):
-    """What a user may have said of it; None for what is to be chosen."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user may have said of it; None for what is to be chosen.
+
+    Attributes:
+        token_budget: tokens of a pass.
+        pass_memory: MB of the activations of a pass.
+        gradient_checkpointing: whether activations are computed again.
+        device: where the model is.
+    """
 
     token_budget: int | None
     pass_memory: float | None
@@ -64,7 +75,8 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
     parameters = list(policy.module.parameters())
     stored = sum(each.numel() * each.element_size() for each in parameters)
     trained = sum(each.numel() * each.element_size() for each in parameters if each.requires_grad)
-    here = psutil.Process().memory_info().rss if _on_processor(asked.device) else stored
+    on_processor = asked.device.partition(":")[0] == "cpu"
+    here = psutil.Process().memory_info().rss
     kept = footprint(policy.learner, policy.options.constrained)
     lengths = policy.sequence_lengths(traces)
     longest, share = max(lengths), sum(each.tokens for each in traces) / sum(lengths)
@@ -85,13 +97,13 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
         pass_bytes = max(pass_bytes, PADDING * kept.of(above, round(above * share)))
     parts = {
         "weights": stored / 2**20,
-        "program": max(0.0, here - stored) / 2**20,
+        "program": max(PROGRAM_MB, (here - stored) / 2**20) if on_processor else 0.0,
         "gradients": trained / 2**20,
         "optimiser": 2 * trained / 2**20,
         "pass": pass_bytes / 2**20,
     }
     needed = 3 * trained + pass_bytes
-    if _on_processor(asked.device) and needed > (free := free_memory()):
+    if on_processor and needed > (free := free_memory()):
         raise UserError(
             f"training takes {needed / 2**30:.1f} GB more ({3 * trained / 2**30:.1f} of gradients and optimiser, "
             f"{pass_bytes / 2**30:.1f} for {tokens} tokens at once), and {free / 2**30:.1f} GB are free: train "
@@ -100,7 +112,3 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
     return Fitted(
         budget, above, round(sum(parts.values()), 1), {name: round(value, 1) for name, value in parts.items()}
     )
-
-
-def _on_processor(device: str) -> bool:
-    return device.partition(":")[0] == "cpu"

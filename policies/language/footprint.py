@@ -51,7 +51,7 @@ def footprint(learner: Learner, constrained: bool) -> Footprint:
         learner: with its model.
         constrained: whether answers are scored under a constraint, which keeps more.
     """
-    config: Any = learner.weights.model.config  # type: ignore[union-attr]
+    config: Any = learner.weights.model.config
     config = config.get_text_config()
     base = _saved(learner, _TOKENS, _TOKENS, constrained)
     per_token = (_saved(learner, 3 * _TOKENS, _TOKENS, constrained) - base) / (2 * _TOKENS)

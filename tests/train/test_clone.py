@@ -112,7 +112,12 @@ def test_a_clone_that_was_stopped_goes_on_and_ends_with_the_same_weights(
 def test_the_best_of_what_is_held_out_is_kept(taught: dict[str, Any], tmp_path: Path) -> None:
     said: list[str] = []
     config = CloneRun(
-        **{**taught["common"], "passes": 12}, held_out=0.3, eval_split="generated:9:2:small", eval_tasks=2, eval_every=4
+        **{**taught["common"], "passes": 6},
+        held_out=0.3,
+        eval_split="generated:9:2:small",
+        eval_tasks=2,
+        eval_every=6,
+        env_options={"max_steps": 4},
     )
     clone_run(config, tmp_path, say=said.append)
     rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "held_out/loss" in row]
@@ -166,9 +171,8 @@ def test_computing_in_bfloat16_stays_near_and_leaves_the_weights_in_float32(
     gap = (near["log_probs"] - exact["log_probs"]).abs()
     assert gap.max() < 0.1 and gap[prepared.policy.sampled(prepared.traces).mask].mean() < 0.01
     assert torch.cosine_similarity(near["gradient"], exact["gradient"], dim=0) > 0.999
-    losses = clone_run(CloneRun(**taught["common"], precision="bfloat16"), tmp_path / "near")
-    assert losses == pytest.approx(clone_run(CloneRun(**taught["common"]), tmp_path / "exact"), rel=0.02)
-    assert {each.dtype for each in weights(tmp_path / "near").values()} == {torch.float32}
+    clone_run(CloneRun(**{**taught["common"], "passes": 1}, precision="bfloat16", episodes=2), tmp_path)
+    assert {each.dtype for each in weights(tmp_path).values()} == {torch.float32}
 
 
 def test_a_large_model_has_other_defaults(taught: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
