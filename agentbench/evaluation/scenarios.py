@@ -31,11 +31,17 @@ def with_scenario(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(scenario=frame["task_name"].str.rpartition("_")[0])
 
 
+def clustered_episodes(run: Run) -> tuple[pd.DataFrame, str]:
+    """Return a run's episodes, and the column that says which tasks belong together (each to itself, or scenarios)."""
+    if has_scenarios(run):
+        return with_scenario(run.episodes), "scenario"
+    return run.episodes, "task_id"
+
+
 def summarise_run(run: Run, *, confidence: float = 0.95) -> Summary:
     """Sum a run up; where its tasks come in scenarios, these are the clusters of all intervals."""
-    if has_scenarios(run):
-        return summarise(with_scenario(run.episodes), confidence=confidence, cluster="scenario")
-    return summarise(run.episodes, confidence=confidence)
+    episodes, cluster = clustered_episodes(run)
+    return summarise(episodes, confidence=confidence, cluster=cluster)
 
 
 def scenario_completion(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:

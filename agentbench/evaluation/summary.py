@@ -10,7 +10,7 @@ import pandas as pd
 
 from agentbench.runs.episodes import is_judged
 from agentbench.runs.frame import check_episodes
-from agentbench.statistics import mean_interval, pass_at_k, pass_hat_k, rate_interval
+from agentbench.statistics import mean_interval, pass_at_k, pass_hat_k, pass_interval, rate_interval
 from agentbench.statistics.intervals import check_confidence
 from envs.base.errors import UserError
 
@@ -132,8 +132,8 @@ def _passes(label: str, part: pd.DataFrame, confidence: float) -> Iterator[dict[
         trials, successes = enough["trials"].to_numpy(), enough["successes"].to_numpy()
         row: dict[str, object] = {"task_type": label, "k": k, "tasks": len(enough)}
         for name, estimate in (("pass_at_k", pass_at_k), ("pass_hat_k", pass_hat_k)):
-            interval = rate_interval(
-                estimate(trials, successes, k), trials, clusters=enough["cluster"], confidence=confidence
+            interval = pass_interval(
+                estimate(trials, successes, k), trials, k, clusters=enough["cluster"], confidence=confidence
             )
             row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
         yield row

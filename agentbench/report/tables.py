@@ -8,7 +8,7 @@ import pandas as pd
 
 from agentbench.evaluation.answers import answer_row, answers_of, warnings
 from agentbench.evaluation.compare_runs import compare_with_baseline, comparison_table, task_table
-from agentbench.evaluation.scenarios import summarise_run
+from agentbench.evaluation.scenarios import clustered_episodes, summarise_run
 from agentbench.report.curves import learning_curves
 from agentbench.report.runs import ReportRun
 from envs.base.errors import UserError
@@ -79,9 +79,9 @@ def _compared(played: Sequence[ReportRun], notes: list[str]) -> dict[str, pd.Dat
     results = []
     for first, *others in panels.values():
         try:
-            frames = {run.name: run.episodes for run in others if run.episodes is not None}
-            assert first.episodes is not None
-            results += compare_with_baseline((first.name, first.episodes), frames) if frames else []
+            frames = {run.name: clustered_episodes(run.run)[0] for run in others}
+            frame, cluster = clustered_episodes(first.run)
+            results += compare_with_baseline((first.name, frame), frames, cluster=cluster) if frames else []
         except UserError as error:
             notes.append(str(error))
     if not results:

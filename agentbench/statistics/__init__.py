@@ -6,12 +6,21 @@ Pure functions on arrays; :mod:`agentbench.evaluation.summary` and
 
 from agentbench.statistics.intervals import (
     Interval,
+    clopper_pearson,
     clustered_standard_error,
     mean_interval,
+    pass_interval,
     rate_interval,
     wilson,
 )
-from agentbench.statistics.paired import PairedTest, holm, paired_interval, sign_flip_test
+from agentbench.statistics.paired import (
+    PairedTest,
+    holm,
+    noise_of_trials,
+    paired_interval,
+    paired_student_test,
+    sign_flip_test,
+)
 from agentbench.statistics.passes import pass_at_k, pass_hat_k
 from agentbench.statistics.power import (
     power_to_see,
@@ -23,12 +32,16 @@ from agentbench.statistics.power import (
 __all__ = [
     "Interval",
     "PairedTest",
+    "clopper_pearson",
     "clustered_standard_error",
     "holm",
     "mean_interval",
+    "noise_of_trials",
     "paired_interval",
+    "paired_student_test",
     "pass_at_k",
     "pass_hat_k",
+    "pass_interval",
     "power_to_see",
     "rate_interval",
     "sign_flip_test",

@@ -16,12 +16,13 @@ nothing leaves [0, 1], and 0 % or 100 % has an interval of honest width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from envs.base.errors import UserError
 
@@ -59,6 +60,19 @@ def wilson(rate: float, size: float, confidence: float = 0.95) -> tuple[float, f
     half = z / shrink * math.sqrt(rate * (1.0 - rate) / size + z * z / (4 * size * size))
     # The rate lies inside by algebra; the clipping takes away what rounding adds.
     return max(0.0, min(centre - half, rate)), min(1.0, max(centre + half, rate))
+
+
+def clopper_pearson(rate: float, size: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of the exact interval of a rate (Clopper and Pearson 1934); arguments as for :func:`wilson`.
+
+    With a size that is not whole the tails of the binomial are those of the beta distribution (Korn and Graubard 1998).
+    """
+    check_confidence(confidence)
+    tail, won = (1.0 - confidence) / 2, rate * size
+    lost = size - won
+    low = float(betaincinv(won, lost + 1, tail)) if won > 1e-9 else 0.0
+    high = float(betaincinv(won + 1, lost, 1 - tail)) if lost > 1e-9 else 1.0
+    return min(low, rate), max(high, rate)
 
 
 def clustered_standard_error(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None) -> float:
@@ -101,7 +115,35 @@ def rate_interval(
         clusters: shape (tasks,), for tasks that come in families (AppWorld's scenarios); None: they do not.
         confidence: of the interval.
     """
-    return _interval(np.asarray(rates, dtype=np.float64), float(np.sum(trials)), clusters, confidence)
+    return _interval(np.asarray(rates, dtype=np.float64), float(np.sum(trials)), clusters, confidence, wilson)
+
+
+def pass_interval(
+    chances: npt.ArrayLike,
+    trials: npt.ArrayLike,
+    k: int,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the mean over tasks of pass@k or pass^k, with its interval.
+
+    For k = 1 it is :func:`rate_interval`. Above that, the estimates of few tasks can lie far from the others, which a
+    standard error misses where they are not in the sample, and the mean is often near 0 or 1. So n trials count as no
+    more than n/k independent draws of k (the variance of such an estimate is at most k/n of one draw's: Hoeffding 1948,
+    Annals of Mathematical Statistics 19, section 5), and the ends are exact: :func:`clopper_pearson`.
+
+    Args:
+        chances: shape (tasks,), each task's estimate, of :func:`agentbench.statistics.pass_at_k` or ``pass_hat_k``.
+        trials: shape (tasks,), how many trials each stands on, at least k.
+        k: at least 1.
+        clusters: as for :func:`rate_interval`.
+        confidence: of the interval.
+    """
+    if k == 1:
+        return rate_interval(chances, trials, clusters=clusters, confidence=confidence)
+    most = float(np.sum(trials)) / k
+    return _interval(np.asarray(chances, dtype=np.float64), most, clusters, confidence, clopper_pearson)
 
 
 def mean_interval(means: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None, confidence: float = 0.95) -> Interval:
@@ -110,10 +152,16 @@ def mean_interval(means: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None
     Like :func:`rate_interval`, but scores may lie closer together than successes and failures can, so the
     effective sample size has no upper end.
     """
-    return _interval(np.asarray(means, dtype=np.float64), math.inf, clusters, confidence)
+    return _interval(np.asarray(means, dtype=np.float64), math.inf, clusters, confidence, wilson)
 
 
-def _interval(values: FloatArray, most: float, clusters: npt.ArrayLike | None, confidence: float) -> Interval:
+def _interval(
+    values: FloatArray,
+    most: float,
+    clusters: npt.ArrayLike | None,
+    confidence: float,
+    ends: Callable[[float, float, float], tuple[float, float]],
+) -> Interval:
     check_confidence(confidence)
     if len(values) == 0:
         return Interval(math.nan, 0.0, 1.0)
@@ -125,4 +173,4 @@ def _interval(values: FloatArray, most: float, clusters: npt.ArrayLike | None, c
         z = float(ndtri(0.5 + confidence / 2))
         t = float(stdtrit(groups - 1, 0.5 + confidence / 2))
         size = max(min(mean * (1.0 - mean) / error**2, most) * (z / t) ** 2, size)
-    return Interval(mean, *wilson(mean, size, confidence))
+    return Interval(mean, *ends(mean, size, confidence))

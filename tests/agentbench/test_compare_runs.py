@@ -12,6 +12,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from scipy.stats import t as student
 from typer.testing import CliRunner
 
 from agentbench.cli.commands.compare_runs import compare_runs
@@ -85,8 +86,10 @@ def test_unequal_trials_compare_means_of_tasks():
     b = episodes({"a": "ssf", "b": "sff", "c": "sss"})
     result = compare(a, b)
     assert result.difference == pytest.approx((1 / 6 + 1 / 3 + 0) / 3)
-    # In sixths: 1, 2, 0. Only ++ and -- of 4 reach 3.
-    assert result.p_value == pytest.approx(0.5)
+    # Agresti and Min's two tasks more make the centre 0.1. The noise of trials is more than the spread of tasks: s² of
+    # both runs' five trials is 0.3, 0.2 and 0.
+    assert result.p_value == pytest.approx(2 * student.sf(0.1 / math.sqrt(0.5 * (1 / 2 + 1 / 3) / 9), 2))
+    assert result.low < 0 < result.high and result.test == "Student, numbers of trials differ"
     # The same share of successes is no change, in whatever number of trials.
     assert compare(episodes({"a": "sff", "b": "s"}), episodes({"a": "sffsff", "b": "ss"})).flips.empty
 
@@ -142,7 +145,7 @@ def test_comparing_the_other_way_round_turns_the_sign(pairs, measure):
     assert backward.difference == -forward.difference
     assert (-backward.high, -backward.low) == pytest.approx((forward.low, forward.high))
     assert forward.low <= forward.difference <= forward.high
-    assert backward.p_value == forward.p_value and 0 < forward.p_value <= 1
+    assert backward.p_value == pytest.approx(forward.p_value) and 0 < forward.p_value <= 1
     assert (backward.better, backward.worse) == (forward.worse, forward.better)
 
 
@@ -172,7 +175,8 @@ def run_compare(monkeypatch, tmp_path):
             (tmp_path / name).mkdir(parents=True, exist_ok=True)
         folders = {(tmp_path / name).resolve(): frame for name, frame in frames.items()}
         monkeypatch.setattr(
-            "agentbench.runs.run.open_run", lambda folder: SimpleNamespace(episodes=folders[folder.resolve()])
+            "agentbench.runs.run.open_run",
+            lambda folder: SimpleNamespace(identity={}, episodes=folders[folder.resolve()]),
         )
         app = typer.Typer()
         app.command()(compare_runs)
@@ -247,3 +251,36 @@ def test_command_refuses_what_it_cannot_do(run_compare, names, arguments, words)
 def test_command_refuses_the_same_run_twice(run_compare, tmp_path):
     result = run_compare({"a": panel("sf")}, str(tmp_path / "a"))
     assert isinstance(result.exception, UserError) and "twice" in str(result.exception)
+
+
+def test_different_numbers_of_trials_are_tested_by_the_interval_with_the_noise_of_both_runs():
+    # The lone trials all succeeded, so the spread of differences alone is small.
+    a = episodes({f"t{i}": "s" for i in range(20)})
+    b = episodes({f"t{i}": "sssssssf" if i < 8 else "ssssssss" for i in range(20)})
+    found = compare(a, b)
+    assert found.test == "Student, numbers of trials differ"
+    assert found.p_value > 0.05 and found.low < 0 < found.high
+    assert compare(b, a).p_value == pytest.approx(found.p_value)
+
+
+def test_scenarios_are_the_unit_of_interval_and_test():
+    # Six scenarios whose three variants end alike: B wins four of them and A none.
+    names = [f"{scenario}_{variant}" for scenario in range(6) for variant in (1, 2, 3)]
+    a = episodes(dict.fromkeys(names, "f"))
+    b = episodes({name: "s" if int(name[0]) < 4 else "f" for name in names})
+    a = a.assign(scenario=a["task_id"].str[0])
+    found, by_task = compare(a, b, cluster="scenario"), compare(a, b)
+    assert found.clusters == 6 and by_task.clusters is None and len(found.tasks) == 18
+    assert found.p_value == pytest.approx(2 / 2**4) and by_task.p_value < 0.001
+    assert found.difference == by_task.difference and found.high - found.low > 1.5 * (by_task.high - by_task.low)
+    assert comparison_table([found]).loc[0, "clusters"] == 6
+
+
+def test_clusters_of_one_task_change_nothing_and_a_missing_column_is_named():
+    a, b = panel("ssfffffsff"), panel("sssssssfff")
+    single = compare(a.assign(own=a["task_id"]), b, cluster="own")
+    plain = compare(a, b)
+    assert (single.low, single.high, single.p_value) == pytest.approx((plain.low, plain.high, plain.p_value))
+    assert single.standard_error == pytest.approx(plain.standard_error)
+    with pytest.raises(UserError, match="no column 'scenario' to cluster by"):
+        compare(a, b, cluster="scenario")

@@ -10,17 +10,21 @@ import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, permutation_test
+from scipy.stats import binom, binomtest, permutation_test
 from typer.testing import CliRunner
 
 from agentbench.cli.commands.plan import plan
 from agentbench.statistics import (
+    clopper_pearson,
     clustered_standard_error,
     holm,
     mean_interval,
+    noise_of_trials,
     paired_interval,
+    paired_student_test,
     pass_at_k,
     pass_hat_k,
+    pass_interval,
     power_to_see,
     rate_interval,
     sign_flip_test,
@@ -414,3 +418,59 @@ def test_plan_refuses_what_cannot_be(arguments, words):
     result = run_plan(*arguments)
     assert result.exit_code != 0 and isinstance(result.exception, (UserError, SystemExit))
     assert words in f"{result.exception} {result.output}"
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("strength", [1.0, 1e6])
+def test_the_intervals_of_passes_cover_near_0_and_1(rate, strength):
+    draw = np.random.default_rng(0)
+    many = draw.beta(rate * strength, (1 - rate) * strength, 200_000)
+    for tasks, trials, k in ((134, 8, 4), (20, 8, 4), (20, 4, 2)):
+        for estimate, truth in ((pass_hat_k, (many**k).mean()), (pass_at_k, 1 - ((1 - many) ** k).mean())):
+            covered, plain = 0, 0
+            for _ in range(150):
+                chances = draw.beta(rate * strength, (1 - rate) * strength, tasks)
+                n = np.full(tasks, trials)
+                found = pass_interval(estimate(n, draw.binomial(n, chances), k), n, k)
+                covered += found.low <= truth <= found.high
+                plain += found.low <= found.estimate <= found.high
+            assert plain == 150
+            assert covered >= 0.9 * 150, (tasks, trials, k, estimate.__name__)
+
+
+def test_clopper_and_pearsons_interval_equals_scipys_and_pass_at_one_is_the_rate():
+    for won, size in ((0, 8), (3, 8), (8, 8)):
+        exact = binomtest(won, size).proportion_ci(method="exact")
+        assert clopper_pearson(won / size, size) == pytest.approx((exact.low, exact.high))
+    rates, trials = np.array([0.5, 1.0, 0.25]), np.array([4, 4, 4])
+    assert pass_interval(rates, trials, 1) == rate_interval(rates, trials)
+
+
+@pytest.mark.parametrize("tasks", [20, 50, 134])
+@pytest.mark.parametrize("strength", [5.0, 1e4])
+def test_different_numbers_of_trials_raise_no_more_false_alarms(tasks, strength):
+    draw, alarms, left_out = np.random.default_rng(tasks), 0, 0
+    for _ in range(1000):
+        chances = draw.beta(0.95 * strength, 0.05 * strength, tasks)
+        once, often = draw.binomial(1, chances), draw.binomial(8, chances)
+        both = once + often
+        noise = noise_of_trials(both * (9 - both) / 72, np.full(tasks, 1), np.full(tasks, 8))
+        differences, how = often / 8 - once, {"trials": 1 / (0.5 + 0.5 / 8), "noise": noise}
+        found = paired_interval(differences, **how)
+        alarms += paired_student_test(differences, **how).p_value < 0.05
+        left_out += not found.low <= 0 <= found.high
+    assert alarms == left_out <= 0.05 * 1000 + 2.5 * math.sqrt(0.05 * 0.95 * 1000)
+
+
+def test_families_of_tasks_that_end_alike_raise_no_more_false_alarms():
+    draw, alarms, covered, by_task = np.random.default_rng(0), 0, 0, 0
+    families = np.repeat(np.arange(19), 3)
+    for _ in range(1000):
+        chances = draw.beta(1, 1, (2, 19))
+        differences = np.repeat(np.diff((draw.random((2, 19)) < chances).astype(int), axis=0)[0], 3)
+        alarms += sign_flip_test(differences, clusters=families).p_value < 0.05
+        found = paired_interval(differences, trials=1, clusters=families)
+        covered += found.low <= 0 <= found.high
+        by_task += sign_flip_test(differences).p_value < 0.05
+    assert alarms <= 0.05 * 1000 and covered >= 0.93 * 1000
+    assert by_task > 0.15 * 1000

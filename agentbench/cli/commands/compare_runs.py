@@ -27,6 +27,7 @@ def compare_runs(
 ) -> None:
     """Compare runs on the same tasks with the first one: difference, interval, p-value, and the tasks that flipped."""
     from agentbench.evaluation.compare_runs import compare_with_baseline, comparison_table, task_table
+    from agentbench.evaluation.scenarios import clustered_episodes
     from agentbench.runs.notes import print_state
     from agentbench.runs.run import names_of, open_run
     from envs.base.errors import UserError, unknown
@@ -40,10 +41,15 @@ def compare_runs(
         if not path.parent.is_dir():
             raise UserError(f"cannot write {path}: there is no folder {path.parent}")
     opened = {name: open_run(folder) for name, folder in zip(names, runs, strict=True)}
-    frames = {name: run.episodes for name, run in opened.items()}
-    baseline, *others = frames.items()
+    found = {name: clustered_episodes(run) for name, run in opened.items()}
+    baseline, *others = ((name, frame) for name, (frame, _) in found.items())
     comparisons = compare_with_baseline(
-        baseline, dict(others), measure="score" if measure == "score" else "success", confidence=confidence, seed=seed
+        baseline,
+        dict(others),
+        measure="score" if measure == "score" else "success",
+        confidence=confidence,
+        cluster=found[baseline[0]][1],
+        seed=seed,
     )
     console = make_console()
     console.print(_results(comparisons))
@@ -78,7 +84,7 @@ def _p(value: float) -> str:
 
 def _print_details(console: Console, one: Comparison, limit: int) -> None:
     head = plain(one.other, "bold")
-    console.print(head.append(f": test: {one.test}, on {len(one.tasks)} tasks", "not bold"))
+    console.print(head.append(f": test: {one.test}, on {_units(one)}", "not bold"))
     if one.dropped:
         count = f"{len(one.dropped)} task{'s' * (len(one.dropped) != 1)}"
         listed = ", ".join(one.dropped[:5]) + (", …" if len(one.dropped) > 5 else "")
@@ -98,6 +104,11 @@ def _print_details(console: Console, one: Comparison, limit: int) -> None:
     console.print(table)
     if len(flips) > limit:
         console.print(f"and {len(flips) - limit} more: --changes {len(flips)}, or --tasks-out FILE.csv for all")
+
+
+def _units(one: Comparison) -> str:
+    tasks = f"{len(one.tasks)} tasks"
+    return tasks if one.clusters is None else f"{tasks} in {one.clusters} scenarios, which are the unit"
 
 
 def _outcome(one: Comparison, value: float) -> str:
