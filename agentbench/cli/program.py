@@ -37,23 +37,38 @@ from agentbench.cli.commands import (
     verify,
 )
 from agentbench.cli.commands.options import EXTRA, command, refuse_empty, renamed
+from agentbench.cli.settings import with_settings
 from envs.base.errors import UserError
 from envs.base.terminal import SafeFormatter, say, show_traceback
 
 
 class Entry(NamedTuple):
-    """One command: its name, its function, and whether it takes options that its function does not name."""
+    """One command.
+
+    Attributes:
+        name: as it is typed.
+        function: does it; its parameters are the command's own options.
+        takes_more: whether it takes further options, of an environment, a policy, a scheme.
+        settings: ``module:class`` of a model whose fields are options too, listed in the command's help.
+        without: those of its fields that the command does not take.
+    """
 
     name: str
     function: Callable[..., None]
     takes_more: bool = False
+    settings: str = ""
+    without: tuple[str, ...] = ()
+
+
+EVALUATION = "agentbench.evaluation.config:EvaluateConfig"
+TRAINING = "agentbench.train.config:TrainConfig"
 
 
 PANELS = {
     "Play": (
         Entry("envs", listing.envs, takes_more=True),
         Entry("policies", listing.policies),
-        Entry("eval", evaluate.evaluate, takes_more=True),
+        Entry("eval", evaluate.evaluate, takes_more=True, settings=EVALUATION, without=("tasks",)),
         Entry("show", show.show),
         Entry("replay", replay.replay),
     ),
@@ -73,8 +88,8 @@ PANELS = {
     ),
     "Train": (
         Entry("clone", train.clone),
-        Entry("train", train.train, takes_more=True),
-        Entry("sweep", sweep.sweep, takes_more=True),
+        Entry("train", train.train, takes_more=True, settings=TRAINING),
+        Entry("sweep", sweep.sweep, takes_more=True, settings=TRAINING, without=("scheme", "seed")),
     ),
     "Data": (
         Entry("install", install.install, takes_more=True),
@@ -123,6 +138,8 @@ def _register() -> None:
     for panel, entries in PANELS.items():
         for entry in entries:
             how: dict[str, Any] = {"context_settings": EXTRA} if entry.takes_more else {}
+            if entry.settings:
+                how["cls"] = with_settings(entry.settings, entry.without)
             app.command(entry.name, rich_help_panel=panel, **how)(command(entry.function))
             for old in (old for old, new in RENAMED.items() if new == entry.name):
                 app.command(old, hidden=True, **how)(renamed(command(entry.function), old, entry.name))

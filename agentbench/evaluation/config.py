@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -29,25 +29,34 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    env: str = "alfworld"
-    split: str | None = Field(None, description="set of tasks; None for the environment's own default")
-    env_options: dict[str, Any] = Field(default_factory=dict, description="further options of the environment")
-    policy: str = "random"
-    policy_options: dict[str, Any] = Field(default_factory=dict, description="options of the policy")
+    panels: ClassVar[dict[str, str]] = {"env": "What is played, and by whom", "workers": "How it is played"}
+    """The first setting of every part, and the part's heading in lists of the settings."""
+
+    env: str = Field("alfworld", description="environment; 'agentbench envs' lists them")
+    split: str | None = Field(None, description="set of tasks; none: the environment's own default")
+    env_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the environment; 'agentbench envs NAME' lists them"
+    )
+    policy: str = Field("random", description="who acts; 'agentbench policies' lists them")
+    policy_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the policy; 'agentbench policies NAME' lists them"
+    )
     trials: int = Field(1, ge=1, le=1_000_000, description="times each task is played")
     seed: int = Field(0, ge=0, description="seed of every random draw")
-    tasks: list[str] | None = Field(None, description="ids or names of the tasks to play; None for all")
+    tasks: list[str] | None = Field(None, description="ids or names of the tasks to play; none: all")
     limit: int | None = Field(
         None, ge=1, le=1_000_000_000, description="play only this many tasks, drawn with the seed"
     )
 
-    workers: int = Field(1, ge=1, le=512, description="episodes at the same time")
-    executor: str = Field("local", description="where workers run: local, ray, or ray:HOST:PORT")
-    inline: bool = Field(False, description="environments in this process: no supervision, for quick ones of ours")
-    step_timeout: float = Field(60.0, gt=0, le=LONGEST, description="seconds")
-    episode_timeout: float = Field(600.0, gt=0, le=LONGEST, description="seconds of environment time")
-    start_timeout: float = Field(120.0, gt=0, le=LONGEST, description="seconds")
-    memory_limit: float = Field(2048.0, gt=0, le=1e9, description="MB a worker")
+    workers: int = Field(
+        2, ge=1, le=512, description="episodes at the same time, each environment in a process of its own"
+    )
+    executor: str = Field("local", description="where workers and vLLM run: local, ray, or ray:HOST:PORT")
+    inline: bool = Field(False, description="environments in this process: less work, but no supervision")
+    step_timeout: float = Field(60.0, gt=0, le=LONGEST, description="seconds a step of the environment may take")
+    episode_timeout: float = Field(600.0, gt=0, le=LONGEST, description="seconds an episode's environment may take")
+    start_timeout: float = Field(120.0, gt=0, le=LONGEST, description="seconds a worker may take to start")
+    memory_limit: float = Field(2048.0, gt=0, le=1e9, description="MB at which a worker is replaced")
     attempts: int = Field(3, ge=1, le=1000, description="tries before an episode counts as an error")
     max_text: int = Field(
         MAX_TEXT, ge=1, le=100_000_000, description="characters of an action or answer that are stored"

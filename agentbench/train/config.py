@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agentbench.evaluation.config import bad_settings, no_setting, read_inner
-from agentbench.train.correction import Correction, CorrectionSettings
-from agentbench.train.loss import Aggregation, KlEstimator, LossSettings, Ratio
+from agentbench.train.settings import Aggregation, Correction, CorrectionSettings, KlEstimator, LossSettings, Ratio
 from agentbench.train.sinks import SinkName
 from credit.registry import find as find_scheme
 from envs.base.errors import UserError
@@ -31,83 +30,104 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # What is played
-    env: str = "alfworld"
+    panels: ClassVar[dict[str, str]] = {
+        "env": "What is played",
+        "policy": "Who learns",
+        "engine": "Who samples",
+        "scheme": "What is learned from",
+        "epochs": "How it learns",
+        "seed": "Where and how it runs",
+    }
+    """The first setting of every part, and the part's heading in lists of the settings."""
+
+    env: str = Field("alfworld", description="environment; 'agentbench envs' lists them")
     split: str = Field("generated:0:200", description="tasks to train on")
-    env_options: dict[str, Any] = Field(default_factory=dict)
-    eval_split: str | None = Field(None, description="held-out tasks; None: no evaluation while training")
-    eval_tasks: int = Field(60, ge=1, description="how many of them, the first ones")
+    env_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the environment; 'agentbench envs NAME' lists them"
+    )
+    eval_split: str | None = Field(None, description="held-out tasks; none: no evaluation while training")
+    eval_tasks: int = Field(60, ge=1, description="how many of the held-out tasks are played, from the first on")
     eval_every: int = Field(10, ge=1, description="training steps between evaluations")
-    eval_temperature: float = Field(1.0, ge=0)
+    eval_temperature: float = Field(
+        1.0, ge=0, description="of the evaluation's sampling; 1: as the rollouts, 0: the likeliest answer"
+    )
 
-    # Who learns
     policy: str = Field("scorer", description="'scorer', hf:MODEL, or the folder of a saved policy")
-    policy_options: dict[str, Any] = Field(default_factory=dict, description="for a new policy")
+    policy_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of a new policy; 'agentbench policies hf' lists a language model's"
+    )
     lora: int = Field(0, ge=0, description="train adapters of this rank on a language model, not all its weights")
-    temperature: float = Field(1.0, gt=0, description="of the rollouts")
+    temperature: float = Field(1.0, gt=0, description="of the rollouts' sampling")
 
-    # Who samples
-    engine: Engine = Field("transformers", description="of the rollouts; vllm is given the weights after each update")
+    engine: Engine = Field(
+        "transformers", description="what answers in the rollouts; vllm is given the weights after each update"
+    )
     engine_options: dict[str, Any] = Field(default_factory=dict, description="how vLLM's server is reached or started")
-    probe_prompts: int = Field(8, ge=1, description="answered after each handing over of weights, as a test of it")
+    probe_prompts: int = Field(
+        8, ge=1, description="prompts answered after each handing over of weights, as a test of it"
+    )
     probe_bound: float | None = Field(
-        None, gt=0, description="largest mean gap of log-probabilities there; None: 0.001 in float32, else 0.05"
+        None, gt=0, description="largest mean gap of log-probabilities in that test; none: 0.001 in float32, else 0.05"
     )
     correction: Correction | None = Field(
-        None, description="of the gap between sampler and trainer; None: by token with vllm, else none"
+        None, description="of the gap between sampler and trainer; not set: by token with vllm, else none"
     )
-    correction_clip: float = Field(2.0, gt=1, description="largest factor of a token")
+    correction_clip: float = Field(2.0, gt=1, description="largest factor of a token in that correction")
     reject_below: float = Field(
         0.5, ge=0, lt=1, description="ratio of trainer to sampler below which tokens do not count"
     )
-    reject_above: float = Field(5.0, gt=1, description="ratio above which they do not")
+    reject_above: float = Field(5.0, gt=1, description="ratio of trainer to sampler above which tokens do not count")
 
-    # From what
-    scheme: str = "gigpo"
-    scheme_options: dict[str, Any] = Field(default_factory=dict)
+    scheme: str = Field("gigpo", description="credit scheme; 'agentbench schemes' lists them")
+    scheme_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the scheme; 'agentbench schemes NAME' lists them"
+    )
     group_size: int = Field(8, ge=1, description="rollouts of a task")
-    tasks_per_step: int = Field(16, ge=1)
+    tasks_per_step: int = Field(16, ge=1, description="tasks of a training step, each with a group of rollouts")
     steps: int = Field(100, ge=1, description="training steps: one batch of rollouts each")
     invalid_action_penalty: float = Field(0.0, ge=0, description="taken off the reward of an invalid action")
     drop_equal_groups: bool = Field(False, description="leave out groups whose episodes all scored the same")
     refills: int = Field(0, ge=0, description="with drop_equal_groups: extra rounds of rollouts to fill the batch up")
-    whiten_advantages: bool = Field(False, description="to mean 0 and deviation 1 over the batch")
+    whiten_advantages: bool = Field(False, description="bring advantages to mean 0 and deviation 1 over the batch")
 
-    # How
     epochs: int = Field(1, ge=1, description="passes over a batch")
     minibatches: int = Field(4, ge=1, description="updates a pass")
     token_budget: int = Field(65_536, ge=1, description="tokens a forward pass; more are accumulated")
-    learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    learning_rate: float = Field(1e-3, gt=0, description="of AdamW")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="how the learning rate falls over the training: not at all, or to 0"
+    )
     warmup: int = Field(0, ge=0, description="training steps over which the learning rate rises from 0")
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    ratio: Ratio = "token"
-    aggregation: Aggregation = "step"
-    clip_low: float = Field(0.2, ge=0)
-    clip_high: float = Field(0.2, ge=0)
-    dual_clip: float | None = Field(None, gt=1)
-    kl_coefficient: float = Field(0.0, ge=0)
-    kl_estimator: KlEstimator = "k3"
-    kl_in: Literal["loss", "reward"] = "loss"
-    entropy_coefficient: float = Field(0.0, ge=0)
-    value_coefficient: float = Field(0.0, ge=0, description="of the critic's loss")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are cut to this length")
+    ratio: Ratio = Field("token", description="importance ratio of each token, of a step, or of the whole episode")
+    aggregation: Aggregation = Field("step", description="what weighs the same in the loss")
+    clip_low: float = Field(0.2, ge=0, description="how far the ratio may fall below 1")
+    clip_high: float = Field(0.2, ge=0, description="how far the ratio may rise above 1")
+    dual_clip: float | None = Field(
+        None, gt=1, description="a step with a negative advantage costs at most so many times it; none: no bound"
+    )
+    kl_coefficient: float = Field(0.0, ge=0, description="weight of the divergence from the first weights; 0: none")
+    kl_estimator: KlEstimator = Field("k3", description="estimator of that divergence")
+    kl_in: Literal["loss", "reward"] = Field("loss", description="where that divergence is counted")
+    entropy_coefficient: float = Field(0.0, ge=0, description="weight of the bonus for entropy")
+    value_coefficient: float = Field(0.0, ge=0, description="weight of the critic's loss")
     values: Values = Field("critic", description="where schemes that read values get them: learned, or by branching")
     branch_rollouts: int = Field(2, ge=1, description="with values = branching: rollouts from a state")
     branch_every: int = Field(1, ge=1, description="with values = branching: from every so many steps of an episode")
 
-    seed: int = Field(0, ge=0)
-    device: str = "cpu"
-    threads: int = Field(1, ge=1, description="of torch on the processor; small networks are slower with more")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = Field(0, ge=0, description="of every random draw")
+    device: str = Field("cpu", description="where the policy learns: cpu, cuda, cuda:1")
+    threads: int = Field(1, ge=1, description="threads of torch on a processor; small networks are slower with more")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes while it learns")
     workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
     executor: str = Field("local", description="where worker processes run: local, ray, or ray:HOST:PORT")
     memory_limit: float = Field(2048.0, gt=0, allow_inf_nan=False, description="MB at which a worker is replaced")
     overlap: bool = Field(False, description="play the next step's rollouts during the update, with older weights")
     shard: bool = Field(False, description="several processes: split the weights over them (FSDP2)")
     sinks: list[SinkName] = Field(default_factory=list, description="further places for the metrics")
-    keep_checkpoints: int = Field(2, ge=1)
-    checkpoint_every: int = Field(10, ge=1)
+    keep_checkpoints: int = Field(2, ge=1, description="checkpoints that are kept, the latest ones")
+    checkpoint_every: int = Field(10, ge=1, description="training steps between checkpoints")
 
     @field_validator("sinks", mode="before")
     @classmethod

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,24 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-Correction = Literal["none", "token", "step"]
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectionSettings:
-    """How the gap is corrected.
-
-    Attributes:
-        level: whose ratio a token is given: its own, or that of its step.
-        clip: largest factor.
-        below: smaller ratios are rejected.
-        above: larger ratios are rejected.
-    """
-
-    level: Literal["token", "step"] = "token"
-    clip: float = 2.0
-    below: float = 0.5
-    above: float = 5.0
+from agentbench.train.settings import CorrectionSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from agentbench.train.batch import Batch
 from agentbench.train.config import TrainConfig
-from agentbench.train.correction import BatchCorrection, CorrectionSettings, correct
+from agentbench.train.correction import BatchCorrection, correct
 from agentbench.train.distributed import ALONE, Ranks
+from agentbench.train.settings import CorrectionSettings
 from agentbench.train.update import own_pieces
 from envs.base.errors import UserError
 from policies.contract import Likelihood, Policy, Prompt, TrainablePolicy

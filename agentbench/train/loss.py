@@ -22,27 +22,11 @@ gap between the two (:mod:`agentbench.train.correction`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Ratio = Literal["token", "step", "sequence"]
-Aggregation = Literal["token", "step", "episode"]
-KlEstimator = Literal["k1", "k2", "k3"]
-
-
-@dataclass(frozen=True, slots=True)
-class LossSettings:
-    """Settings of :func:`policy_loss`; see the module's text and :class:`agentbench.train.config.TrainConfig`."""
-
-    ratio: Ratio = "token"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float | None = None
-    kl_coefficient: float = 0.0
-    kl_estimator: KlEstimator = "k3"
-    entropy_coefficient: float = 0.0
+from agentbench.train.settings import Aggregation, KlEstimator, LossSettings, Ratio
 
 
 @dataclass(frozen=True, slots=True)

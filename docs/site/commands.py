@@ -25,7 +25,8 @@ closed terminal end a command alike: what is finished is stored, workers end, an
 Messages go to the error stream, results to the output.
 
 Commands that say "any other --name value" take the options of an environment, a policy, a scheme or a training run too:
-`agentbench envs NAME`, `agentbench schemes NAME` and `agentbench train --dry-run` list them. `on`, `off`, numbers and
+`agentbench envs NAME`, `agentbench policies NAME` and `agentbench schemes NAME` list them, and [Settings](settings.md)
+has those of evaluation and training. `on`, `off`, numbers and
 JSON are read as such.
 """
 

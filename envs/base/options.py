@@ -20,9 +20,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from annotated_types import Ge, Le
-
 from envs.base.errors import UserError, unknown
+from envs.base.kinds import (
+    bounded,
+    brief,
+    describe,
+    description,
+    is_outside,
+    is_path,
+    items_of,
+    kind_of_default,
+    members_of,
+    plain,
+    taken_apart,
+    told_in_docstring,
+    union,
+)
 from envs.base.safe_text import shown
 
 LARGEST = 2**63 - 1
@@ -68,6 +81,24 @@ class Option:
         """What it may be, in words: ``a whole number of at least 1``."""
         return describe(self.kind)
 
+    @property
+    def brief(self) -> str:
+        """The same for the column of a table: ``int ≥ 1``."""
+        return brief(self.kind)
+
+    @property
+    def default_text(self) -> str:
+        """The default as one would type it; empty where a value is needed, or where nothing is chosen."""
+        if self.default is REQUIRED or self.default in ((), [], {}, ""):
+            return ""
+        if self.default is None:
+            return "none"
+        if isinstance(self.default, bool):
+            return "yes" if self.default else "no"
+        if isinstance(self.default, float):
+            return f"{self.default:g}"
+        return str(self.default) if isinstance(self.default, str | int | os.PathLike) else json.dumps(self.default)
+
 
 class _BadError(ValueError):
     """A value that its kind does not allow; the text, where there is one, says more than the kind's description."""
@@ -97,13 +128,13 @@ def _declared(owner: Any, skip: int) -> Mapping[str, Option]:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception:  # annotations that cannot be read are none: a stranger's module may name what is not imported
         hints = {}
-    told = _told_in_docstring(owner)
+    told = told_in_docstring(owner)
     found = {}
     for parameter in list(inspect.signature(owner).parameters.values())[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        kind = hints.get(parameter.name, _kind_of_default(parameter.default))
-        text = _description(kind) or told.get(parameter.name, "")
+        kind = hints.get(parameter.name, kind_of_default(parameter.default))
+        text = description(kind) or told.get(parameter.name, "")
         found[parameter.name] = Option(parameter.name, kind, parameter.default, text)
     return found
 
@@ -120,7 +151,7 @@ def resolve(
     *,
     word: str = "option",
     others: bool = False,
-    listed_by: str = "",
+    listed_by: str | Sequence[str] = (),
     is_quiet: bool = False,
 ) -> dict[str, Any]:
     """Return values as their options' types.
@@ -131,7 +162,7 @@ def resolve(
         values: by name; :class:`Typed` where they come from the command line.
         word: what messages call an option.
         others: let names pass that are not declared.
-        listed_by: the command that lists the options, where there is one.
+        listed_by: the commands that list the options, where there are some.
         is_quiet: messages do not repeat a text: it may be a key, given to the wrong option.
 
     Raises:
@@ -163,12 +194,12 @@ def read(kind: Any, value: Any, *, is_quiet: bool = False) -> Any:
         ValueError: it is not allowed; the text goes on from the option's name.
     """
     if isinstance(value, Typed) and value.is_lone:
-        if bool in _members(kind):
+        if bool in members_of(kind):
             return True
-        if _plain(kind) is not Any:
+        if plain(kind) is not Any:
             raise _BadError(f"needs a value: {describe(kind)}")
         return True
-    if isinstance(value, str) and not value.strip() and _plain(kind) is not Any:
+    if isinstance(value, str) and not value.strip() and plain(kind) is not Any:
         raise _BadError(f"must be {describe(kind)}, got an empty text")
     try:
         return _convert(kind, value)
@@ -201,39 +232,16 @@ def checked(function: Callable[..., Any], owner: Callable[[Any], str]) -> Callab
     return init
 
 
-def describe(kind: Any) -> str:
-    """Say in words what a kind of option may be."""
-    kind, least, most = _taken_apart(kind)
-    if origin := _union(kind):
-        return " or ".join(dict.fromkeys(describe(_bounded(each, least, most)) for each in origin))
-    if kind in (int, float):
-        return ("a whole number" if kind is int else "a number") + _range(least, most)
-    if typing.get_origin(kind) is Literal:
-        choices = [str(choice) for choice in typing.get_args(kind)]
-        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    words = {bool: "yes or no", str: "a text", types.NoneType: "none", None: "none"}
-    if kind in words:
-        return words[kind]
-    if _is_path(kind):
-        return "a path"
-    if _items(kind) is not None:
-        return f"a list, each {describe(_items(kind))}"
-    return "a JSON object" if typing.get_origin(kind) is dict or kind is dict else "a value"
-
-
-# -- kinds -------------------------------------------------------------------------------------------------
-
-
 def _convert(kind: Any, value: Any) -> Any:
     """Return a value as its kind, or raise :class:`_BadError`."""
-    kind, least, most = _taken_apart(kind)
-    if members := _union(kind):
+    kind, least, most = taken_apart(kind)
+    if members := union(kind):
         return _convert_to_one(members, least, most, value)
     if kind is bool:
         return _to_bool(value)
     if kind in (int, float):
         number = _to_int(value) if kind is int else _to_float(value)
-        if _is_outside(number, least, most):
+        if is_outside(number, least, most):
             raise _BadError
         return number
     if typing.get_origin(kind) is Literal:
@@ -242,11 +250,11 @@ def _convert(kind: Any, value: Any) -> Any:
         if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
             return None
         raise _BadError
-    if kind is str or _is_path(kind):
+    if kind is str or is_path(kind):
         if not isinstance(value, str if kind is str else str | os.PathLike) or "\0" in str(value):
             raise _BadError
         return str(value) if isinstance(value, str) else value  # a Typed text becomes a plain one
-    if (item := _items(kind)) is not None:
+    if (item := items_of(kind)) is not None:
         return _to_list(kind, item, value)
     if kind is dict or typing.get_origin(kind) is dict:
         return _to_dict(value)
@@ -255,14 +263,14 @@ def _convert(kind: Any, value: Any) -> Any:
 
 def _convert_to_one(members: Sequence[Any], least: Any, most: Any, value: Any) -> Any:
     """Read a value as the first kind that takes it; typed text is text only where it is nothing else."""
-    plain = [_plain(member) for member in members]
-    if isinstance(value, str) and not isinstance(value, Typed) and str in plain:
-        members = [member for member in members if _plain(member) is str or typing.get_origin(member) is Literal]
-    elif str in plain and not {int, float, bool} & set(plain):
-        members = [member for member in members if value is None or _plain(member) is not types.NoneType]
-    for member in sorted(members, key=lambda each: _plain(each) is str or _is_path(_plain(each))):
+    types_ = [plain(member) for member in members]
+    if isinstance(value, str) and not isinstance(value, Typed) and str in types_:
+        members = [member for member in members if plain(member) is str or typing.get_origin(member) is Literal]
+    elif str in types_ and not {int, float, bool} & set(types_):
+        members = [member for member in members if value is None or plain(member) is not types.NoneType]
+    for member in sorted(members, key=lambda each: plain(each) is str or is_path(plain(each))):
         try:
-            return _convert(_bounded(member, least, most), value)
+            return _convert(bounded(member, least, most), value)
         except (_BadError, OverflowError):
             continue
     raise _BadError
@@ -356,99 +364,3 @@ def _to_any(value: Any) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         return str(value)
-
-
-# -- annotations -------------------------------------------------------------------------------------------
-
-
-def _taken_apart(kind: Any) -> tuple[Any, list[Any], list[Any]]:
-    """Return a kind without its annotations, its lower bounds and its upper bounds."""
-    lower: list[Any] = []
-    upper: list[Any] = []
-    while typing.get_origin(kind) is Annotated:
-        kind, *notes = typing.get_args(kind)
-        for note in notes:
-            for each in (note, *(getattr(note, "metadata", None) or ())):
-                lower += [each] if hasattr(each, "ge") or hasattr(each, "gt") else []
-                upper += [each] if hasattr(each, "le") or hasattr(each, "lt") else []
-            if (least := getattr(note, "min", None)) is not None:  # of an option of a command
-                lower.append(Ge(least))
-            if (most := getattr(note, "max", None)) is not None:
-                upper.append(Le(most))
-    return kind, lower, upper
-
-
-def _bounded(kind: Any, lower: Sequence[Any], upper: Sequence[Any]) -> Any:
-    for each in dict.fromkeys((*lower, *upper)) if _plain(kind) in (int, float) else ():
-        kind = Annotated[kind, each]
-    return kind
-
-
-def _is_outside(number: float, lower: Sequence[Any], upper: Sequence[Any]) -> bool:
-    return any(
-        number < getattr(each, "ge", -math.inf) or number <= getattr(each, "gt", -math.inf) for each in lower
-    ) or any(number > getattr(each, "le", math.inf) or number >= getattr(each, "lt", math.inf) for each in upper)
-
-
-def _range(lower: Sequence[Any], upper: Sequence[Any]) -> str:
-    from_ = [f"at least {each.ge}" if hasattr(each, "ge") else f"above {each.gt}" for each in lower]
-    to = [f"at most {each.le}" if hasattr(each, "le") else f"below {each.lt}" for each in upper]
-    if len(lower) == len(upper) == 1 and hasattr(lower[0], "ge") and hasattr(upper[0], "le"):
-        return f" from {lower[0].ge} to {upper[0].le}"
-    text = " and ".join(dict.fromkeys([*from_, *to]))
-    return f" {text}" if text.startswith(("above", "below")) else f" of {text}" if text else ""
-
-
-def _union(kind: Any) -> tuple[Any, ...]:
-    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else ()
-
-
-def _plain(kind: Any) -> Any:
-    return _taken_apart(kind)[0]
-
-
-def _members(kind: Any) -> list[Any]:
-    return [_plain(each) for each in _union(_plain(kind)) or (kind,)]
-
-
-def _is_path(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, os.PathLike)
-
-
-def _items(kind: Any) -> Any:
-    """Return what a list or tuple of any length holds; None for other kinds."""
-    if kind in (list, tuple):
-        return Any
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) in (list, Sequence) and arguments:
-        return arguments[0]
-    return arguments[0] if typing.get_origin(kind) is tuple and arguments[1:] == (...,) else None
-
-
-def _kind_of_default(default: Any) -> Any:
-    return type(default) if type(default) in (bool, int, float, str) else Any
-
-
-# -- descriptions ------------------------------------------------------------------------------------------
-
-
-def _description(kind: Any) -> str:
-    notes = typing.get_args(kind)[1:] if typing.get_origin(kind) is Annotated else ()
-    return next((text for note in notes if (text := getattr(note, "description", None))), "")
-
-
-def _told_in_docstring(owner: Any) -> dict[str, str]:
-    """Return what a docstring says of each option, in its part ``Args:`` or ``Attributes:``."""
-    told: dict[str, str] = {}
-    inside = False
-    names: list[str] = []
-    for line in (inspect.getdoc(owner) or "").splitlines():
-        entry = re.match(r"    (\w+(?:, \w+)*): (.*)", line)
-        if line and not line.startswith(" "):
-            inside = line in ("Args:", "Attributes:")
-        elif inside and entry:
-            names = entry[1].split(", ")
-            told.update((name, entry[2]) for name in names if name not in told)
-        elif inside and line.strip():
-            told.update((name, f"{told[name]} {line.strip()}") for name in names)
-    return told

@@ -33,12 +33,16 @@ class PluginTable(MutableMapping[str, Entry], Generic[Entry]):
         own: our entries, whose names no plug-in can take.
         read: makes an entry of an entry point that was found, importing what it names; raises TypeError when that is
             something else.
+
+    Attributes:
+        own: the names of our entries.
     """
 
     def __init__(self, kind: str, group: str, own: Mapping[str, Entry], read: Callable[[EntryPoint], Entry]) -> None:
         self.kind, self.group = kind, group
         self._entries = dict(own)
         self._own = frozenset(own)
+        self.own = tuple(own)
         self._read = read
         self._warned: set[str] = set()
 

@@ -183,6 +183,11 @@ def test_the_document_of_schemes_is_up_to_date() -> None:
     assert maker["PATH"].read_text(encoding="utf-8") == maker["document"](), "run: python docs/site/schemes.py"
 
 
+def test_the_page_of_settings_is_what_the_declarations_say() -> None:
+    maker = page_maker("settings")
+    assert maker["PATH"].read_text(encoding="utf-8") == maker["document"](), "run: python docs/site/settings.py"
+
+
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
     maker = page_maker("commands")
     assert maker["PATH"].read_text(encoding="utf-8") == maker["document"](), "run: python docs/site/commands.py"

@@ -100,6 +100,8 @@ def test_no_option_of_a_problem_takes_what_it_cannot_be(problem: str, run: Run) 
 
 def _commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, command in group.commands.items():
+        if command.hidden:
+            continue
         if hasattr(command, "commands"):
             yield from _commands(command, *names, name)
         else:

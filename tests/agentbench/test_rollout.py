@@ -21,7 +21,11 @@ def outcomes(tmp_path: Path, **settings: Any) -> list[str]:
     """Play the toy and return the outcomes in the order of its tasks."""
     env_options = {"folder": str(tmp_path), **settings.pop("env_options", {})}
     result = evaluate(
-        "toy", settings.pop("policy", UpPolicy()), out=tmp_path / "run", env_options=env_options, **settings
+        "toy",
+        settings.pop("policy", UpPolicy()),
+        out=tmp_path / "run",
+        env_options=env_options,
+        **{"workers": 1, **settings},
     )
     frame = result.frame.sort_values("task_name")
     return list(frame["outcome"])

@@ -227,12 +227,12 @@ def test_a_sink_that_fails_with_the_key_has_it_neither_shown_nor_stored(place: P
 
 def test_an_unforeseen_error_shows_no_key_in_its_traceback(place: Path) -> None:
     lines = [
-        "from agentbench import cli",
+        "from agentbench.cli import program",
         "def fail(**_):",
         f"    raise RuntimeError('\\x1b[2J' + {KEY!r})",
-        "cli.app = fail",
+        "program.app = fail",
     ]
-    code = "\n".join([*lines, "cli.main()"])
+    code = "\n".join([*lines, "program.main()"])
     environment = {**os.environ, "OPENAI_API_KEY": KEY}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1
@@ -242,12 +242,12 @@ def test_an_unforeseen_error_shows_no_key_in_its_traceback(place: Path) -> None:
 def test_an_unforeseen_error_in_a_thread_shows_none_either() -> None:
     lines = [
         "import threading",
-        "from agentbench import cli",
+        "from agentbench.cli import program",
         "def fail():",
         f"    raise RuntimeError({KEY!r})",
         "def app(**_):",
     ]
-    code = "\n".join([*lines, "    threading.Thread(target=fail).start()", "cli.app = app", "cli.main()"])
+    code = "\n".join([*lines, "    threading.Thread(target=fail).start()", "program.app = app", "program.main()"])
     environment = {**os.environ, "OPENAI_API_KEY": KEY}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert f"RuntimeError: {CUT}" in done.stderr and not leaks(done.stderr)

@@ -174,6 +174,7 @@ def test_a_command_that_is_not_run_names_only_what_exists(command: str) -> None:
 def assert_parses(words: list[str]) -> None:
     """Hold the words of a command against the command line: its name, and the name of every option."""
     from agentbench.cli.commands.options import check_names, parse_extra
+    from agentbench.evaluation.config import EvaluateConfig
     from agentbench.train.config import TrainConfig
     from envs.registry import ENVIRONMENTS, load, option_names
     from policies.registry import options_of
@@ -185,6 +186,8 @@ def assert_parses(words: list[str]) -> None:
         command = command.commands[name]
     context = command.make_context(name, list(words))
     known = {*TrainConfig.model_fields} if name == "train" else set()
+    if name == "eval":
+        known |= {*EvaluateConfig.model_fields}
     if name == "eval" and context.params["env"] in ENVIRONMENTS:
         known |= {*option_names(context.params["env"]), *options_of(context.params["policy"])}
     if name == "install":

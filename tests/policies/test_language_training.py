@@ -17,9 +17,10 @@ pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[langua
 import tiny_language as tiny  # noqa: E402
 
 from agentbench.train.config import TrainConfig  # noqa: E402
-from agentbench.train.loss import LossSettings, policy_loss, token_weights  # noqa: E402
+from agentbench.train.loss import policy_loss, token_weights  # noqa: E402
 from agentbench.train.model_init import choose_shape, init_model, parse_size  # noqa: E402
 from agentbench.train.run import make_learner  # noqa: E402
+from agentbench.train.settings import LossSettings  # noqa: E402
 from envs.base.digest import sealed  # noqa: E402
 from envs.base.errors import UserError  # noqa: E402
 from policies.language.loading import checkpoint_activations  # noqa: E402

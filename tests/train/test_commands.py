@@ -40,7 +40,8 @@ def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_a_dry_run_prints_every_setting_with_time_and_memory_and_trains_nothing(tmp_path: Path) -> None:
     done = call(*RUN, "--out", str(tmp_path / "run"), "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "steps = 3\n" in done.stdout and "scheme = 'gigpo'\n" in done.stdout and "branch_every = 1\n" in done.stdout
+    for line in ("steps = 3  # training steps", "scheme = 'gigpo'  # credit scheme", "branch_every = 1  # with values"):
+        assert f"\n{line}" in done.stdout
     found = re.search(r"about ([\d.]+) minutes for (\d+) environment steps, (\d+) MB of memory", done.stdout)
     assert found and int(found[2]) > 0 and int(found[3]) > 50
     assert not (tmp_path / "run").exists()

@@ -21,10 +21,11 @@ import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 from agentbench import UserError  # noqa: E402
 from agentbench.train.batch import Batch  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
-from agentbench.train.correction import CorrectionSettings, correct  # noqa: E402
+from agentbench.train.correction import correct  # noqa: E402
 from agentbench.train.gap import correct_batch  # noqa: E402
-from agentbench.train.loss import LossSettings, policy_loss, token_weights  # noqa: E402
+from agentbench.train.loss import policy_loss, token_weights  # noqa: E402
 from agentbench.train.run import make_learner  # noqa: E402
+from agentbench.train.settings import CorrectionSettings, LossSettings  # noqa: E402
 from agentbench.train.trainer import Trainer  # noqa: E402
 from agentbench.train.update import update  # noqa: E402
 

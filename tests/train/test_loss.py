@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
-from agentbench.train.loss import LossSettings, kl_estimate, log_ratios, policy_loss, token_weights  # noqa: E402
+from agentbench.train.loss import kl_estimate, log_ratios, policy_loss, token_weights  # noqa: E402
+from agentbench.train.settings import LossSettings  # noqa: E402
 
 
 def example(seed: int = 0, steps: int = 7, tokens: int = 4) -> dict[str, Any]:

@@ -68,17 +68,17 @@ def make_truth(
     out: Path,
     *,
     env: str = "alfworld",
-    policy: str = "guided",
+    policy: str = "mixed:0.5",
     split: str | None = None,
     tasks: int | None = None,
     group_size: int = 8,
-    groups: int = 1,
+    groups: int | None = None,
     method: str = "auto",
     rollouts: int = 16,
     critic_rollouts: int = 8,
     state_limit: int = 200_000,
     seed: int = 0,
-    workers: int = 1,
+    workers: int = 2,
     executor: str = "local",
     memory_limit: float = 2048.0,
     env_options: dict[str, Any] | None = None,
@@ -93,7 +93,8 @@ def make_truth(
         policy: name of a policy; ignored for a problem.
         split, env_options: of the environment; for a problem its settings are the options.
         tasks: play only so many tasks, drawn with the seed.
-        group_size, groups: so many episodes a group, so many groups a task.
+        group_size: episodes a group.
+        groups: groups a task; None: 1, and 100 of a problem, which is played in no time.
         method, rollouts, critic_rollouts, state_limit: see :class:`TruthSettings`.
         seed: of every draw.
         workers: processes; nothing depends on it.
@@ -109,6 +110,7 @@ def make_truth(
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
+    groups = (100 if env in PROBLEMS else 1) if groups is None else groups
     if group_size < 1 or groups < 1:
         raise UserError(f"group size and number of groups must be at least 1, got {group_size} and {groups}")
     if executor != "local" and policy.startswith("vllm:"):

@@ -27,7 +27,7 @@ def env(context: typer.Context, name: Annotated[str, typer.Argument(help="enviro
     from agentbench.cli.commands.options import extra_options
     from envs.registry import option_names, read_options
 
-    options = read_options(name, extra_options(context, option_names(name)))
+    options = read_options(name, extra_options(context, option_names(name), [f"agentbench envs {name}"]))
     _tell(f"environment {name}", check_environment(name, **options))
 
 
@@ -52,7 +52,7 @@ def policy(
     from agentbench.cli.commands.options import extra_options
     from envs.registry import option_names, read_options
 
-    options = read_options(env, extra_options(context, option_names(env)))
+    options = read_options(env, extra_options(context, option_names(env), [f"agentbench envs {env}"]))
     _tell(f"policy {name} on {env}", check_policy(name, env, **options))
 
 

@@ -36,7 +36,7 @@ def compare_schemes(
     if out is not None and (out.suffix not in (".md", ".csv") or not out.parent.is_dir()):
         raise UserError(f"cannot write {out}: the name ends in .md or .csv, and its folder must exist")
     names = scheme_names(schemes)
-    options = extra_options(context, options_of(names))
+    options = extra_options(context, options_of(names), ["agentbench schemes NAME"])
     done = compute(read_run(run, columns, replace=replace), names, options, skip=True)
     print_state([(str(run), open_run(run))])
     found = agreement(done.values)

@@ -36,7 +36,7 @@ def credit(
     if out is not None and not out.parent.is_dir():
         raise UserError(f"cannot write {out}: there is no folder {out.parent}")
     names = scheme_names(scheme)
-    options = extra_options(context, options_of(names))
+    options = extra_options(context, options_of(names), ["agentbench schemes NAME"])
     done = compute(read_run(run, columns, replace=replace), names, options, skip=scheme.strip() == "all")
     for name, reason in done.skipped.items():
         say(f"skipped {name}: {reason}", err=True)

@@ -42,7 +42,7 @@ def graph(
     names = scheme_names(scheme)
     if len(names) > 1:
         raise UserError(f"one scheme colours the edges, got {len(names)}: name one")
-    options = extra_options(context, options_of(names))
+    options = extra_options(context, options_of(names), ["agentbench schemes NAME"])
     done = compute(read_run(run, columns, replace=replace), names, options, skip=False)
     episodes = open_run(run).episodes
     task_id, name = _task(episodes[episodes["task_id"].isin(done.table["group"])], task)

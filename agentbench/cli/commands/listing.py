@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from envs.base.options import REQUIRED, Option
+from agentbench.cli.settings import print_options
 from envs.base.terminal import make_console, make_table, say
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def envs(
         _print({name: f"{each.summary}  [{each.gymnasium_id}]" for name, each in ENVIRONMENTS.items()})
         return
     environment = find(name)
-    options = extra_options(context, option_names(name))
+    options = extra_options(context, option_names(name), [f"agentbench envs {name}"])
     if ceiling:
         _print_ceiling(environment, options)
     else:
@@ -56,7 +55,7 @@ def policies(
     known = POLICIES[name].declared()
     say(f"{name}: {POLICIES[name].summary}\n")
     say("options, what they may be and their defaults:" if known else "no options")
-    _print_options(known)
+    print_options(known)
 
 
 def _print_details(environment: Environment, options: dict[str, object]) -> None:
@@ -64,21 +63,13 @@ def _print_details(environment: Environment, options: dict[str, object]) -> None
 
     from envs.registry import make, options_of
 
-    made = make(environment.name, **options)
     say(f"{environment.name}: {environment.summary}\n\noptions, what they may be and their defaults:")
-    _print_options(options_of(environment.name))
+    print_options(options_of(environment.name))
+    made = make(environment.name, **options)
     types = Counter(task.type for task in made.tasks)
     say(f"\n{len(made.tasks)} tasks: " + ", ".join(f"{count} {kind}" for kind, count in sorted(types.items())))
     for note in made.notes:
         say(f"note: {note}")
-
-
-def _print_options(options: Mapping[str, Option]) -> None:
-    for name, each in options.items():
-        default = "needed" if each.default is REQUIRED else f"default {each.default!r}"
-        say(f"  --{name.replace('_', '-')}: {each.allowed}; {default}")
-        if each.description:
-            say(f"      {each.description}")
 
 
 def _print_ceiling(environment: Environment, options: dict[str, object]) -> None:

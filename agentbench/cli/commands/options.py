@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import typer
 
+from agentbench.cli.settings import flag
 from envs.base.errors import UserError, unknown
 from envs.base.options import LONE, Typed, declared, resolve
 from envs.base.terminal import say
@@ -48,31 +50,41 @@ def take(options: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
     return {name: options.pop(name) for name in known if name in options}
 
 
-def check_names(context: typer.Context, options: Iterable[str], known: Iterable[str]) -> None:
+def check_names(
+    context: typer.Context, options: Iterable[str], known: Iterable[str], listed_by: Sequence[str] = ()
+) -> None:
     """Refuse an option that neither the command nor ``known`` has; the nearest of both are named.
+
+    Args:
+        context: of the command.
+        options: names that were typed.
+        known: names that are options beside the command's own.
+        listed_by: the commands that list those; the command's own help is named first.
 
     Raises:
         UserError: there is such an option.
     """
-    flags = {flag for parameter in context.command.params for flag in parameter.opts if flag.startswith("--")}
-    flags |= {_flag(name) for name in known}
+    flags = {each for parameter in context.command.params for each in parameter.opts if each.startswith("--")}
+    flags |= {flag(name) for name in known}
     for name in options:
-        if _flag(name) not in flags:
-            raise unknown("option", _flag(name), flags)
+        if flag(name) not in flags:
+            raise unknown("option", flag(name), flags, (f"{context.command_path} --help", *listed_by))
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def extra_options(context: typer.Context, known: Iterable[str]) -> dict[str, Any]:
+def extra_options(context: typer.Context, known: Iterable[str], listed_by: Sequence[str] = ()) -> dict[str, Any]:
     """Take the further options of a command apart, and refuse one that is not ``known``.
+
+    A lone ``--no-NAME`` is ``--NAME no``.
 
     Raises:
         UserError: an argument that belongs to no option, or an option that neither the command nor ``known`` has.
     """
-    options = parse_extra(context.args)
-    check_names(context, options, known)
+    names = set(known)
+    options: dict[str, Any] = {}
+    for name, value in parse_extra(context.args).items():
+        is_negated = value is LONE and name.startswith("no_") and name not in names and name[3:] in names
+        options |= {name[3:]: Typed("no")} if is_negated else {name: value}
+    check_names(context, options, names, listed_by)
     return options
 
 
@@ -85,6 +97,8 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         read = resolve("", known, {name: value for name, value in values.items() if name in known})
         return function(**{**values, **read})
 
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    checked.__doc__ = "\n\n".join(" ".join(each.split()) for each in paragraphs)  # typer would keep the line breaks
     return checked
 
 

@@ -30,9 +30,8 @@ def sweep(
 ) -> None:
     """Train with several credit schemes and seeds, and compare them on held-out tasks.
 
-    Any other --name value is a training setting ('agentbench train --dry-run' lists them). The same command after an
-    interruption goes on: finished runs are passed over. A failed run is named and the others go on; the exit code
-    is then 1.
+    Every setting of a training below is a flag too. The same command after an interruption goes on: finished runs are
+    passed over. A failed run is named and the others go on; the exit code is then 1.
     """
     from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes

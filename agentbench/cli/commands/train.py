@@ -27,9 +27,8 @@ def train(
 ) -> None:
     """Train a policy with a credit scheme.
 
-    Every setting is a flag: --env, --split, --policy, --scheme, --group-size, --tasks-per-step, --steps, --seed,
-    --learning-rate and so on; --dry-run lists them all. --resume ends with the same weights as a run that was never
-    stopped.
+    Every setting below is a flag, and a line of the file that --config names. --resume ends with the same weights as a
+    run that was never stopped.
     """
     from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes
@@ -41,8 +40,7 @@ def train(
 
     settings = read_config(config, extra_options(context, flag_names(context.args)))
     if dry_run:
-        for name, value in settings.model_dump().items():
-            say(f"{name} = {value!r}")
+        _say_settings(settings)
         say_notes(training_notes(settings))
         measured = estimate(settings)
         say(
@@ -55,6 +53,16 @@ def train(
         return
     saved = _with_dashboard(lambda report: run(settings, out, resume=resume, on_metrics=report), settings, out)
     say(f"policy: {saved}\nmetrics: {out / METRICS_FILE}, curve: {out / 'curve.png'}")
+
+
+def _say_settings(config: TrainConfig) -> None:
+    """Print every setting, with what it means."""
+    from agentbench.cli.settings import panels_of
+
+    for heading, options in panels_of(type(config)).items():
+        say(f"# {heading}")
+        for name, option in options.items():
+            say(f"{name} = {getattr(config, name)!r}  # {option.description}")
 
 
 def clone(

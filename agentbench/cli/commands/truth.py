@@ -56,13 +56,13 @@ def truth(
     from envs.registry import option_names
 
     own = [*declared(PROBLEMS[env]), "success"] if env in PROBLEMS else option_names(env)
-    options = extra_options(context, own)
+    options = extra_options(context, own, [] if env in PROBLEMS else [f"agentbench envs {env}"])
 
     try:
         with progress(f"{policy} on {env}") as play, progress("true advantages") as report:
             table = make_truth(
                 out, env=env, policy=policy, split=split, tasks=tasks, group_size=group_size,
-                groups=groups or (100 if env in PROBLEMS else 1), method=method, rollouts=rollouts,
+                groups=groups, method=method, rollouts=rollouts,
                 critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers,
                 executor=executor, env_options=options, on_progress=report,
                 memory_limit=memory_limit,
