@@ -321,6 +321,18 @@ class CutsPieces(Protocol):
 
 
 @runtime_checkable
+class KeepsComputed(Protocol):
+    """Keeps what it computed with its weights from one call to the next: keys and values of prompts, say.
+
+    :mod:`agentbench.train` asks for it after every change of the weights. A change cannot be seen at the tensors: not
+    every optimiser raises their versions.
+    """
+
+    def forget_computed(self) -> None:
+        """Forget what was computed with the weights as they were."""
+
+
+@runtime_checkable
 class MakesReference(Protocol):
     """Can stand still beside itself without a second copy of its weights.
 

@@ -21,7 +21,7 @@ from agentbench.train.distributed import Ranks, full_weights
 from agentbench.train.gap import probe
 from envs.base.errors import UserError
 from envs.registry import make
-from policies.contract import Prompt, TemperedPolicy, TrainablePolicy
+from policies.contract import KeepsComputed, Prompt, TemperedPolicy, TrainablePolicy
 from policies.language.engine import Servable
 from policies.vllm.weights import write_adapters, write_model
 
@@ -127,6 +127,8 @@ class Copy:
     def load(self, weights: dict[str, Tensor]) -> None:
         """Copy the weights in."""
         self._module.load_state_dict(weights)
+        if isinstance(self.actor, KeepsComputed):
+            self.actor.forget_computed()
 
     def close(self) -> None:
         """Nothing is held."""

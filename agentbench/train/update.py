@@ -18,7 +18,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, full_tensor
 from agentbench.train.loss import policy_loss, token_weights
-from policies.contract import CutsPieces, TrainablePolicy
+from policies.contract import CutsPieces, KeepsComputed, TrainablePolicy
 
 Rows = npt.NDArray[np.int64]
 
@@ -74,6 +74,8 @@ def take_step(
     if not math.isfinite(norm):
         raise NonFiniteError(f"the gradient's norm is {norm} at training step {step}")
     optimizer.step()
+    if isinstance(policy, KeepsComputed):
+        policy.forget_computed()
     return norm
 
 

@@ -244,6 +244,10 @@ class LanguagePolicy:
     def _as_answer(self, action: str) -> tuple[int, ...]:
         return tuple(self.speaker.writer.encode(f"<action>{action}</action>"))
 
+    def forget_computed(self) -> None:
+        """Empty the cache of keys and values: the weights have changed."""
+        self._cache.clear()
+
     def _forget_old_weights(self) -> None:
         """Empty the cache when the weights have changed since it was filled."""
         version = weights_version(self.weights)

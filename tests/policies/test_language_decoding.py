@@ -173,6 +173,20 @@ def test_changed_weights_empty_the_cache() -> None:
     )
 
 
+def test_weights_that_an_optimiser_changed_unseen_leave_nothing_behind() -> None:
+    player = tiny.policy()
+    optimizer = torch.optim.AdamW(player.module.parameters(), lr=0.05, fused=True)  # raises no version of a weight
+    tiny.play(player, range(3), turns=2)
+    for weight in player.module.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    player.forget_computed()
+    found = tiny.traces(tiny.play(player, range(3), turns=2))
+    with torch.no_grad():
+        gap = (player.likelihood(found).log_probs - player.sampled(found).log_probs).abs().max()
+    assert float(gap) < 1e-5
+
+
 MEASURED = {
     "more threads only wait": ({1: 1.0, 2: 5.0, 4: 0.1, 6: 0.1}, 1),
     "two bring a little": ({1: 1.0, 2: 0.9, 4: 0.1, 6: 0.1}, 1),
