@@ -62,7 +62,7 @@ lint: $(VENV)/.all  ## ruff (lint and format) and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.all  ## format and mend what ruff can mend
+format: $(VENV)/.all  ## format and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -81,7 +81,7 @@ def _check_rooms() -> None:
 
 
 def _is_command_line() -> bool:
-    """Tell whether the ``agentbench`` program is starting, which never calls ``gymnasium.make``."""
+    """Return whether the ``agentbench`` program is starting, which never calls ``gymnasium.make``."""
     return Path(sys.argv[0] if sys.argv else "").name in ("agentbench", "agentbench.exe", "-m")
 
 

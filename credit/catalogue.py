@@ -1,4 +1,4 @@
-"""The catalogue: every scheme of ours, in the order of the documentation.
+"""The catalogue: every scheme of the project, in the order of the documentation.
 
 A scheme is a module in ``credit/schemes/`` and one line here: the registry, ``from credit import NAME``, the command
 line and the documentation follow from it.

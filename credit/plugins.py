@@ -1,7 +1,7 @@
 """Schemes of other packages: the entry points of the group ``agentbench.schemes``.
 
 The names come from the packages' metadata, without importing any of them; a scheme is imported when it is asked for by
-name, or when all are listed. One that cannot be used is named, and the others go on.
+name, or when all are listed. One that cannot be used is named, and the others continue.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _load(name: str, points: list[EntryPoint]) -> Scheme:
         return describe(function)
     except Exception as error:  # whatever a stranger's module raises: named here, and no end of the program
         text = f"{type(error).__name__}: {error}"
-        raise CreditError(f"{where} cannot be used: {text}; mend or uninstall the package") from error
+        raise CreditError(f"{where} cannot be used: {text}; fix or uninstall the package") from error
 
 
 def _where(points: list[EntryPoint]) -> str:

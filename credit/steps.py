@@ -332,7 +332,7 @@ def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntA
 
 
 def _fits_int64(column: pd.Series[Any]) -> bool:
-    """Tell whether the column holds integers that are int64 or narrower, or would fit."""
+    """Return whether the column holds integers that are int64 or narrower, or would fit."""
     if not pd.api.types.is_integer_dtype(column):
         return False
     return not pd.api.types.is_unsigned_integer_dtype(column) or not len(column) or column.max() < 2**63

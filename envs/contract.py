@@ -6,7 +6,7 @@ return an ``info`` dictionary with at least the keys of :data:`INFO_KEYS`:
 ======================  ==========================================================================
 ``task_id``             stable id of the task, derived from its content
 ``task_type``           the benchmark's own name for the kind of task
-``instruction``         the text of the task alone, as the agent is told it
+``instruction``         the text of the task alone, as the agent gets it
 ``anchor``              string; equal strings in two episodes of a task count as the same situation
 ``admissible_actions``  list of complete action strings, or ``None`` where they cannot be listed
 ``is_valid``            whether the last action was understood and carried out (``True`` after reset)
@@ -148,7 +148,7 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @abstractmethod
     def _save(self) -> Any:
-        """Return everything that decides how the episode goes on, as a picklable value never changed later."""
+        """Return everything that decides how the episode continues, as a picklable value never changed later."""
 
     @abstractmethod
     def _load(self, state: Any) -> Info:
@@ -197,7 +197,7 @@ class TextEnv(gymnasium.Env[str, str]):
         and the same end come again, with reward 0 and ``is_valid`` False, until :meth:`reset`.
 
         Raises:
-            UserError: there is no episode to go on with, or the action is not a string.
+            UserError: there is no episode to continue with, or the action is not a string.
             ContractError: the subclass gave something that is not what the contract says.
         """
         if self._task is None:

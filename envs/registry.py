@@ -76,7 +76,7 @@ _OWN = {
             "appworld",
             "agentbench/AppWorld-v0",
             "envs.appworld:AppWorldEnv",
-            "nine everyday apps to write code for: the original engine, official tasks or 24 of ours (no download)",
+            "nine everyday apps to write code for: the original engine, official tasks or 24 of our own (no download)",
             installer="envs.appworld.install:install",
         ),
     )

@@ -51,7 +51,7 @@ def choose_tasks(environment: TextEnv) -> list[Task]:
 
 
 def play(policy: ScorerPolicy, tasks: list[Task]) -> list[Rollout]:
-    """Play every task GROUP_SIZE times; all episodes go on together, so that the policy answers them in one batch."""
+    """Play every task GROUP_SIZE times; all episodes advance together, so that the policy answers in one batch."""
     # Each random number belongs to one step of one episode: the batch's size and order change no episode.
     seed = stable_seed(stable_seed(SEED, "rollouts", 0, 0), 0)
     rollouts = []

@@ -381,7 +381,7 @@ class Exports(Protocol):
 
 
 def is_trainable(policy: Policy) -> TypeGuard[TrainablePolicy]:
-    """Tell whether a policy can be trained."""
+    """Return whether a policy can be trained."""
     return isinstance(policy, Trainable)
 
 

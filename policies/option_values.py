@@ -27,7 +27,7 @@ def read_options(kind: type[Options], values: Mapping[str, Any], owner: str = ""
 
 
 def _as_float(kind: Any, value: Any) -> Any:
-    """Make a float of a whole number where no whole number is meant: digests tell 0 and 0.0 apart."""
+    """Make a float of a whole number where no whole number is meant: digests distinguish 0 and 0.0."""
     if type(value) is not int:
         return value
     try:

@@ -10,7 +10,7 @@ POLICY_FOLDER = "policy"
 
 
 def is_saved(folder: Path) -> bool:
-    """Tell whether a policy was saved in a folder, or in the policy's folder of a run."""
+    """Return whether a policy was saved in a folder, or in the policy's folder of a run."""
     return any((place / POLICY_FILE).is_file() for place in (folder, folder / POLICY_FOLDER))
 
 

@@ -38,20 +38,20 @@ def spaces(environment: TextEnv, extent: Extent) -> Iterator[str]:
                 yield f"the action {action!r:.60} is not in the action space"
                 return
     flat = gymnasium.wrappers.FlattenObservation(environment)
-    with contextlib.suppress(UserError):  # a longer text than fits: told in one line
+    with contextlib.suppress(UserError):  # a longer text than fits: reported in one line
         if flat.reset(seed=0)[0] not in flat.observation_space:
             yield "a flattened observation is not in the flattened space"
 
 
 def after_end(environment: TextEnv, other: partial[TextEnv], extent: Extent) -> Iterator[str]:
-    """Yield how an episode goes on after it ended or was cut, here and restored in a second copy."""
+    """Yield how an episode continues after it ended or was cut, here and restored in a second copy."""
     second = other()
     for task in some_tasks(environment, extent):
         actions = [action for action, _ in walk(environment, task, seed=0, extent=extent)]
         for first in (actions, []):
             last = _to_the_end(environment, task, first)
             if last is None:
-                continue  # that it does not end is told by another check
+                continue  # that it does not end is reported by another check
             second.restore(environment.snapshot())
             for where, again in (("", environment), (", restored in a second copy,", second)):
                 for action in actions:
@@ -116,7 +116,7 @@ def _spoil(value: Any) -> None:
 
 
 def copies(environment: TextEnv, extent: Extent) -> Iterator[str]:
-    """Yield how copies, made before, in and after an episode, go on otherwise than the original."""
+    """Yield how copies, made before, in and after an episode, continue otherwise than the original."""
     for what, make_copy in (("a pickled copy", _pickled), ("a deep copy", copy.deepcopy)):
         for task in some_tasks(environment, extent)[:COPIED]:
             actions = [action for action, _ in walk(environment, task, seed=0, extent=extent)]

@@ -41,7 +41,7 @@ def check_environment(name: str, **options: Any) -> Iterator[Outcome]:
         ("spaces contain what it takes and gives", partial(spaces, environment, extent)),
         ("a step after the end changes nothing", partial(after_end, environment, other, extent)),
         ("what it gives is the caller's own", partial(own_values, environment, extent)),
-        ("a pickled and a deep copy go on as the original", partial(copies, environment, extent)),
+        ("a pickled and a deep copy continue as the original", partial(copies, environment, extent)),
         ("vector environments: sync and async, every autoreset mode", partial(vectors, environment, other)),
         ("digest: the same in every copy, other with another step limit", partial(_digest, environment, name, options)),
     ]

@@ -1,4 +1,4 @@
-"""What a check found, and how a list of checks is carried out: one that breaks is a failure, and the others go on."""
+"""What a check found, and how a list of checks is carried out: one that breaks fails, and the others continue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 
 from envs.base.errors import error_line
 
-MOST = 3  # failures of one check that are told
+MOST = 3  # failures of one check that are reported
 
 RUBBISH = (
     "", " ", "\n\n", "\x00", "\ud800", "🏠" * 50, "a" * 100_000, "'; DROP TABLE tasks; --", "../../etc/passwd",

@@ -72,7 +72,7 @@ def _one_answer(policy: Policy, prompt: Prompt) -> Response:
     if len(answers) != 1:
         raise _NoAnswerError(f"for 1 prompt it gave {answers!r:.60}")
     for fault in response_faults(answers[0]):
-        if "JSON" not in fault:  # that can be played, and is told below
+        if "JSON" not in fault:  # that can be played, and is reported below
             raise _NoAnswerError(fault)
     return answers[0]
 

@@ -1,4 +1,4 @@
-"""What is installed here, what is missing, and what to type to mend it."""
+"""What is installed here, what is missing, and what to type to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: which command is which function, and how its end is told."""
+"""The command line: which command is which function, and how it ends."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ _register()
 def main() -> None:
     """Run the command line and exit.
 
-    The code is 0 if all went well, 1 if what was asked for is not so, 2 for a mistake the user can mend, and 128 + N if
+    The code is 0 if all went well, 1 if what was asked for is not so, 2 for a mistake the user can fix, and 128 + N if
     signal N ended it: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that was closed.
     """
     code: Any = 0
@@ -218,7 +218,7 @@ def _run() -> None:
         say("agentbench: stopped", err=True)
         sys.exit(1)
     except (UserError, ValueError) as error:
-        # A CreditError is no UserError, as the credit room imports nothing of ours; both carry the code to end with.
+        # A CreditError is no UserError, as credit imports nothing else of ours; both carry the code to end with.
         if not hasattr(error, "exit_code"):
             raise
         say(f"agentbench: {error}", err=True)
@@ -235,7 +235,7 @@ def _run() -> None:
 
 
 def _command() -> int:
-    """Run the command; what is wrong with the command line itself is told in one line. Return the exit code."""
+    """Run the command; what is wrong with the command line itself is reported in one line. Return the exit code."""
     try:
         return int(app(standalone_mode=False) or 0)
     except Exception as error:

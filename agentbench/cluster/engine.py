@@ -38,14 +38,14 @@ START_SECONDS = 900.0
 
 UNEQUAL = "the machines of the cluster differ in their versions of vLLM or agentbench: make them equal"
 
-GOES_ON = "what is finished is stored, and the same command goes on from there"
+GOES_ON = "what is finished is stored, and the same command continues from there"
 
 
 class EngineHost:
     """The policy of one actor."""
 
     def make(self, path: Sequence[str], policy: str, environment: str, options: Mapping[str, Any]) -> tuple[str, str]:
-        """Load the engine: ``ok`` and the policy's digest, or ``failed`` and what the user can mend."""
+        """Load the engine: ``ok`` and the policy's digest, or ``failed`` and what the user can fix."""
         sys.path += [each for each in path if each not in sys.path]
         # The engine within this very process: whatever ends the actor frees its GPU, also a SIGKILL.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

@@ -38,7 +38,7 @@ def gpus_of(arguments: Mapping[str, Any]) -> int:
 
 
 def check_places(gpus: int, engines: int, what: str) -> None:
-    """Refuse what the machines of the cluster could never hold: it would wait for ever.
+    """Refuse what the machines of the cluster could never hold: it would wait forever.
 
     Args:
         gpus: of each engine; all on one machine.

@@ -99,7 +99,7 @@ class RayWorker:
 
 
 def is_of_machine(error: Exception) -> bool:
-    """Tell whether an actor was lost with its node, as far as is known; Ray names the node in the text alone.
+    """Return whether an actor was lost with its node, as far as is known; Ray names the node in the text alone.
 
     It takes Ray some fifteen seconds to declare a node dead. Until then an actor that was on it is out of reach, and
     one that is new is placed on it still: neither says anything about what runs in the actor. An actor whose process
@@ -155,7 +155,7 @@ def connect(address: str) -> Launch:
 
 
 def _is_same(address: str, joined: str) -> bool:
-    """Tell whether an address is that of the cluster's head; Ray writes an IP address for a name and for 127.0.0.1."""
+    """Is an address that of the cluster's head? Ray writes an IP address for a name and for 127.0.0.1."""
     (host, _, port), (ip, _, joined_port) = address.rpartition(":"), joined.rpartition(":")
     try:
         named = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
@@ -173,5 +173,5 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"no Ray cluster answers at {address} ({error}): start one with 'ray start --head', or mend the address"
+            f"no Ray cluster answers at {address} ({error}): start one with 'ray start --head', or fix the address"
         ) from error

@@ -35,7 +35,7 @@ class ServerHost:
         self, path: Sequence[str], python: str | None, folder: str, name: str, arguments: Sequence[str], threads: int,
         log: str,
     ) -> tuple[str, str]:  # fmt: skip
-        """Start the server: ``ok`` and its address, or ``failed`` and what the user can mend."""
+        """Start the server: ``ok`` and its address, or ``failed`` and what the user can fix."""
         import ray
 
         sys.path += [each for each in path if each not in sys.path]
@@ -51,7 +51,7 @@ class ServerHost:
         return "ok", self._server.url
 
     def has_ended(self) -> bool:
-        """Tell whether the server is gone."""
+        """Return whether the server is gone."""
         return self._server.has_ended
 
     def close(self) -> None:

@@ -89,7 +89,7 @@ def count_answers(episodes: Iterable[Episode]) -> Answers:
 
 
 def has_loop(steps: Iterable[Step]) -> bool:
-    """Tell whether an action met the same observation :data:`LOOP` times, one after the other or not."""
+    """Return whether an action met the same observation :data:`LOOP` times, one after the other or not."""
     pairs = Counter((step.observation, step.action) for step in steps)
     return max(pairs.values(), default=0) >= LOOP
 

@@ -1,4 +1,4 @@
-"""What an evaluation is told to do: checked once, at the door."""
+"""The settings of an evaluation, checked once, at the door."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def evaluate(
 ) -> Result:
     """Play ``policy`` on the tasks of ``env`` and store the run.
 
-    Calling it again with the same arguments after it was cut short goes on where it stopped, and gives the same
+    Calling it again with the same arguments after it was cut short continues where it stopped, and gives the same
     tables as an uninterrupted run.
 
     Args:
@@ -181,9 +181,9 @@ def _play_missing(
 
 
 def _warning_of_errors() -> Callable[[Sequence[Episode]], None]:
-    """Return what is told each finished episode, and warns once if the first ones all end in an error.
+    """Return what is called with each finished episode, and warns once if the first ones all end in an error.
 
-    The run goes on: the reason may pass, and what is played costs little where everything fails at once.
+    The run continues: the reason may pass, and what is played costs little where everything fails at once.
     """
     failed: list[str] | None = []
 

@@ -27,7 +27,7 @@ _ANCESTORS = 5
 
 
 def is_held_out(split: str | None) -> bool:
-    """Tell whether a split is one for evaluation by its name: ``valid_unseen``, ``test_normal``, ``dev``, ``eval``."""
+    """Return whether a split is for evaluation by its name: ``valid_unseen``, ``test_normal``, ``dev``, ``eval``."""
     return bool(split and _HELD_OUT.match(split))
 
 
@@ -39,7 +39,7 @@ def clone_notes(split: str | None) -> list[str]:
 
 
 def overlap_notes(policy: str, env: str, evaluated: Iterable[str]) -> list[str]:
-    """Say which of the evaluated tasks a saved policy was trained on, as far as its folder tells.
+    """Say which of the evaluated tasks a saved policy was trained on, as far as its folder says.
 
     Args:
         policy: as it is named for an evaluation; one that is no folder has nothing to tell.

@@ -22,7 +22,7 @@ ENVIRONMENTS = ("appworld",)
 
 
 def has_scenarios(run: Run) -> bool:
-    """Tell whether the tasks of a run come in scenarios."""
+    """Return whether the tasks of a run come in scenarios."""
     return run.identity.get("env") in ENVIRONMENTS
 
 

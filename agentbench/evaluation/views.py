@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agentbench.evaluation.answers import Answers
     from agentbench.evaluation.summary import Summary
 
-# Okabe and Ito's colours, which stay apart for the colour-blind; the markers tell runs apart without colour.
+# Okabe and Ito's colours, which stay apart for the colour-blind; the markers distinguish runs without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _REASONS = 10  # shown by name, the commonest first
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")

@@ -10,7 +10,7 @@ LangChain (``type``, ``args``), Gemini (``parts``), or ShareGPT (``from``, ``val
 ``success``    whether the task was solved
 ``score``      progress in [0, 1]
 ``error``      what failed, if it was not the agent; false, null, "" and "none" say that nothing did
-``task_id``    tells which episodes are rollouts of one task; else one of :data:`IDS`, else the first user message
+``task_id``    says which episodes are rollouts of one task; else one of :data:`IDS`, else the first user message
 ``model``      who played; a run holds one model
 ``task_name``, ``task_type``, ``instruction``, ``truncated``
 """
@@ -43,12 +43,12 @@ OUTCOMES = ("reward", "rewards", "success", "score", "error")
 IDS = (
     "task_id", "question_id", "problem_id", "example_id", "sample_id", "instance_id", "prompt_id", "item_id", "id",
 )  # fmt: skip
-"""Fields that tell the task, the first that is there."""
+"""Fields that identify the task, the first that is there."""
 MODELS = ("model", "model_name", "model_id")
 
 
 def is_chat(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record has a list of messages."""
+    """Return whether a record has a list of messages."""
     return any(isinstance(record.get(name), list) for name in LISTS)
 
 
@@ -77,7 +77,7 @@ def _episode(record: dict[str, Any], options: Options) -> Read:
 
 
 def task_of(record: Mapping[str, Any], options: Options) -> tuple[str, str | None]:
-    """Return the field that tells a record's task, and what it says; None for the first user message.
+    """Return the field that identifies a record's task, and what it says; None for the first user message.
 
     Raises:
         BadPartError: the field that was asked for is not there, or is no name.
@@ -89,7 +89,9 @@ def task_of(record: Mapping[str, Any], options: Options) -> tuple[str, str | Non
         for part in options.task_field.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         if (task := name_of(value, options.task_field)) is None:
-            raise BadPartError(f"it has no field {options.task_field!r} to tell its task: it has {', '.join(record)}")
+            raise BadPartError(
+                f"it has no field {options.task_field!r} to identify its task: it has {', '.join(record)}"
+            )
         return options.task_field, task
     for name in IDS:
         if (task := name_of(record.get(name), name)) is not None:

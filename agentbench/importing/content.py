@@ -171,14 +171,14 @@ def calls_of(message: Mapping[str, Any]) -> list[Any]:
 
 
 def is_refused(message: Mapping[str, Any]) -> bool:
-    """Tell whether an answer holds a call that could not be parsed, as its log states."""
+    """Return whether an answer holds a call that could not be parsed, as its log states."""
     calls = message.get("tool_calls")
     parsed = [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
     return bool(message.get("invalid_tool_calls")) or any(stated_error(call.get("parse_error")) for call in parsed)
 
 
 def states_failure(message: object) -> bool:
-    """Tell whether a message, or a tool's result in it, states that the tool failed.
+    """Return whether a message, or a tool's result in it, states that the tool failed.
 
     Read are ``error`` (Inspect), ``is_error`` (Anthropic, AutoGen), ``isError`` (MCP), ``status`` (LangChain) and
     ``success`` or ``ok`` with the value false; in the message, in the parts of its content, and in a text that is the

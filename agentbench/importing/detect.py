@@ -21,7 +21,7 @@ class Format:
 
     Attributes:
         read: yields the episodes of one file.
-        matches: tells whether a record is of this kind.
+        matches: says whether a record is of this kind.
     """
 
     read: Reader

@@ -44,7 +44,7 @@ _OTHER = (
 
 
 def is_log_name(path: Path) -> bool:
-    """Tell whether a file in a folder is one that could hold a log, by its ending; packed ones too."""
+    """Return whether a file in a folder is one that could hold a log, by its ending; packed ones too."""
     name = path.name.lower()
     for ending in PACKED:
         name = name.removesuffix(ending)
@@ -54,7 +54,7 @@ def is_log_name(path: Path) -> bool:
 def read_records(path: Path) -> Iterator[Found]:
     """Yield ``(place, record)`` of every record of a file; what is none comes as :class:`Bad` with the reason.
 
-    Places are ``file:line``, or ``file[index]`` in a list and in a table. Empty lines are passed over. No line longer
+    Places are ``file:line``, or ``file[index]`` in a list and in a table. Empty lines are skipped. No line longer
     than :data:`MAX_BYTES`, and no longer file that is not in lines, is held in memory.
     """
     try:
@@ -169,7 +169,7 @@ def _text(path: Path, file: io.BufferedReader, start: bytes) -> Iterator[Found]:
 
 
 def _is_json(line: bytes) -> bool:
-    """Tell whether a line is JSON by itself; a line that is longer than what was looked at counts as such."""
+    """Return whether a line is JSON by itself; a line that is longer than what was looked at counts as such."""
     try:
         json.loads(line)
     except RecursionError:
@@ -266,7 +266,7 @@ def _begun_list(name: str, text: str, position: int) -> Iterator[Found]:
 
 
 def _is_cut(error: str, text: str) -> bool:
-    """Tell whether JSON is wrong at its very end alone."""
+    """Return whether JSON is wrong at its very end alone."""
     at = error.rpartition("(char ")[2].rstrip(")")
     return "Unterminated" in error or (at.isdigit() and int(at) >= len(text.rstrip()) - 1)
 

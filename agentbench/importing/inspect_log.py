@@ -58,7 +58,7 @@ def read_inspect(path: Path, options: Options) -> Iterator[Part]:
 
 
 def is_inspect(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record is a whole log in the ``.json`` form."""
+    """Return whether a record is a whole log in the ``.json`` form."""
     return isinstance(record.get("eval"), dict) and any(name in record for name in ("samples", "results", "status"))
 
 
@@ -69,7 +69,7 @@ def is_zip(path: Path) -> bool:
 
 
 def is_archive(path: Path) -> bool:
-    """Tell whether a zip archive is a log of Inspect, or damaged so that nobody can tell."""
+    """Return whether a zip archive is a log of Inspect, or damaged so that it cannot be seen."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

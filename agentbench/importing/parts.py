@@ -40,7 +40,7 @@ class Options:
         anchor: what counts as the same situation: the same last ``observation``, or the same whole ``history``.
         scorer: the scorer of an Inspect log that counts; None for the first that gives a number.
         score: the value that counts where a log gives several under names; columns of TRL with commas between.
-        task_field: the field of a record that tells which task it is; ``messages`` for its first user message; None
+        task_field: the field of a record that identifies its task; ``messages`` for its first user message; None
             for the field that the format has for it.
         model: read this model's episodes alone, where a log has several.
         max_text: longest text that is stored whole, in characters.
@@ -66,7 +66,7 @@ class Read:
         env: the environment, where the log's ids name tasks within one alone.
         opening: hash of all that the agent saw before it first acted.
         went_on: hash of the opening and the first action, and of what was seen then.
-        is_named: whether the log tells the task; else its first user message made the id.
+        is_named: whether the log identifies the task; else its first user message made the id.
         by_message: the task's id as the first user message would make it, where a record's ``id`` made it.
         same_as: names that two copies of one sample share (of a log and of its retry).
         created: when the log was made, as text that sorts.

@@ -127,14 +127,14 @@ class _Tasks:
         if apart := [task for task, openings in self.openings.items() if len(openings) > 1]:
             notes.append(
                 f"episodes of one task begin differently, so they may be of several tasks: {self._listed(apart)}; "
-                "--task-field names the field that tells the task"
+                "--task-field names the field that identifies the task"
             )
         split = {task for (task, _), then in self.courses.items() if len(then) > 1}
         if apart := sorted(split & self.names.keys()):
             notes.append(
-                "the logs name no task, and episodes with the same first message go on differently before the agent "
+                "the logs name no task, and episodes with the same first message continue differently before the agent "
                 f"has acted otherwise, so they may be of several tasks: {self._listed(apart)}; --task-field names the "
-                "field that tells the task"
+                "field that identifies the task"
             )
         alike = [
             ids

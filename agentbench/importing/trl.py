@@ -26,7 +26,7 @@ _COLUMNS = ("step", "prompt", "completion", "advantage", "num_tokens", "completi
 
 
 def is_trl(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record is a row of completions: no other format has an advantage beside prompt and completion."""
+    """Return whether a record is a row of completions: no other format has an advantage besides these."""
     return all(name in record for name in ("prompt", "completion", "advantage"))
 
 

@@ -33,7 +33,7 @@ from agentbench.importing.verifiers_traces import read_traces
 
 
 def is_verifiers(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record is a rollout of verifiers: a prompt and its completion, or an episode's traces."""
+    """Return whether a record is a rollout of verifiers: a prompt and its completion, or an episode's traces."""
     return ("prompt" in record and "completion" in record and "advantage" not in record) or (
         "task" in record and "traces" in record
     )

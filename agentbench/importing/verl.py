@@ -1,7 +1,7 @@
 """Rollout dumps of verl: ``trainer.rollout_data_dir/<training step>.jsonl``, a whole rollout a line.
 
 A line has ``input`` (the prompt, as text), ``output`` (all that came after it, turns of tools too), ``score`` (the
-reward) and ``step`` (of the training); further columns are passed over. The prompt is the task. Roles stand as words
+reward) and ``step`` (of the training); further columns are skipped. The prompt is the task. Roles stand as words
 alone on a line (the tokenizer took their marks away) or between the marks of a chat template; an output in which the
 user or a tool speaks again has several steps. Rollouts of different training steps never share a group.
 Source: verl, ``trainer/ppo/ray_trainer.py`` (``_dump_generations``). verl-agent writes one *step* a line, into files
@@ -35,7 +35,7 @@ _CALL, _RESULT = ("<tool_call>", "</tool_call>"), ("<tool_response>", "</tool_re
 
 
 def is_verl(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record is a line of such a dump, and not one of verl-agent's."""
+    """Return whether a record is a line of such a dump, and not one of verl-agent's."""
     texts = isinstance(record.get("input"), str) and isinstance(record.get("output"), str)
     beside = any(name in record for name in ("gts", "step", "request_id"))
     return texts and "score" in record and beside and not is_verl_agent(record)

@@ -69,7 +69,7 @@ class _Line:
 
 
 def is_verl_agent(record: Mapping[str, Any]) -> bool:
-    """Tell whether a record is a line of such a dump: its prompt counts steps, or it has the columns of verl-agent."""
+    """Return whether a record is a line of such a dump: its prompt counts steps, or it has verl-agent's columns."""
     prompt, output = record.get("input"), record.get("output")
     if not isinstance(prompt, str) or not isinstance(output, str) or "score" not in record:
         return False
@@ -176,7 +176,7 @@ def _by_id(lines: list[_Line]) -> tuple[list[list[_Line]], list[Bad]]:
 
 
 def _by_order(lines: list[_Line]) -> tuple[list[list[_Line]], list[Bad]]:
-    """Cut the lines where a first step comes; what does not go on must be a copy of an earlier line.
+    """Cut the lines where a first step comes; what does not continue must be a copy of an earlier line.
 
     Raises:
         BadPartError: the lines are in another order.

@@ -45,7 +45,7 @@ class ToolEnvironment:
     """An environment as TRL wants it: ``reset`` begins an episode, ``act`` is its only tool, ``get_reward`` scores it.
 
     Args:
-        make_environment: makes one of ours; called again for the next episode where one did not answer in time.
+        make_environment: makes an environment; called again for the next episode where one did not answer in time.
         seed: of this copy; each episode draws its own from it.
         show_actions: list the admissible actions, where the environment knows them.
         step_timeout: seconds that one ``reset`` or ``step`` of the environment may take.
@@ -75,7 +75,7 @@ class ToolEnvironment:
             self.before = self._in_time(lambda: environment.reset(seed=seed, options={"task": task}))
         except UserError:
             raise
-        except Exception as error:  # an engine's own: the episode is left out, the training goes on
+        except Exception as error:  # an engine's own: the episode is left out, the training continues
             return self._fail(error)
         instruction = self.before[1]["instruction"]
         return f"Task: {instruction}\n\n{self._present()}"
@@ -278,7 +278,7 @@ def episode_of(environment: ToolEnvironment, messages: Sequence[Mapping[str, Any
 
 
 def _reaches(call: Mapping[str, Any]) -> bool:
-    """Tell whether TRL could carry out a call: of the tool that there is, with its only argument."""
+    """Return whether TRL could carry out a call: of the tool that there is, with its only argument."""
     function = call.get("function") or {}
     arguments = function.get("arguments")
     return function.get("name") == "act" and isinstance(arguments, Mapping) and set(arguments) == {"action"}

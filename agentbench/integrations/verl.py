@@ -54,7 +54,7 @@ FIELD = "agentbench_episode"
 """The extra field of an agent loop's output that holds the episode as a line of :mod:`agentbench.runs.episodes`."""
 
 FIRST, LAST = "min_global_steps", "max_global_steps"
-"""Extra fields from which verl's trainers of generation v1 tell by how old weights an episode was sampled."""
+"""Extra fields from which verl's trainers of generation v1 see by how old weights an episode was sampled."""
 
 _recorded: ContextVar[Sequence[Episode] | None] = ContextVar("recorded", default=None)
 _verls_own = ray_trainer.compute_advantage
@@ -143,7 +143,7 @@ def estimate(
     correction = config.get("rollout_correction", None) or {}
     if correction.get("rollout_rs", None) and not correction.get("bypass_mode", False):
         raise UserError(
-            "algorithm.rollout_correction.rollout_rs takes tokens out of the mask that tells turns apart: set it "
+            "algorithm.rollout_correction.rollout_rs takes tokens out of the mask that separates turns: set it "
             "to null, or bypass_mode to true (verl then rejects in the loss)"
         )
     mask = response_mask.cpu().numpy()

@@ -23,7 +23,7 @@ METRICS = {
 MOST_POINTS = 200
 """Training steps that a line shows at most: of more, evenly chosen ones, with the first and the last."""
 LONGEST_LABEL = 48
-"""Where the settings that tell lines apart are longer than this, lines are named by their runs."""
+"""Where the settings that distinguish lines are longer than this, lines are named by their runs."""
 
 
 def learning_curves(runs: Sequence[ReportRun], notes: list[str]) -> pd.DataFrame:

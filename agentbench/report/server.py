@@ -1,4 +1,4 @@
-"""Serve the page of runs on this machine alone, and keep it fresh while they go on.
+"""Serve the page of runs on this machine alone, and keep it fresh while they continue.
 
 There are three answers: the page, its data, and a chunk of steps by its numbers. No address names a file, so nothing
 but what the page shows can be asked for.

@@ -27,7 +27,7 @@ class Recipe:
     options: dict[str, Any]
 
 
-class WorkerFailure(Exception):  # noqa: N818  (a failure of the infrastructure, told apart from errors in our code)
+class WorkerFailure(Exception):  # noqa: N818  (a failure of the infrastructure, not an error in our code)
     """A worker died, hung, grew too large, or its environment raised; the text says which."""
 
 

@@ -86,7 +86,7 @@ class _Rollout:
         """Wait until somebody is ready; return the seats whose workers are: episodes under way, then those to begin.
 
         Among these, first who was asked first. Beginning an episode can take long (a game is loaded): done in between,
-        it keeps the others going, and episodes that all ended at once do not stay in step for ever.
+        it keeps the others going, and episodes that all ended at once do not stay in step forever.
         """
         now = time.monotonic()
         asked = {seat.worker: seat for seat in self.seats if not seat.thinking}
@@ -113,7 +113,7 @@ class _Rollout:
                 self._answered(seat, result_of(self.policy, answer))
 
     def _now_acts(self, seat: _Seat) -> bool:
-        """Take in a worker's reply or failure; tell whether its episode now waits for an action."""
+        """Take in a worker's reply or failure; return whether its episode now waits for an action."""
         try:
             return self._take_reply(seat)
         except WorkerFailure as failure:

@@ -24,7 +24,7 @@ from agentbench.rollout.worker import play_command
 
 
 class LocalWorker:
-    """An environment in this process: no copying, no supervision. For environments of ours that cannot hang."""
+    """An environment in this process: no copying, no supervision. For our own environments, which cannot hang."""
 
     connection = None
 

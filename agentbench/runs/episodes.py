@@ -146,7 +146,7 @@ def from_line(line: str | bytes) -> Episode:
         if schema > 1 and not has_checksum:
             raise ValueError("its checksum is missing")
         if schema > SCHEMA_VERSION:  # no damage, which would be cut out: the episode is finished, and whole
-            raise UserError("an episode of this run was written by a newer agentbench: upgrade to go on")
+            raise UserError("an episode of this run was written by a newer agentbench: upgrade to continue")
         episode = Episode(**{**record, "steps": [Step(**step) for step in record["steps"]]})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an episode: {error}") from error

@@ -1,4 +1,4 @@
-"""What went wrong while playing, told once: how many episodes ended in an error, and the commonest of the reasons."""
+"""What went wrong while playing: how many episodes ended in an error, and the commonest of the reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal of a run: ``episodes.jsonl``, one finished episode a line, which only grows and mends itself."""
+"""The journal of a run: ``episodes.jsonl``, one finished episode a line, which only grows and repairs itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def repair(path: Path) -> dict[Key, str]:
 def read_sorted(path: Path) -> Iterator[Episode]:
     """Yield the finished episodes sorted by key, the last line of a key winning, one in memory at a time.
 
-    Damaged lines are passed over: they count as not finished.
+    Damaged lines are skipped: they count as not finished.
     """
     offsets: dict[Key, int] = {}
     if not path.exists():
@@ -54,7 +54,7 @@ def read_sorted(path: Path) -> Iterator[Episode]:
             try:
                 offsets[from_line(line).key] = position
             except ValueError:
-                log.warning("%s: a damaged line at byte %d is passed over", path, position)
+                log.warning("%s: a damaged line at byte %d is skipped", path, position)
             position += len(line)
         for _, offset in sorted(offsets.items()):
             file.seek(offset)

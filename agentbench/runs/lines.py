@@ -1,4 +1,4 @@
-"""Files of one JSON record a line that only grow: a line is whole and what was written, or it is passed over."""
+"""Files of one JSON record a line that only grow: a line is whole and what was written, or it is skipped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the whole lines of a file; a missing file has none. Damaged lines are passed over with a warning.
+    """Read the whole lines of a file; a missing file has none. Damaged lines are skipped with a warning.
 
     A line without a checksum (written by hand) passes. A last line without its end is being written, or was torn.
     """
@@ -40,24 +40,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             records.append(read_line(line)[0])
         except ValueError as error:
             if line:
-                log.warning("%s: line %d is damaged (%s) and passed over", path, number, error)
+                log.warning("%s: line %d is damaged (%s) and skipped", path, number, error)
     return records
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the rows of metrics of a training run: each has a whole number ``step``, and numbers by name.
 
-    A row without the number of its step is passed over with a warning; a value that is no number is left out.
+    A row without the number of its step is skipped with a warning; a value that is no number is left out.
     """
     rows = []
     for row in read_lines(path):
         if isinstance(row.get("step"), int) and is_number(row["step"]):
             rows.append({name: value for name, value in row.items() if value is None or is_number(value)})
         else:
-            log.warning("%s: a row does not say of which training step it is, and is passed over", path)
+            log.warning("%s: a row does not say of which training step it is, and is skipped", path)
     return rows
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value read from JSON is a number that every column of numbers can hold."""
+    """Return whether a value read from JSON is a number that every column of numbers can hold."""
     return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53)

@@ -36,7 +36,7 @@ def state_notes(run: Run) -> list[Note]:
     if expected and (run.folder / EPISODES_FILE).exists():
         there = len(run.episodes)
         if there < expected:
-            found.append(("not finished", f"{there} of {expected} episodes; the same command goes on"))
+            found.append(("not finished", f"{there} of {expected} episodes; the same command continues"))
     imported = _imported(run)
     left_out = imported.get("left_out", 0)
     if isinstance(left_out, int) and left_out > 0:

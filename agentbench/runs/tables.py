@@ -107,7 +107,7 @@ def write_tables(folder: Path) -> None:
 
 
 def is_current(folder: Path, table: str) -> bool:
-    """Tell whether a table (a file's name) is whole and made from the lines as they are now.
+    """Return whether a table (a file's name) is whole and made from the lines as they are now.
 
     By content and not by the times of files: clocks jump, and copies have times of their own. A folder without lines
     has nothing that its table could be made from again: it is taken as it is.
@@ -122,7 +122,7 @@ def is_current(folder: Path, table: str) -> bool:
 
 
 def _has_answers(lines: Path) -> bool:
-    """Tell whether anything was recorded of an answer. Runs without a language model are told by their bytes alone."""
+    """Return whether anything was recorded of an answer. Runs without a language model keep their bytes."""
     if not lines.exists():
         return False
     keys = [f'"{name}"'.encode() for name in (*ANSWER_COLUMNS.names, "tokens", "finish")]

@@ -22,7 +22,7 @@ LOCK_FILE = ".lock"
 
 
 def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> filelock.BaseFileLock:
-    """Make ``folder`` this run's own, for a new run or to go on with it; release the returned lock at the end.
+    """Make ``folder`` this run's own, for a new run or to continue with it; release the returned lock at the end.
 
     Args:
         folder: made if it does not exist.
@@ -56,7 +56,7 @@ def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> fil
 class RunWriter:
     """A run being written: holds the folder, knows what is finished, adds what finishes.
 
-    Use it as a context manager. Opening a folder that holds the same run goes on with it.
+    Use it as a context manager. Opening a folder that holds the same run continues with it.
 
     Args:
         folder, identity, record: see :func:`claim`, which says what is refused.

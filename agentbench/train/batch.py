@@ -42,7 +42,7 @@ class Batch:
 
 
 def needs_values(scheme: str) -> bool:
-    """Tell whether a scheme reads values of states."""
+    """Return whether a scheme reads values of states."""
     return "value" in SCHEMES[scheme].needs
 
 
@@ -55,7 +55,7 @@ def discount(config: TrainConfig) -> float:
 def make_batch(groups: Sequence[Sequence[Episode]], table: Steps, config: TrainConfig) -> Batch:
     """Compute the advantages of groups of episodes under the configuration's scheme.
 
-    The scheme is told nothing but the step table, which :func:`agentbench.runs.steps.steps_of` made of the same groups.
+    The scheme sees nothing but the step table, which :func:`agentbench.runs.steps.steps_of` made of the same groups.
 
     Raises:
         credit.steps.CreditError: the scheme or one of its options does not exist, or lacks a column.
@@ -69,5 +69,5 @@ def make_batch(groups: Sequence[Sequence[Episode]], table: Steps, config: TrainC
 
 
 def is_informative(group: Sequence[Episode]) -> bool:
-    """Tell whether a group's episodes did not all earn the same: only then can outcomes teach anything."""
+    """Return whether a group's episodes did not all earn the same: only then can outcomes teach anything."""
     return len({sum(step.reward for step in episode.steps) for episode in group}) > 1

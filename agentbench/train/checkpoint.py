@@ -61,7 +61,7 @@ def load_checkpoint(
 ) -> dict[str, Any] | None:
     """Load the newest whole checkpoint into policy and optimiser; return its counters, or None if there is none.
 
-    A damaged one, and one whose counter ``run`` names another run, are passed over with a warning.
+    A damaged one, and one whose counter ``run`` names another run, are skipped with a warning.
     """
     for path in sorted(folder.glob("step-*"), reverse=True):
         if (state := _read(path, run)) is not None:

@@ -86,7 +86,7 @@ class _Rate:
 
 
 class Cloner:
-    """Learns from traces, update by update. The order follows from the seed alone, so it can go on anywhere.
+    """Learns from traces, update by update. The order follows from the seed alone, so it can continue anywhere.
 
     Args:
         policy: who learns, in place.

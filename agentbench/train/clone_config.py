@@ -131,7 +131,7 @@ def prepare(config: CloneRun, out: Path | None = None) -> Prepared:
 
     Args:
         config: what to do.
-        out: folder of a clone that goes on: what was chosen at its start is taken as it was.
+        out: folder of a clone that continues: what was chosen at its start is taken as it was.
 
     Raises:
         UserError: there is nothing to clone, the policy cannot be trained, or the memory does not suffice.
@@ -248,7 +248,7 @@ def _evaluation_notes(config: CloneRun, env: str, learned: set[str]) -> list[str
 
 
 def _read_chosen(out: Path, config: CloneRun) -> Chosen:
-    """Return what was chosen at the start of a clone that goes on.
+    """Return what was chosen at the start of a clone that continues.
 
     Raises:
         UserError: it was begun with other settings, or the file is damaged.

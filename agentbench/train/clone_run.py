@@ -42,12 +42,12 @@ def clone_run(
     on_progress: Callable[[int, int, str], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[float]:
-    """Clone into a folder: checkpoints while it goes on, the best policy at the end.
+    """Clone into a folder: checkpoints while it continues, the best policy at the end.
 
     Args:
         config: what to do.
         out: folder of the policy.
-        resume: go on with a clone that was cut short; it ends with the same weights.
+        resume: continue with a clone that was cut short; it ends with the same weights.
         on_progress: called after each pass over a piece with the steps learned from, those of all, and a note.
         say: takes lines about what was chosen and measured.
 
@@ -60,7 +60,7 @@ def clone_run(
     begun = (out / CHECKPOINTS / STATE).exists()
     if begun and not resume:
         raise UserError(
-            f"{out} holds a clone that is not finished: add --resume to go on with it, or choose another --out"
+            f"{out} holds a clone that is not finished: add --resume to continue with it, or choose another --out"
         )
     prepared = prepare(config, out if begun else None)
     say_notes(prepared.notes)
@@ -189,7 +189,7 @@ class _Run:
         save_checkpoint(self.out / CHECKPOINTS, self.policy, self.cloner.optimizer, counters, keep=1)
 
     def _finish(self) -> None:
-        """Write the best policy, with what it learned from, and remove what was only needed to go on."""
+        """Write the best policy, with what it learned from, and remove what was only needed to continue."""
         if self.best is not None:
             self.policy.module.load_state_dict(read_policy(self.out / BEST)[2])
         save_policy(self.policy, self.out)

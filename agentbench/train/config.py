@@ -1,4 +1,4 @@
-"""What a training run is told to do: a TOML file, flags over it, checked once."""
+"""The settings of a training run: a TOML file, flags over it, checked once."""
 
 from __future__ import annotations
 

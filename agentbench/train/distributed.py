@@ -130,7 +130,7 @@ def split_weights(module: nn.Module, device: str, ranks: Ranks) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    # It warns of writing into the module's outputs in place, which no loss of ours does.
+    # It warns of writing into the module's outputs in place, which none of our losses does.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     mesh = init_device_mesh(torch.device(device).type, (ranks.count,))
     lists = [each for each in module.modules() if isinstance(each, nn.ModuleList)]

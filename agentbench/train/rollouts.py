@@ -100,7 +100,7 @@ class Rollouts:
             self._told_equal = True
             self._warn(
                 "training step %d: all episodes of each group came out equal, so there is nothing to learn from and no "
-                "update; if that goes on, choose other tasks, larger groups, or a warm start (agentbench clone)",
+                "update; if that continues, choose other tasks, larger groups, or a warm start (agentbench clone)",
                 step + 1,
             )
         return TrainingEpisodes(kept, played)

@@ -47,7 +47,7 @@ def train(
     Args:
         config: what to do.
         out: folder of the run; ``metrics.jsonl`` in it is the truth, ``curve.png`` its picture.
-        resume: go on with the run in ``out``; without it a folder that holds a run is refused.
+        resume: continue with the run in ``out``; without it a folder that holds a run is refused.
         on_metrics: called after each training step, in the process that writes.
 
     Raises:
@@ -76,7 +76,7 @@ def _train_and_record(
     on_metrics: Callable[[Metrics], None],
 ) -> None:
     if not resume and (out / METRICS_FILE).exists():
-        raise UserError(f"{out} holds a training run: add --resume to go on with it, or choose another --out")
+        raise UserError(f"{out} holds a training run: add --resume to continue with it, or choose another --out")
     settings = config.model_dump()
     identity = {"kind": "train", **{name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}}
     how = {name: settings[name] for name in HOW_NOT_WHAT}
@@ -144,7 +144,7 @@ def _check_branching(config: TrainConfig) -> None:
 
 
 def make_learner(config: TrainConfig) -> TrainablePolicy:
-    """Make the policy that a configuration names: a new one, or a saved one to go on from.
+    """Make the policy that a configuration names: a new one, or a saved one to continue from.
 
     Raises:
         UserError: it cannot be trained.
@@ -189,7 +189,7 @@ def _language_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def cut_metrics(out: Path, step: int) -> None:
-    """Forget the metrics of training steps after the one that a run goes on from: they are made again."""
+    """Forget the metrics of training steps after the one that a run continues from: they are made again."""
     rows = read_metrics(out / METRICS_FILE)
     kept = [row for row in rows if row["step"] <= step] if step else []
     if rows != kept:

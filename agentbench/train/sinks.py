@@ -48,7 +48,7 @@ def open_sinks(names: Sequence[SinkName], settings: dict[str, Any], out: Path) -
     A sink that fails later (a server that is gone) is left out with a warning: it must not end the training.
 
     Args:
-        names: which ones; a run is named after its folder, and goes on under that name when resumed.
+        names: which ones; a run is named after its folder, and continues under that name when resumed.
         settings: of the training, shown beside the curves.
         out: folder of the run.
 
@@ -92,7 +92,7 @@ def _open(name: str, settings: dict[str, Any], out: Path) -> Sink:
     if name == "tensorboard":
         return _TensorBoard(out)
     assert name in get_args(SinkName)
-    # The folder names the run, so that a resumed run goes on where it was; the number tells apart equal names.
+    # The folder names the run, so that a resumed run continues where it was; the number distinguishes equal names.
     run = f"{out.name}-{stable_seed(str(out.resolve())) % 16**6:06x}"
     where = {"id": run, "dir": str(out)} if name == "wandb" else {}
     opened: Sink = import_module(name).init(project=PROJECT, name=run, config=settings, resume="allow", **where)

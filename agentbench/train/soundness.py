@@ -47,7 +47,7 @@ def training_notes(config: TrainConfig) -> list[str]:
 
 
 def compares_episodes(scheme: str, options: dict[str, Any]) -> bool:
-    """Tell whether a scheme gives 0 to every step of groups of one episode: found out by computing it on two of them.
+    """Return whether a scheme gives 0 to every step of groups of one episode: found out by computing it on two of them.
 
     A scheme that needs a further column (values, entropies) does not live on the comparison alone.
     """

@@ -103,7 +103,7 @@ def run_sweep(
     """Train what is not finished, ``jobs`` runs at a time, and yield each run as it ends.
 
     Args:
-        runs: from :func:`plan_sweep`; finished ones are passed over, others go on from their last checkpoint.
+        runs: from :func:`plan_sweep`; finished ones are skipped, others continue from their last checkpoint.
         jobs: processes side by side.
         command: how to start agentbench.
         on_start: called when a run starts, from its own thread.

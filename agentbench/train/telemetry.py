@@ -22,7 +22,7 @@ class Clock:
     """Seconds by phase of one training step, and the memory it took.
 
     Args:
-        device: whose peak memory is told, if it is a GPU.
+        device: whose peak memory is reported, if it is a GPU.
     """
 
     def __init__(self, device: str = "cpu") -> None:

@@ -135,7 +135,7 @@ def _whole_loss(parts: dict[str, float], config: TrainConfig) -> float:
 
 
 def keeps_episodes(policy: TrainablePolicy, config: TrainConfig) -> bool:
-    """Tell whether the steps of an episode have to stay together.
+    """Return whether the steps of an episode have to stay together.
 
     They do where the ratio is that of an episode, or where scoring them together is less work.
     """

@@ -68,7 +68,7 @@ def hiper(
         keep_penalty_mode: add it as it is, or divided by the episode's number of turns if that is above 1.
         keep_consistency_penalty: added for a kept sub-goal with another text.
         invalid_penalty: taken off for every invalid action.
-        bootstrap_truncated: go on with a value after an episode that was cut.
+        bootstrap_truncated: continue with a value after an episode that was cut.
         normalize_streams: bring the stream to mean 0 and variance 1 over the batch (high: over segments).
         ddof: that variance divides by the number of turns minus this.
         epsilon: added to that standard deviation.

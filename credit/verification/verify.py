@@ -2,7 +2,7 @@
 
 A folder of vectors holds any of: ``batches.jsonl.gz`` with ``vectors.jsonl.gz`` (one value a step),
 ``tokens.jsonl.gz`` (one value a token), ``tabular.json`` with ``tabular_groups.jsonl.gz`` (exact advantages).
-A method or a parameter that is not known here is reported and counts as a failure, never passed over.
+A method or a parameter that is not known here is reported and counts as a failure, never skipped.
 
 Deviation is |x - y| / max(1, |y|). Rows that the vectors flag as decided by single-precision rounding are held
 to a looser bound, and those with a rounding-free value are compared with that.

@@ -20,7 +20,7 @@ INTRODUCTION = """\
 *Made by `python docs/site/commands.py` from what `agentbench COMMAND --help` prints: change that, not this file.*
 
 The exit code is 0 if all went well, 1 if what was asked for is not so (a check that failed, a mismatch, something
-missing, a run in which every episode ended in an error), 2 for a mistake that you can mend. Ctrl-C, SIGTERM and a
+missing, a run in which every episode ended in an error), 2 for a mistake that you can fix. Ctrl-C, SIGTERM and a
 closed terminal end a command alike: what is finished is stored, workers end, and the exit code is 130, 143 or 129.
 Messages go to the error stream, results to the output.
 

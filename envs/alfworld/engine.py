@@ -86,7 +86,7 @@ class Engine:
         self._constant = self._constant_commands()
 
     def won(self, state: State) -> bool:
-        """Tell whether the goal is reached in ``state``."""
+        """Return whether the goal is reached in ``state``."""
         return self.goal.reached(self.house, state)
 
     # -- what can be done --------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class PlaceGoal:
     count: int
 
     def reached(self, house: House, state: State) -> bool:
-        """Tell whether the goal holds in ``state``."""
+        """Return whether the goal holds in ``state``."""
         wanted = self.objects
         for condition in self.conditions:
             wanted &= getattr(state, condition)
@@ -53,7 +53,7 @@ class LookGoal:
     lamps: int
 
     def reached(self, house: House, state: State) -> bool:
-        """Tell whether the goal holds in ``state``."""
+        """Return whether the goal holds in ``state``."""
         if state.held == NOTHING or not self.objects >> state.held & 1:
             return False
         lamps = self.lamps & state.used

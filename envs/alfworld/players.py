@@ -50,7 +50,7 @@ class Player(Protocol):
         """Go back to a value of ``save`` of the same game; the observation is left empty."""
 
     def fingerprint(self) -> str:
-        """Return a short hash of everything that decides how the episode goes on."""
+        """Return a short hash of everything that decides how the episode continues."""
 
     def close(self) -> None:
         """Release what is held outside of Python."""

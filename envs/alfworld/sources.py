@@ -29,7 +29,7 @@ _BROKEN_FILE = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zip
 
 
 def read_games(source: Path) -> Iterator[Game | Damaged]:
-    """Yield every game that ``source`` holds, one at a time; what cannot be read is reported and passed over.
+    """Yield every game that ``source`` holds, one at a time; what cannot be read is reported and skipped.
 
     Args:
         source: a folder with the official layout ``<split>/<task>/<trial>/game.tw-pddl`` anywhere below it, a

@@ -70,7 +70,7 @@ def compare(player: Player, game: Game, walk: dict[str, Any]) -> list[str]:
 
 
 def wins(player: Player, game: Game) -> bool:
-    """Tell whether the game's walkthrough is admissible throughout and wins with its last command, not before."""
+    """Return whether the game's walkthrough is admissible throughout and wins with its last command, not before."""
     turn = player.start(game.id, game)
     for command in game.walkthrough:
         if turn.won:

@@ -45,7 +45,7 @@ class AppWorldEnv(TextEnv):
     The first observation is the instruction, each later one what the last block of code printed. The code sees
     ``apis``; variables live on between steps. The episode ends with ``apis.supervisor.complete_task(...)`` or after
     ``max_steps``, and is judged then: the reward is 1.0 if every requirement is met. Code that ends or blocks its
-    interpreter loses its step alone: the world goes on from where it was before.
+    interpreter loses its step alone: the world continues from where it was before.
 
     Besides the keys of every environment, ``info`` has ``supervisor`` (who asks), ``apps`` (name to description),
     ``error`` (the last step's, or None), ``requirements_passed`` and ``requirements_failed`` (None before the end),

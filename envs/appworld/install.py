@@ -28,7 +28,7 @@ _REMOTE = Path(__file__).with_name("remote")
 def install(source: str | None, write: Write, home: Path | None = None, *, data: str | None = None) -> None:
     """Install the AppWorld package, build the split ``mini`` and, where given, take in the official data.
 
-    What is already there and whole is left as it is, so that the same command goes on where it was cut short.
+    What is already there and whole is left as it is, so that the same command continues where it was cut short.
 
     Args:
         source: the same as ``data`` (the option ``--from`` that every environment's installation has).

@@ -82,5 +82,5 @@ def installed(home: Path | None = None) -> tuple[Layout, dict[str, Any]]:
         )
     missing = [path for path in (place.python, place.mount_point, place.index("mini")) if not path.exists()]
     if missing:
-        raise UserError(f"the installation of AppWorld lacks {missing[0]}: type `{COMMAND}` to mend it")
+        raise UserError(f"the installation of AppWorld lacks {missing[0]}: type `{COMMAND}` to fix it")
     return place, record

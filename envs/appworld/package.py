@@ -56,7 +56,7 @@ def run(command: Sequence[str], what: str, place: Layout, environment: Mapping[s
     done = subprocess.run(command, capture_output=True, text=True, env=full, cwd=place.folder, check=False)
     if done.returncode != 0:
         reason = last_lines(done.stderr + done.stdout)
-        raise UserError(f"{what} failed: {reason}. Mend this and type `{COMMAND}` again; it goes on from here")
+        raise UserError(f"{what} failed: {reason}. Fix this and type `{COMMAND}` again; it continues from here")
     return done.stdout
 
 

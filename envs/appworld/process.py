@@ -217,7 +217,7 @@ class Server:
                 "(sysctl kernel.unprivileged_userns_clone=1, or a container with CAP_SYS_ADMIN), or accept that "
                 "model-written code runs with your rights: unsafe=True (--unsafe true)"
             )
-        return f"AppWorld's {self._role} did not start: {lines[-1]}. Type `{COMMAND}` to mend the installation"
+        return f"AppWorld's {self._role} did not start: {lines[-1]}. Type `{COMMAND}` to fix the installation"
 
     def _plan(self, descriptor: int) -> Plan:
         root = self._place.shown(self._collection) if self._role == "player" else self._place.whole(self._collection)

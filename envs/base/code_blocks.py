@@ -74,7 +74,7 @@ def chosen_block(blocks: list[CodeBlock]) -> tuple[CodeBlock, int]:
 
 
 def is_fenced(text: str) -> bool:
-    """Tell whether a text has a fence where no Python code can have one: it is an answer with code, not code."""
+    """Return whether a text has a fence where no Python code can have one: it is an answer with code, not code."""
     text = with_plain_newlines(text)
     if "```" not in text and "~~~" not in text:
         return False
@@ -86,7 +86,7 @@ def is_fenced(text: str) -> bool:
 
 
 def has_statement(code: str) -> bool:
-    """Tell whether code has more than blank lines and comments."""
+    """Return whether code has more than blank lines and comments."""
     return any(line.strip() and not line.lstrip().startswith("#") for line in with_plain_newlines(code).split("\n"))
 
 
@@ -131,7 +131,7 @@ def _blocks(text: str) -> Iterator[CodeBlock]:
 
 
 def _inside(text: str, start: int, fence: str, margin: int) -> tuple[tuple[str, bool], int]:
-    """Return the code from ``start`` to the fence that closes it, whether there is one, and where to go on."""
+    """Return the code from ``start`` to the fence that closes it, whether there is one, and where to continue."""
     marks = re.escape(fence[0]) + f"{{{len(fence)},}}"
     closing = re.compile(
         rf"^[ \t]*{marks}(?P<opens>[ \t]*[\w{{.][^`\n]*$)?(?P<rest>[^\n]*)|(?<=[^\s`~]){marks}[ \t]*$", re.MULTILINE

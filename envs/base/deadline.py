@@ -22,7 +22,7 @@ def within(seconds: float, call: Callable[[], T], advice: str) -> T:
         advice: where the limit can be changed, for the error.
 
     Raises:
-        TimeoutError: it has not ended; it goes on in its thread.
+        TimeoutError: it has not ended; it continues in its thread.
         BaseException: what the function raised.
     """
     answer: Future[T] = Future()

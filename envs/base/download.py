@@ -41,7 +41,7 @@ def download(url: str, target: Path, instead: str, write: Callable[[str], None])
     except OSError as error:
         raise UserError(f"cannot write {part} ({error.strerror or error})") from error
     if missing:
-        raise UserError(f"the download of {url} broke off {missing} bytes before its end: run again to go on")
+        raise UserError(f"the download of {url} broke off {missing} bytes before its end: run again to continue")
     part.replace(target)
 
 

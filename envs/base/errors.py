@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake the user can mend, and the help that goes with it."""
+"""The one exception that stands for a mistake the user can fix, and the help that goes with it."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder, before anything goes on."""
+    """Have the disk hold a file, or the names in a folder, before anything continues."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -90,7 +90,7 @@ def bounded(kind: Any, lower: Sequence[Any], upper: Sequence[Any]) -> Any:
 
 
 def is_outside(number: float, lower: Sequence[Any], upper: Sequence[Any]) -> bool:
-    """Tell whether a number lies outside of these bounds."""
+    """Return whether a number lies outside of these bounds."""
     return any(
         number < getattr(each, "ge", -math.inf) or number <= getattr(each, "gt", -math.inf) for each in lower
     ) or any(number > getattr(each, "le", math.inf) or number >= getattr(each, "lt", math.inf) for each in upper)
@@ -121,7 +121,7 @@ def members_of(kind: Any) -> list[Any]:
 
 
 def is_path(kind: Any) -> bool:
-    """Tell whether values are paths."""
+    """Return whether values are paths."""
     return isinstance(kind, type) and issubclass(kind, os.PathLike)
 
 

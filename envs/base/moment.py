@@ -72,7 +72,7 @@ def checked_info(info: Any, task_id: str | None = None) -> Info:
 
 
 def _is_plainly_good(info: Any, task_id: str | None) -> bool:
-    """Tell whether an ``info`` has every key, of exactly its type: in microseconds, as every step passes here."""
+    """Return whether an ``info`` has every key, of exactly its type: in microseconds, as every step passes here."""
     try:
         offered, score = info["admissible_actions"], info["score"]
         return (
@@ -152,6 +152,6 @@ def _number(value: Any) -> float | None:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:  # a stranger's object: whatever its text raises, its type can be told
+    except Exception:  # a stranger's object: whatever its text raises, its type can be named
         text = "an object"
     return f"{text if len(text) <= 60 else text[:60] + '…'} ({type(value).__name__})"

@@ -140,7 +140,7 @@ def _declared(owner: Any, skip: int) -> Mapping[str, Option]:
 
 
 def takes_any(owner: Any) -> bool:
-    """Tell whether a class or function also takes options that it does not name (``**more``)."""
+    """Return whether a class or function also takes options that it does not name (``**more``)."""
     return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(owner).parameters.values())
 
 
@@ -191,7 +191,7 @@ def read(kind: Any, value: Any, *, is_quiet: bool = False) -> Any:
     """Return a value as its kind.
 
     Raises:
-        ValueError: it is not allowed; the text goes on from the option's name.
+        ValueError: it is not allowed; the text continues from the option's name.
     """
     if isinstance(value, Typed) and value.is_lone:
         if bool in members_of(kind):

@@ -1,8 +1,8 @@
-"""Plug-ins: entries of a table of ours that other packages provide, found by their entry points.
+"""Plug-ins: entries of our tables that other packages provide, found by their entry points.
 
 A table knows the names of the plug-ins from the installed packages' metadata, without importing any of them. One is
 imported when it is asked for by name, or when all entries are listed; one that cannot be used is named, and the others
-go on.
+continue.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PluginTable(MutableMapping[str, Entry], Generic[Entry]):
     def used(self, name: str) -> Iterator[None]:
         """Turn what the plug-in called ``name`` raises inside into a UserError that says which one it was, and where.
 
-        What an entry of ours raises is left as it is.
+        What one of our own entries raises is left as it is.
         """
         try:
             yield
@@ -118,7 +118,7 @@ class PluginTable(MutableMapping[str, Entry], Generic[Entry]):
             return self._read(points[0])
         except Exception as error:  # whatever a stranger's module raises: named here, and no end of the program
             text = f"{type(error).__name__}: {error}"
-            raise UserError(f"{where} cannot be used: {text}; mend or uninstall the package") from error
+            raise UserError(f"{where} cannot be used: {text}; fix or uninstall the package") from error
 
     def _warn(self, name: str, text: str) -> None:
         if name not in self._warned:

@@ -62,7 +62,7 @@ def cut_short(text: str, longest: int) -> str:
 
 
 def is_cut_short(text: str | None) -> bool:
-    """Tell whether a stored text has the mark of :func:`cut_short`: its end is missing."""
+    """Return whether a stored text has the mark of :func:`cut_short`: its end is missing."""
     return bool(text and _CUT_SHORT.search(text))
 
 
@@ -116,7 +116,7 @@ def refuse_secrets(options: Mapping[str, Any], what: str) -> None:
 
 
 def holds_secret(value: Any) -> bool:
-    """Tell whether a nested option has a field, or an argument of a program, that gives a key or a password."""
+    """Return whether a nested option has a field, or an argument of a program, that gives a key or a password."""
     if isinstance(value, Mapping):
         return any(_is_secret(str(name), each) or holds_secret(each) for name, each in value.items())
     if isinstance(value, list | tuple):
@@ -127,7 +127,7 @@ def holds_secret(value: Any) -> bool:
 
 
 def _gives_secret(word: str) -> bool:
-    """Tell whether a word of a command is an argument or a variable for a secret: ``--api-key``, ``HF_TOKEN=…``."""
+    """Return whether a word of a command is an argument or a variable for a secret: ``--api-key``, ``HF_TOKEN=…``."""
     name, is_given, _ = word.partition("=")
     return bool((is_given or word.startswith("--")) and _SECRET_OPTION.fullmatch(name.lstrip("-")))
 

@@ -39,7 +39,7 @@ class TextSpace(gymnasium.spaces.Text):
         super().__init__(max_length=40, charset=string.ascii_lowercase + " ")
 
     def contains(self, x: Any) -> bool:
-        """Tell whether ``x`` is a string."""
+        """Return whether ``x`` is a string."""
         return isinstance(x, str)
 
     def __repr__(self) -> str:

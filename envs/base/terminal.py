@@ -106,14 +106,14 @@ def show_traceback(kind: type[BaseException], error: BaseException | None, trace
 
 
 State = tuple[int, int | None, str]
-"""What is done, what there is in all (None: nobody knows), and what else is to be told."""
+"""What is done, what there is in all (None: nobody knows), and what else is to be shown."""
 
 
 class Report(Protocol):
     """Takes in how far a job is."""
 
     def __call__(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Say that ``done`` of ``total`` (None: nobody knows) are done; ``note`` is what else is to be told."""
+        """Say that ``done`` of ``total`` (None: nobody knows) are done; ``note`` is what else is to be shown."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Installing WebShop's files: ``agentbench install webshop [--size 1000|full] [--from FOLDER]``.
 
 Everything is put together in a folder beside the final one, checked there, and moved into place at the end: an
-installed catalogue is always whole, and an interrupted download goes on where it broke off.
+installed catalogue is always whole, and an interrupted download continues where it broke off.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class OfficialFile:
         return _DRIVE + self.drive_id
 
     def is_official(self, size: int, sha256: str) -> bool:
-        """Tell whether a file with this length and digest is the official one, as far as that is known."""
+        """Return whether a file with this length and digest is the official one, as far as that is known."""
         return size == self.size if self.sha256 is None else sha256 == self.sha256
 
 

@@ -157,7 +157,7 @@ class _Columns:
 
 
 def is_packed(folder: Path) -> bool:
-    """Tell whether a folder holds a packed catalogue."""
+    """Return whether a folder holds a packed catalogue."""
     return (folder / _META).is_file()
 
 

@@ -60,7 +60,7 @@ class Memory:
         inside: receptacle -> the objects known to be in it.
         seen: receptacles that were seen into, so that ``inside`` is all there is.
         closed: receptacles found closed, or closed, and not opened since.
-        arrived: receptacle -> index of the last observation that told of arriving there.
+        arrived: receptacle -> index of the last observation that reported arriving there.
         held: the object in the hands, or None.
         done: verb -> the objects that are clean, hot or cool by what was done to them.
         used: lamps that were turned on.

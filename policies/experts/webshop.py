@@ -94,7 +94,7 @@ def mentioned_options(lines: Sequence[str], names: Sequence[str], instruction: s
 
 
 def _has_chosen(history: Sequence[Turn], value: str) -> bool:
-    """Tell whether the value was clicked since the last search."""
+    """Return whether the value was clicked since the last search."""
     for turn in reversed(history):
         if turn.action == f"click[{value}]":
             return True

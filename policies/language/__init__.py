@@ -1,4 +1,4 @@
 """Language models of transformers as policies: sampling, exact log-probabilities, training.
 
-:mod:`policies.language.policy` has the policy, :mod:`policies.language.settings` what it can be told.
+:mod:`policies.language.policy` has the policy, :mod:`policies.language.settings` its options.
 """

@@ -71,7 +71,7 @@ class PrefixCache:
     def take(self, ids: Ids, ends: Sequence[int]) -> Row | None:
         """Return the keys and values of the longest known beginning of ``ids``.
 
-        What is found at one of the ``ends`` is handed over and forgotten: the episode goes on from it. Only the
+        What is found at one of the ``ends`` is handed over and forgotten: the episode continues from it. Only the
         whole of ``ids`` is kept, for the other episodes that begin with it.
 
         Args:

@@ -59,7 +59,7 @@ class Rules:
         temperature: 0 takes the likeliest token; log-probabilities are then those of temperature 1.
         max_new_tokens: longest answer.
         end_tokens: ids that end an answer (and belong to it).
-        is_stopped: tells from the ids sampled so far whether a stop string is complete.
+        is_stopped: says from the ids sampled so far whether a stop string is complete.
         stop: these strings, for engines that look themselves.
     """
 
@@ -278,7 +278,7 @@ def _draw(log_probs: Tensor, draws: Tensor) -> Tensor:
 
 
 def stop_check(tokenizer: Any, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-    """Return a function that tells from sampled ids whether a stop string is complete.
+    """Return a function that says from sampled ids whether a stop string is complete.
 
     Only the last ids are decoded: each is at least one byte, so a stop string spans at most as many as it has bytes.
     """

@@ -1,7 +1,7 @@
 """GGUF files: what their header says, and the model and tokenizer in them as transformers has them.
 
 The header is read here, a few pages of a file of any size, so that a file that was cut short, an unknown architecture
-and a lack of memory or disk are told before anything is loaded. The weights are unpacked by transformers.
+and a lack of memory or disk are reported before anything is loaded. The weights are unpacked by transformers.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Header:
 
 
 def is_gguf(source: str | Path) -> bool:
-    """Tell whether a model is named by a GGUF file, by the end of its name."""
+    """Return whether a model is named by a GGUF file, by the end of its name."""
     return Path(source).suffix.lower() == SUFFIX
 
 
@@ -144,7 +144,7 @@ class _Reader:
         return self.take(self.number("Q")).decode("utf-8", "replace")
 
     def value(self, kind: int) -> Any:
-        """Return the next value; arrays are passed over."""
+        """Return the next value; arrays are skipped."""
         if kind == _STRING:
             return self.text()
         if kind == _ARRAY:

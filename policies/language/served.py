@@ -50,7 +50,7 @@ class ServedPolicy:
     def __init__(self, policy: Speaks, engine: Engine) -> None:
         self._policy, self._engine = policy, engine
         self._threads = ThreadPoolExecutor(engine.concurrency)
-        # A tokenizer is told anew before each call whether to see special tokens: one thread at a time.
+        # A tokenizer is set before each call whether to see special tokens: one thread at a time.
         self._tokenizing = threading.Lock()
 
     @property

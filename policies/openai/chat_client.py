@@ -175,7 +175,7 @@ class ChatClient:
         raise RefusedRequest(f"HTTP {status}: {said}")
 
     async def _lacks_model(self, status: int, body: bytes, said: str, model: str) -> bool:
-        """Tell whether a refusal means that the server does not have the model: no further request can go well.
+        """Return whether a refusal means that the server does not have the model: no further request can go well.
 
         Servers say so with 404 or 400 (some with 422 or 500), each in its own words. A 400 may also be about this one
         request, so where the words say nothing, and no request has gone well yet, the server's list decides.
@@ -229,7 +229,7 @@ class ChatClient:
             if self._reached_once or isinstance(error, TimeoutError):
                 raise
             raise UserError(
-                f"no server answers at {self.settings.base_url} ({error}): start it, or mend --base-url"
+                f"no server answers at {self.settings.base_url} ({error}): start it, or fix --base-url"
             ) from error
         self._reached_once = True
         return connection
@@ -256,7 +256,7 @@ class ChatClient:
         if self._failed_in_a_row >= self.settings.patience:
             raise UserError(
                 f"{self.settings.base_url}: {self.settings.patience} requests in a row failed, the last: {failure}. "
-                "Finished episodes are stored; once the server works, the same command with --retry-errors goes on"
+                "Finished episodes are stored; once the server works, the same command with --retry-errors continues"
             ) from failure
 
     async def _offers(self) -> list[str]:

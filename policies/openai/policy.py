@@ -342,7 +342,7 @@ def sampled_tokens(answer: dict[str, Any]) -> SampledTokens | None:
 
 
 def read_usage(answer: dict[str, Any]) -> tuple[int, int, int] | None:
-    """Return prompt tokens (cached ones included), cached prompt tokens and answer tokens; None where none are told.
+    """Return prompt tokens (cached ones included), cached prompt tokens and answer tokens; None where there are none.
 
     Cached ones stand in ``prompt_tokens_details.cached_tokens`` (OpenAI, vLLM, SGLang), ``prompt_cache_hit_tokens``
     (DeepSeek) or ``cache_read_input_tokens`` (Anthropic, whose ``input_tokens`` leave out all that has to do with the

@@ -21,7 +21,7 @@ class MixedPolicy:
     succeed: what group-based credit schemes need to have something to compare.
 
     Args:
-        policy: whom to ask; it must be able to go on from situations that others have made.
+        policy: whom to ask; it must be able to continue from situations that others have made.
         share: chance of a random action, in [0, 1].
 
     Raises:

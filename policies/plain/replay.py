@@ -60,7 +60,7 @@ class ReplayPolicy:
         """Answer each prompt.
 
         Raises:
-            UserError: the episode was not recorded, or goes on longer than the recording.
+            UserError: the episode was not recorded, or continues longer than the recording.
         """
         return [Response(self._next_action(prompt)) for prompt in prompts]
 
@@ -74,7 +74,7 @@ class ReplayPolicy:
         if step >= len(recorded):
             raise UserError(
                 f"trial {prompt.trial} of task {prompt.task.name} was recorded with {len(recorded)} actions, and "
-                "the episode goes on: the environment does not do what it did then, or has another step limit"
+                "the episode continues: the environment does not do what it did then, or has another step limit"
             )
         if is_cut_short(recorded[step]):
             raise UserError(

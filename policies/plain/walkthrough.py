@@ -25,7 +25,7 @@ class WalkthroughPolicy:
         """Answer each prompt.
 
         Raises:
-            UserError: the environment gives no walkthrough, or it is over and the episode goes on.
+            UserError: the environment gives no walkthrough, or it is over and the episode continues.
         """
         return [Response(_next_action(prompt)) for prompt in prompts]
 
@@ -40,6 +40,6 @@ def _next_action(prompt: Prompt) -> str:
     if step >= len(walkthrough):
         raise UserError(
             f"the walkthrough of task {prompt.task.name} ends after {len(walkthrough)} actions, and the episode "
-            "goes on: the solution does not fit the task"
+            "continues: the solution does not fit the task"
         )
     return str(walkthrough[step])

@@ -1,4 +1,4 @@
-"""What a language model is told: a template a benchmark, and the messages made from it."""
+"""What a language model is given: a template a benchmark, and the messages made from it."""
 
 from policies.prompts.messages import (
     ContextTooLong,

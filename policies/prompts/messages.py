@@ -120,7 +120,7 @@ def fit_messages(
 
     Args:
         prompt, settings: as for :func:`build_messages`.
-        count: tells the length of messages in tokens.
+        count: gives the length of messages in tokens.
         limit: longest length that fits; None for no limit.
 
     Raises:

@@ -16,7 +16,7 @@ _ACTION_START = re.compile(r"<action\s*>", re.IGNORECASE)
 # Closed by a whole tag, or at the end of the answer by the beginning of one: the action before it is whole.
 _ACTION_END = re.compile(r"</action\s*>|</(?:a(?:c(?:t(?:i(?:o(?:n\s*)?)?)?)?)?)?\Z", re.IGNORECASE)
 _TOOL_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL | re.IGNORECASE)
-# What stands in the tags where a model repeats how it was told to answer.
+# What stands in the tags where a model repeats its instructions.
 _PLACEHOLDER = re.compile(
     r"[\s.…]*|and|or|[\[{(<]*\s*(?:(?:your|the|an|one|next|chosen)\s+)*action(?:\s+here)?\s*[\]})>]*", re.IGNORECASE
 )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 VERBS, WORDS = 64, 4096
 """Number of hash buckets for verbs and for words."""
 MAX_TASK_WORDS = 48
-"""Words of the task that are looked at; later ones are passed over."""
+"""Words of the task that are looked at; later ones are skipped."""
 
 _JOINTS = frozenset(("from", "to", "with", "in", "on", "into", "onto", "under", "at", "using"))
 _STOP = _JOINTS | frozenset(("a", "an", "the", "and", "or", "it", "is", "some", "of", "you", "your", "for", "that"))

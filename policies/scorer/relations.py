@@ -151,7 +151,7 @@ def features(prompt: Prompt, actions: Sequence[str]) -> Features:
 
 
 def _distinct(offer: Offer, relations: Floats) -> tuple[Integers, Integers]:
-    """Return one action of each kind that can be told apart, and the kind of each action."""
+    """Return one action of each kind that can be distinguished, and the kind of each action."""
     described = np.column_stack([offer.verbs, offer.words, relations])
     kinds: dict[bytes, int] = {}
     rows = [kinds.setdefault(each, len(kinds)) for each in map(np.ndarray.tobytes, described)]

@@ -154,7 +154,7 @@ class VllmPolicy:
         except Exception as error:  # of vLLM, torch or CUDA
             raise EngineError(
                 f"vLLM's engine has failed ({type(error).__name__}: {error}); what is finished is stored, and the same "
-                "command goes on from there"
+                "command continues from there"
             ) from error
         return [self._response(one, answer.outputs[0]) for one, answer in zip(asked, answers, strict=True)]
 

@@ -219,12 +219,12 @@ class VllmServer:
         except (OSError, http.client.HTTPException) as error:
             raise UserError(
                 f"vLLM's server at {self.url} does not answer {path} ({error}){self._last_words()}; "
-                "the last checkpoint is whole: the same command with --resume goes on from it"
+                "the last checkpoint is whole: the same command with --resume continues from it"
             ) from error
 
     def _exchange_once(self, path: str, body: dict[str, Any] | None) -> Any:
         if self._process is not None and self._process.has_ended:
-            raise UserError(f"vLLM's server has ended{self._last_words()}; --resume goes on from the last checkpoint")
+            raise UserError(f"vLLM's server has ended{self._last_words()}; --resume continues from the last checkpoint")
         payload = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, payload, {"Content-Type": "application/json"})
         try:

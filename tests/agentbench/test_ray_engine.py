@@ -155,7 +155,7 @@ def test_the_last_gpu_machine_dies_and_the_run_goes_on_when_there_is_another(
         evaluate("alfworld", f"vllm:{model}", out=tmp_path, executor=f"ray:{address}", policy_options=OPTIONS,
                  **SETTINGS, **more)  # fmt: skip
 
-    with pytest.raises(UserError, match=r"no place for another: 1 x 1 GPUs .* has: 0; .*goes on from there"):
+    with pytest.raises(UserError, match=r"no place for another: 1 x 1 GPUs .* has: 0; .*continues from there"):
         play(on_progress=kill)
     assert 1 <= len(list(open_run(tmp_path).read_episodes())) < 4
     nodes.append(ray_nodes.gpu_node(address, PYTHONPATH=str(STAND_IN)))
@@ -201,7 +201,7 @@ def test_an_engine_that_fails_in_this_process_stops_the_run_which_goes_on_later(
         settings = {**SETTINGS, "workers": 1, "policy_options": {**OPTIONS, "timeout": seconds}}
         return evaluate("alfworld", f"vllm:{model}", out=tmp_path, **settings, **more)
 
-    with pytest.raises(UserError, match=rf"engine has failed \({said}.*goes on from there"):
+    with pytest.raises(UserError, match=rf"engine has failed \({said}.*continues from there"):
         play(8.0, on_progress=fail)
     assert [episode.outcome for episode in open_run(tmp_path).read_episodes()] == ["failure"] * 2
     assert list(play(600.0).frame["outcome"]) == ["failure"] * 4

@@ -124,7 +124,7 @@ def test_training_ends_with_its_checkpoint(tmp_path: Path) -> None:
     process = start(tmp_path, "train", *settings, "--workers", "2", "--checkpoint-every", "1", "--out", str(run))
     wait_for(lambda: lines(run / "metrics.jsonl") >= 2, process)
     found, err = stop(process, signal.SIGTERM)
-    assert found == 143 and "add --resume to go on" in err and list((run / "checkpoints").iterdir())
+    assert found == 143 and "add --resume to continue" in err and list((run / "checkpoints").iterdir())
 
 
 @pytest.mark.slow

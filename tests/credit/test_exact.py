@@ -8,7 +8,7 @@ from credit.tools.exact import Process, cosine, group_gradient, group_steps, qua
 
 @pytest.fixture
 def corridor():
-    """Two states, two actions: 0 stays, 1 goes on with chance 1/2; going on from state 1 ends with reward 1."""
+    """Two states, two actions: 0 stays, 1 continues with chance 1/2; going on from state 1 ends with reward 1."""
     return {
         "num_states": 3,
         "num_actions": 2,

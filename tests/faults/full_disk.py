@@ -1,4 +1,4 @@
-"""A disk that fills up under a command: one line says so, nothing finished is lost, with more room it goes on."""
+"""A disk that fills up under a command: one line says so, nothing finished is lost, with more room it continues."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def random_kills(
 def kills_at_operations(
     folder: Path, times: int, generator: random.Random, script: str, about: dict[str, Any], _: Callable[[Path], Any]
 ) -> Tally:
-    """Kill a run at a file operation and, when it goes on, at another; all operations are taken in turn."""
+    """Kill a run at a file operation and, when it continues, at another; all operations are taken in turn."""
     tally, whole, number = Tally(), folder / "whole", 0
     watched = AT_OPERATION + script
     told = subprocess.run(
@@ -279,7 +279,7 @@ def evaluate_at_last(out: Path, policy: str, about: dict[str, Any]) -> None:
 
 
 def kill_servers_of_trainings(folder: Path, times: int, generator: random.Random) -> Tally:
-    """Kill the server that a training samples from, after some checkpoint: it stops, and goes on with another."""
+    """Kill the server that a training samples from, after some checkpoint: it stops, and continues with another."""
     import tiny_language
 
     from agentbench.train.config import TrainConfig

@@ -96,7 +96,7 @@ ODD: tuple[Any, ...] = (True, -1, 10**30, 10**400, float("nan"), 1e999, "x", "\u
 
 
 def test_a_value_of_another_kind_with_a_right_checksum_is_read_or_named(tmp_path: Path) -> None:
-    """A line that a stranger wrote: its episode counts, or is passed over; the tables are made either way."""
+    """A line that a stranger wrote: its episode counts, or is skipped; the tables are made either way."""
     play(tmp_path)
     first, *rest = (tmp_path / "episodes.jsonl").read_bytes().splitlines(keepends=True)
     record, _ = read_line(first)

@@ -100,7 +100,7 @@ def test_the_field_that_tells_the_task_can_be_named(tmp_path: Path) -> None:
     assert len({each.task_id for each in episodes}) == 1
     assert "may be of several tasks" in notes_of(found) and "--task-field" in notes_of(found)
     assert [each.task_id for each in read(path, task_field="meta.game")[1]] == ["soup", "tea"]
-    with pytest.raises(UserError, match="no field 'game' to tell its task: it has messages, reward, meta"):
+    with pytest.raises(UserError, match="no field 'game' to identify its task: it has messages, reward, meta"):
         import_run(path, tmp_path / "none", options=Options(task_field="game"))
 
 

@@ -258,7 +258,7 @@ def test_a_server_that_dies_before_its_first_answer_and_comes_back_is_asked_agai
 def test_a_server_that_was_never_there_is_told_at_once(tmp_path: Path) -> None:
     with serving() as server:
         url = server.url
-    with pytest.raises(UserError, match=r"no server answers at .* mend --base-url"):
+    with pytest.raises(UserError, match=r"no server answers at .* fix --base-url"):
         run(url, tmp_path / "run")
 
 

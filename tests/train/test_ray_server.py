@@ -93,7 +93,7 @@ def test_the_server_is_where_the_gpus_are_until_its_machine_dies_and_training_go
         if metrics["step"] == 2:
             nodes[1].kill()
 
-    with pytest.raises(UserError, match=r"vLLM's server has ended.*--resume goes on from the last checkpoint"):
+    with pytest.raises(UserError, match=r"vLLM's server has ended.*--resume continues from the last checkpoint"):
         train(config(folder, address), tmp_path / "killed", on_metrics=kill)
     nodes.append(ray_nodes.gpu_node(address))
     ray_nodes.wait_for_nodes(address, 2)

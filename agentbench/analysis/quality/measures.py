@@ -212,7 +212,7 @@ def _gradients(sample: Sample, x: FloatArray, draws: _Draws) -> dict[str, FloatA
         length = np.sqrt(np.maximum(((copies @ exact) * copies).sum(axis=1), 0))
     raw, expected, ratio = _lengths(own, sample.task, draws)
     if expected[0] < raw[0] / 2:
-        expected[0] = np.nan  # mostly noise: the direction of the expected gradient cannot be told
+        expected[0] = np.nan  # mostly noise: the direction of the expected gradient cannot be seen
     if sample.reference is None:
         expected = raw
     one = _ratio(along, np.sqrt(np.diag(own)) * single, otherwise=0.0)

@@ -1,4 +1,4 @@
-"""Finished measurements, a line each, so that a stopped run goes on where it was.
+"""Finished measurements, a line each, so that a stopped run continues where it was.
 
 The key of a line is a hash of everything that the measurement depends on: what is true, the estimate, and the code of
 the measures. So a line can never stand for something else, whatever has changed in between.
@@ -24,7 +24,7 @@ class Parts:
     """Finished measurements in a file.
 
     Args:
-        path: of the file, which need not exist; damaged lines are passed over.
+        path: of the file, which need not exist; damaged lines are skipped.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """True values and advantages by branching: many rollouts of the policy from the points of an episode.
 
-At step t of an episode with actions a_0 … a_{T-1}, rollout k goes on from the snapshot of the point:
+At step t of an episode with actions a_0 … a_{T-1}, rollout k continues from the snapshot of the point:
 
     V_k(t) = return of the policy from point t with the random numbers of rollout k,   V_k(T) = 0
     A_k(t) = r_t + V_k(t+1) - V_k(t),   A(t) = mean over k,   standard error = std over k / sqrt(K)
@@ -195,7 +195,7 @@ def walk_again(
         rewards.append(returns.reward(reward, info["is_valid"]))
         ended = terminated or truncated
     if not ended:
-        raise UserError(f"task {task.name}, trial {trial}: the environment goes on where the recorded episode ended")
+        raise UserError(f"task {task.name}, trial {trial}: the environment continues where the recorded episode ended")
     actions = [step.action for step in steps]
     return Track(environment, task, trial, actions, rewards, points, range(len(points)))
 
@@ -251,12 +251,12 @@ def play_on(
 
 
 def _follows(rollout: _Rollout) -> bool:
-    """Tell whether a rollout is on its track and does next what the episode did there."""
+    """Return whether a rollout is on its track and does next what the episode did there."""
     return rollout.place is not None and rollout.response.action == rollout.track.actions[rollout.place]
 
 
 def _advance(rollout: _Rollout, returns: Returns) -> bool:
-    """Carry out a rollout's next action; tell whether it goes on from there.
+    """Carry out a rollout's next action; return whether it continues from there.
 
     It does not where the episode is over, or where it has come along the track to the next measured point.
     """

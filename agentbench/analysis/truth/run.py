@@ -88,7 +88,7 @@ def make_truth(
     """Play groups, store them as a run in ``out``, and write the true advantages beside it.
 
     Args:
-        out: folder; the same call after an interruption goes on where it stopped.
+        out: folder; the same call after an interruption continues where it stopped.
         env: an environment, or one of :data:`agentbench.analysis.truth.problems.PROBLEMS`, which has its own policy.
         policy: name of a policy; ignored for a problem.
         split, env_options: of the environment; for a problem its settings are the options.
@@ -144,7 +144,7 @@ def _check_judged(run: Run) -> None:
     episodes = list(run.read_episodes())
     if errors := tell_episodes(episodes):
         if not any(is_judged(episode.outcome) for episode in episodes):
-            raise NothingJudgedError(f"there is no truth of {run.folder}: {errors}; mend that and choose another --out")
+            raise NothingJudgedError(f"there is no truth of {run.folder}: {errors}; fix that and choose another --out")
         log.warning("left out: %s", errors)
 
 
@@ -269,7 +269,7 @@ def _computed(
         except BrokenProcessPool:
             raise UserError(
                 "a process that finds true advantages died (for want of memory?): take fewer --workers; what is "
-                "finished is stored, and the same command goes on from there"
+                "finished is stored, and the same command continues from there"
             ) from None
         except BaseException:  # the pool would wait for what is under way, which can take hours
             pool.shutdown(wait=False, cancel_futures=True)

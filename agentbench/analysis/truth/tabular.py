@@ -59,7 +59,7 @@ def play_problem(problem: Problem, episodes: int, seed: int) -> TabularEpisodes:
     process, solution = problem.process, solve(problem.process)
     draw = np.random.default_rng([seed, episodes])
     states = len(process.observation)
-    # An outcome is a next state, and whether the episode goes on there: 2 S of them.
+    # An outcome is a next state, and whether the episode continues there: 2 S of them.
     outcomes = np.concatenate([process.going_on, process.probability - process.going_on], axis=2).cumsum(axis=2)
     choices = process.policy[process.observation].cumsum(axis=1)
     at = np.full(episodes, process.start)

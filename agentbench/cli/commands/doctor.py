@@ -12,7 +12,7 @@ def doctor() -> None:
     from agentbench.cli.doctor import examine
 
     colours = {"ok": "green", "missing": "red", "optional": "yellow"}
-    table = make_table(["", "what", "found", "to mend it, type"])
+    table = make_table(["", "what", "found", "to fix it, type"])
     findings = examine()
     for finding in findings:
         mark = plain(finding.state, colours[finding.state])

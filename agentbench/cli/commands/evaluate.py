@@ -23,7 +23,7 @@ def evaluate(
 ) -> None:
     """Evaluate a policy on the tasks of an environment, and store every step.
 
-    The same command after an interruption goes on where it stopped. The exit code is 1 if every episode ended in an
+    The same command after an interruption continues where it stopped. The exit code is 1 if every episode ended in an
     error.
 
     Options of the policy (--base-url http://localhost:8000/v1) and of the environment (--max-steps 30) are given in the
@@ -48,7 +48,7 @@ def evaluate(
     settings["env_options"] = settings.get("env_options", {}) | extra
     result = _with_progress(env, policy, out, retry_errors, settings | {"tasks": task})
     print_runs([result.run])
-    end_if_none_judged(result.run, "mend the cause; the same command with --retry-errors plays them again")
+    end_if_none_judged(result.run, "fix the cause; the same command with --retry-errors plays them again")
 
 
 def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, settings: dict[str, Any]) -> Result:
@@ -68,7 +68,7 @@ def _with_progress(env: str, policy: str, out: Path | None, retry_errors: bool, 
     except KeyboardInterrupt:
         say(
             f"stopped: {latest.finished} of {latest.total} episodes are finished and stored; "
-            "the same command goes on from there",
+            "the same command continues from there",
             err=True,
         )
         raise

@@ -24,7 +24,7 @@ def import_logs(
     scorer: Annotated[str | None, typer.Option(help="the scorer of an Inspect log that counts [the first]")] = None,
     score: Annotated[str | None, typer.Option(help="the value that counts, where a log gives several by name")] = None,
     task_field: Annotated[
-        str | None, typer.Option(help="the field that tells the task; 'messages': the first user message")
+        str | None, typer.Option(help="the field that identifies the task; 'messages': the first user message")
     ] = None,
     model: Annotated[str | None, typer.Option(help="read the episodes of this model alone")] = None,
     max_text: Annotated[int, typer.Option(min=1, help="longest text that is stored whole, in characters")] = 20_000,
@@ -43,7 +43,7 @@ def import_logs(
         with _lines(out):
             found = import_run(source, out, format=format, options=chosen)
     except KeyboardInterrupt:
-        say("stopped: what was read is stored; the same command goes on from there", err=True)
+        say("stopped: what was read is stored; the same command continues from there", err=True)
         raise
     for part in found.bad[:_SHOWN]:
         say(f"left out {part.where}: {part.reason}", err=True)

@@ -46,7 +46,7 @@ def view(
     schemes: Schemes = DEFAULT_SCHEMES,
     browser: Annotated[bool, typer.Option(help="open the page in a browser")] = False,
 ) -> None:
-    """Serve the page of runs to this machine alone, kept fresh while they go on; Ctrl-C ends it."""
+    """Serve the page of runs to this machine alone, kept fresh while they continue; Ctrl-C ends it."""
     from agentbench.report.server import make_server
 
     server = make_server(runs, port, _names(schemes))

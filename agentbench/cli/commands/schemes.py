@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def schemes(name: Annotated[str | None, typer.Argument(help="one scheme, to read all about it")] = None) -> None:
-    """List the credit schemes with equation, needed columns and source; or tell all about one."""
+    """List the credit schemes with equation, needed columns and source; or show all about one."""
     from credit import SCHEMES
     from credit.scheme import unknown
 

@@ -30,8 +30,8 @@ def sweep(
 ) -> None:
     """Train with several credit schemes and seeds, and compare them on held-out tasks.
 
-    Every setting of a training below is a flag too. The same command after an interruption goes on: finished runs are
-    passed over. A failed run is named and the others go on; the exit code is then 1.
+    Every setting of a training below is a flag too. The same command after an interruption continues: finished runs are
+    skipped. A failed run is named and the others continue; the exit code is then 1.
     """
     from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes
@@ -56,7 +56,7 @@ def sweep(
                     what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
                     say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
         except KeyboardInterrupt:
-            say(f"stopped: {done} of {len(runs)} runs are finished; the same command goes on from there", err=True)
+            say(f"stopped: {done} of {len(runs)} runs are finished; the same command continues from there", err=True)
             raise
     _show(runs, out, cast("Measure", measure))
     if failed:

@@ -20,7 +20,7 @@ def train(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="folder of the run")],
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags go over it")] = None,
-    resume: Annotated[bool, typer.Option(help="go on with the run in --out")] = False,
+    resume: Annotated[bool, typer.Option(help="continue with the run in --out")] = False,
     dry_run: Annotated[
         bool, typer.Option(help="print the settings and what the run would take; train nothing")
     ] = False,
@@ -122,14 +122,14 @@ def clone(
     seed: Annotated[int, typer.Option(min=0, help="of the weights and the order")] = 0,
     device: Annotated[str, typer.Option(help="where the model is: cpu, cuda")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="of torch; else measured for language models")] = None,
-    resume: Annotated[bool, typer.Option(help="go on with the clone in --out")] = False,
+    resume: Annotated[bool, typer.Option(help="continue with the clone in --out")] = False,
     dry_run: Annotated[bool, typer.Option(help="say what the clone would take; learn nothing")] = False,
 ) -> None:
     """Clone the behaviour of a stored run, as a warm start for training.
 
     What is not said follows from the size of the model (large: from 20 million weights on) and from the memory;
-    --dry-run says what was chosen, the peak memory and the time. Stopped at any time, it goes on with --resume and ends
-    with the same weights. Of a clone with held-out episodes or tasks the best policy is kept, else the last.
+    --dry-run says what was chosen, the peak memory and the time. Stopped at any time, it continues with --resume and
+    ends with the same weights. Of a clone with held-out episodes or tasks the best policy is kept, else the last.
     """
     from agentbench.train.clone_config import CloneRun, prepare
     from agentbench.train.clone_run import clone_run, described, estimate
@@ -173,7 +173,7 @@ def clone(
         with progress(f"cloning {source.name}", "steps") as report:
             losses = clone_run(config, out, resume=resume, on_progress=report, say=lambda line: say(line, err=True))
     except KeyboardInterrupt:
-        say("stopped: the last checkpoint is kept; the same command with --resume goes on from it", err=True)
+        say("stopped: the last checkpoint is kept; the same command with --resume continues from it", err=True)
         raise
     say(f"cloned {source.name}: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
     say(f"policy: {out}")
@@ -225,10 +225,10 @@ def _with_dashboard(job: Any, config: TrainConfig, out: Path) -> Path:
 
         try:
             if not console.is_terminal:
-                rows = read_metrics(out / METRICS_FILE)  # of a run that goes on
+                rows = read_metrics(out / METRICS_FILE)  # of a run that continues
                 lines.report(rows[-1]["step"] if rows else 0, config.steps)
             return job(report)  # type: ignore[no-any-return]
         except KeyboardInterrupt:
             live.stop()
-            console.print(f"stopped: the last checkpoint is in {out / 'checkpoints'}; add --resume to go on")
+            console.print(f"stopped: the last checkpoint is in {out / 'checkpoints'}; add --resume to continue")
             raise

@@ -46,7 +46,7 @@ def truth(
 ) -> None:
     """Play groups of episodes, and find the true advantage of every step: truth.parquet in the run's folder.
 
-    The same command after an interruption goes on where it stopped. Any other --name value is an option of the
+    The same command after an interruption continues where it stopped. Any other --name value is an option of the
     environment or the problem (--max-steps 30; --length 10 --success 0.3).
     """
     from agentbench.analysis.truth.problems import PROBLEMS
@@ -69,7 +69,7 @@ def truth(
                 on_played=lambda now: play(now.finished, now.total, now.note),
             )  # fmt: skip
     except KeyboardInterrupt:
-        say("stopped: what is finished is stored; the same command goes on from there", err=True)
+        say("stopped: what is finished is stored; the same command continues from there", err=True)
         raise
     exact = (table["method"] == "exact").mean()
     say(
@@ -95,7 +95,7 @@ def quality(
 ) -> None:
     """Measure how near the schemes come to the true advantages: quality.csv, .json, .md and .png.
 
-    The same command after an interruption goes on where it stopped.
+    The same command after an interruption continues where it stopped.
     """
     from agentbench.analysis.advantages import scheme_names
     from agentbench.analysis.quality.measured import (

@@ -122,7 +122,7 @@ def test_appworlds_own_download_is_used(
     assert len(AppWorldEnv(split="test_challenge").tasks) == 417
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"own download of its data .*failed: .*it goes on from here"):
+    with pytest.raises(UserError, match=r"own download of its data .*failed: .*it continues from here"):
         install(None, print, data="download")
     assert len(AppWorldEnv(split="test_challenge").tasks) == 417  # what was there before is kept
 
