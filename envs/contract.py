@@ -20,9 +20,9 @@ it is) and ``example_actions`` (where actions cannot be listed: a few that are p
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import gymnasium
 
@@ -57,6 +57,25 @@ class Task:
     name: str
     type: str
     index: int
+
+
+Move = tuple[str, Hashable, float, bool]
+"""An admissible action, the state that it leads to, its reward, and whether the episode ends there."""
+
+
+class StateModel(Protocol):
+    """All that can happen in one task, state by state: what exact values are computed from.
+
+    Moves are certain: a state and an action lead to one state. A policy's probabilities are asked with the ``info`` of
+    the task's beginning and the actions of the state, so nothing else in ``info`` may change how it chooses.
+    """
+
+    @property
+    def start(self) -> Hashable:
+        """The state in which an episode begins."""
+
+    def moves(self, state: Any) -> Iterable[Move]:
+        """Return the moves of a state that is not the end, in the order of ``info["admissible_actions"]``."""
 
 
 class TextEnv(gymnasium.Env[str, str]):

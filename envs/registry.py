@@ -31,6 +31,12 @@ class Environment:
             ``verify(reference, write) -> (mismatches, one-line summary)``.
         ceiling: ``module:function`` that says what a perfect agent scores, for benchmarks whose rules keep some
             tasks from being solved: ``ceiling(environment) -> rows`` with type, goals, winnable and mean.
+        scenario: ``module:function`` that names the scenario of a task by the task's name, for benchmarks whose tasks
+            are variants of scenarios. Rates then take scenarios as clusters, and scenarios solved in all their variants
+            are counted too. It is asked when a run is read, so it must need no data.
+        states: ``module:function`` that counts states, for environments whose moves are certain:
+            ``states(environment) -> of_task``, where ``of_task(task)`` is a :class:`envs.contract.StateModel`; it
+            raises UserError where the environment's options rule that out. True advantages are then exact.
     """
 
     name: str
@@ -40,6 +46,18 @@ class Environment:
     installer: str | None = None
     verifier: str | None = None
     ceiling: str | None = None
+    scenario: str | None = None
+    states: str | None = None
+
+    @property
+    def facts(self) -> list[str]:
+        """What is known of it, in words."""
+        known = {
+            "some tasks cannot be solved": self.ceiling,
+            "tasks come in scenarios": self.scenario,
+            "exact advantages": self.states,
+        }
+        return [words for words, where in known.items() if where]
 
     def load(self) -> type[TextEnv]:
         """Import and return the environment's class."""
@@ -62,6 +80,7 @@ _OWN = {
             "household tasks in text: six task types; official games or generated ones (no download)",
             installer="envs.alfworld.install:install",
             verifier="envs.alfworld.verify:verify",
+            states="envs.alfworld.states:states",
         ),
         Environment(
             "webshop",
@@ -78,6 +97,7 @@ _OWN = {
             "envs.appworld:AppWorldEnv",
             "nine everyday apps to write code for: the original engine, official tasks or 24 of our own (no download)",
             installer="envs.appworld.install:install",
+            scenario="envs.appworld.tasks:scenario_of",
         ),
     )
 }

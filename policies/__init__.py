@@ -1,6 +1,7 @@
 """Policies: who acts. Random, expert, walkthrough, replay; networks and language models."""
 
 from policies.contract import Policy, Prompt, Response, Turn
-from policies.registry import POLICIES, PolicyEntry, make_policy
+from policies.entry import PolicyEntry
+from policies.registry import POLICIES, make_policy
 
 __all__ = ["POLICIES", "Policy", "PolicyEntry", "Prompt", "Response", "Turn", "make_policy"]

@@ -1,7 +1,7 @@
 """The contract of every policy: a batch of prompts in, one response for each out; and all that it may have beside.
 
 The one place to look for what a policy can have. It imports no torch: weights and tensors are only named here. What is
-known of a policy before it is made stands in its line of the list, :class:`policies.registry.PolicyEntry`.
+known of a policy before it is made stands in its line of the list, :class:`policies.entry.PolicyEntry`.
 """
 
 from __future__ import annotations
@@ -273,8 +273,8 @@ class Trainable(Protocol):
     """Has weights, and can judge its answers again: each response has a ``trace`` from which that is done.
 
     :mod:`agentbench.train` asks for it, and no policy without it is trained or cloned into. A trace has ``tokens``, the
-    number of tokens that were sampled. To be saved and loaded the policy also needs :attr:`PolicyEntry.load
-    <policies.registry.PolicyEntry>`, under a name that its own begins with.
+    number of tokens that were sampled. A saved one is loaded by :attr:`policies.entry.PolicyEntry.load` of the entry
+    whose name stands before the colon of the policy's own (``hf`` of ``hf:my-model``).
     """
 
     @property

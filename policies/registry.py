@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from envs.base.errors import UserError, unknown
-from envs.base.extras import how_to_install
-from envs.base.options import Option, declared, resolve
+from envs.base.options import resolve
 from envs.base.plugins import PluginTable
 from envs.base.safe_text import holds_secret
-from envs.registry import load
+from policies.catalogue import OWN
 from policies.contract import Policy
-from policies.language.settings import language_settings
+from policies.entry import Place, PolicyEntry
 from policies.saved import POLICY_FILE, is_saved, saved_in
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyEntry:
-    """One line of the list of policies.
-
-    Attributes:
-        name: short name, as on the command line.
-        summary: one line for people.
-        factory: makes the policy from what stands after the colon of ``name:argument`` (empty without a
-            colon), the name of the environment that it will play, and the options by name.
-        options: the names of the options that it takes (``temperature``), which the factory takes by keyword; its
-            annotations say what they may be (:mod:`envs.base.options`).
-        settings: ``module:class`` of a dataclass whose fields are the options, instead of ``options``; imported on
-            first use.
-    """
-
-    name: str
-    summary: str
-    factory: Callable[..., Policy]
-    options: tuple[str, ...] = ()
-    settings: str = ""
-
-    def declared(self) -> dict[str, Option]:
-        """Return the options by name: their types, ranges, defaults and descriptions."""
-        if self.settings:
-            return {name: each for name, each in declared(load(self.settings)).items() if name not in _ARGUMENTS}
-        named = declared(self.factory) if self.options else {}
-        return {name: named.get(name, Option(name, Any)) for name in self.options}
-
-
-_ARGUMENTS = ("model", "environment")
-"""Fields of settings that are no options: they stand in the policy's own argument."""
 
 
 def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | None = None) -> Policy:
@@ -84,7 +48,7 @@ def make_policy(spec: str, *, environment: str, options: Mapping[str, Any] | Non
 
 def options_of(spec: str) -> tuple[str, ...]:
     """Return the names of the options that a policy takes (as :func:`make_policy` has it); none for an unknown one."""
-    entry = _entry(spec)
+    entry = entry_of(spec)
     return () if entry is None else tuple(entry.declared())
 
 
@@ -94,7 +58,7 @@ def read_policy_options(spec: str, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an unknown option, or a value that an option cannot have.
     """
-    entry = _entry(spec)
+    entry = entry_of(spec)
     if entry is None or not values:
         return dict(values)
     known = entry.declared()
@@ -120,27 +84,41 @@ def load_policy(folder: Path, options: Mapping[str, Any] | None = None) -> Polic
 
     place = saved_in(folder)
     name, settings, weights = read_policy(place)
-    if name.startswith("hf:"):
-        from policies.language.policy import load_saved
-
-        # These two decide how the model is loaded: the machine that trained it may have had a GPU, and this one none.
-        early = {key: value for key, value in (options or {}).items() if key in ("device", "threads")}
-        saved = load_saved(place, {**settings, **early}, weights)
-        return saved.with_options(dict(options)) if options else saved
-    if name != "scorer":
-        raise UserError(f"{folder} holds a policy of the unknown kind {name!r}: upgrade to read it")
-    from policies.scorer import ScorerPolicy
-
-    policy = ScorerPolicy(**settings)
-    try:
-        policy.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{folder} holds a scorer of another version of agentbench: train or clone it again") from error
-    return policy
+    entry = POLICIES.get(name.partition(":")[0])
+    if entry is None or entry.load is None:
+        raise UserError(f"{folder} holds a policy of the unknown kind {name!r}: upgrade, or install its plug-in")
+    with POLICIES.used(entry.name):
+        return entry.load(place, settings, weights, options or {})
 
 
-def _entry(spec: str) -> PolicyEntry | None:
-    """Return the line of the list that says a policy's options: for a saved one that of its kind."""
+def make_learner(
+    spec: str, *, environment: str, common: Mapping[str, Any], options: Mapping[str, Any] | None = None
+) -> Policy:
+    """Make a policy that is to be trained: a new one, or a saved one to go on from.
+
+    Args:
+        spec, environment, options: as of :func:`make_policy`.
+        common: what training says of every new policy (:attr:`policies.entry.PolicyEntry.learner`).
+
+    Raises:
+        UserError: as :func:`make_policy`; whether it can be trained is not asked.
+    """
+    entry = None if is_saved(Path(spec)) else entry_of(spec)
+    if entry is None or entry.learner is None:
+        return make_policy(spec, environment=environment, options=options)
+    own = read_policy_options(spec, options or {}) if entry.declared() else dict(options or {})
+    with POLICIES.used(entry.name):
+        return entry.learner(spec.partition(":")[2], environment, common, own)
+
+
+def entry_of(spec: str) -> PolicyEntry | None:
+    """Return the line of the list of a policy (as :func:`make_policy` has it), for a saved one that of its kind.
+
+    None: there is none of that name.
+
+    Raises:
+        UserError: what was saved cannot be read.
+    """
     if not is_saved(Path(spec)):
         return POLICIES.get(spec.partition(":")[0])
     file = saved_in(Path(spec)) / POLICY_FILE
@@ -150,171 +128,10 @@ def _entry(spec: str) -> PolicyEntry | None:
         raise UserError(f"{file.parent} holds no readable policy ({error})") from error
 
 
-def _scorer(argument: str, environment: str) -> Policy:
-    from policies.scorer import ScorerPolicy
-
-    _no_argument("scorer", argument)
-    return ScorerPolicy()
-
-
-def _language(argument: str, environment: str, **options: Any) -> Policy:
-    try:
-        from policies.language.policy import LanguagePolicy
-    except ImportError as error:
-        raise UserError(f"policy 'hf' needs more packages ({error}): {how_to_install('language')}") from error
-    return LanguagePolicy(language_settings(argument, environment, options))
-
-
-def _random(argument: str, environment: str) -> Policy:
-    from policies.plain.random_policy import RandomPolicy
-
-    _no_argument("random", argument)
-    return RandomPolicy()
-
-
-def _walkthrough(argument: str, environment: str) -> Policy:
-    from policies.plain.walkthrough import WalkthroughPolicy
-
-    _no_argument("walkthrough", argument)
-    return WalkthroughPolicy()
-
-
-def _expert(argument: str, environment: str) -> Policy:
-    _no_argument("expert", argument)
-    return _of_environment("expert", EXPERTS, environment)
-
-
-def _rule(argument: str, environment: str) -> Policy:
-    _no_argument("rule", argument)
-    return _of_environment("rule", RULES, environment)
-
-
-def _openai(argument: str, environment: str, **options: Any) -> Policy:
-    from policies.openai.policy import OpenAIPolicy, ServerOptions
-    from policies.option_values import read_options
-
-    return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
-
-
-def _vllm(argument: str, environment: str, **options: Any) -> Policy:
-    if importlib.util.find_spec("vllm") is None:
-        raise UserError(
-            f"policy 'vllm' needs a package that is not installed: {how_to_install('vllm')}; or run vLLM's server "
-            "wherever it is installed, and use openai:MODEL"
-        )
-    from policies.option_values import read_options
-    from policies.vllm.engine import VllmOptions, VllmPolicy
-
-    return VllmPolicy(argument, environment, read_options(VllmOptions, options))
-
-
-def _mixed(argument: str, environment: str) -> Policy:
-    from policies.plain.mixed import MixedPolicy
-
-    try:
-        share = float(argument or 0.5)
-    except ValueError:
-        raise UserError(f"policy 'mixed' takes the share of random actions, got {argument!r}: mixed:0.5") from None
-    return MixedPolicy(_of_environment("mixed", {**RULES, **EXPERTS}, environment), share)
-
-
-def _guided(argument: str, environment: str) -> Policy:
-    from policies.plain.guided import GuidedPolicy
-
-    try:
-        weight = float(argument or 10)
-    except ValueError:
-        raise UserError(f"policy 'guided' takes the weight of the solution's actions, got {argument!r}") from None
-    return GuidedPolicy(weight)
-
-
-def _replay(argument: str, environment: str) -> Policy:
-    from policies.plain.replay import ReplayPolicy
-
-    if not argument:
-        raise UserError("policy 'replay' needs the folder of a run: write replay:FOLDER")
-    return ReplayPolicy.from_run(argument)
-
-
-def _human(argument: str, environment: str) -> Policy:
-    from policies.plain.human import HumanPolicy
-
-    _no_argument("human", argument)
-    return HumanPolicy()
-
-
-def _alfworld_expert() -> Policy:
-    from policies.experts.alfworld import AlfworldExpert
-
-    return AlfworldExpert()
-
-
-def _appworld_expert() -> Policy:
-    from policies.experts.appworld import AppworldExpert
-
-    return AppworldExpert()
-
-
-def _webshop_rule() -> Policy:
-    from policies.experts.webshop import WebshopRule
-
-    return WebshopRule()
-
-
-def _no_argument(name: str, argument: str) -> None:
-    if argument:
-        raise UserError(f"policy {name!r} takes no argument, got {argument!r}: write just {name}")
-
-
-def _of_environment(name: str, makers: dict[str, Callable[[], Policy]], environment: str) -> Policy:
-    if environment not in makers:
-        raise UserError(
-            f"there is no policy {name!r} for environment {environment!r}, only for {', '.join(makers)}: "
-            "`agentbench policies` lists all"
-        )
-    return makers[environment]()
-
-
-EXPERTS: dict[str, Callable[[], Policy]] = {"alfworld": _alfworld_expert, "appworld": _appworld_expert}
-"""Environment -> maker of the policy called ``expert`` there."""
-
-RULES: dict[str, Callable[[], Policy]] = {"webshop": _webshop_rule}
-"""Environment -> maker of the policy called ``rule`` there."""
-
-_OWN = {
-    entry.name: entry
-    for entry in (
-        PolicyEntry("random", "any admissible action, all equally likely", _random),
-        PolicyEntry("walkthrough", "the task's own solution, where it has one: an upper bound", _walkthrough),
-        PolicyEntry("expert", "a hand-written agent (alfworld), or the task's own solution (appworld)", _expert),
-        PolicyEntry("rule", "a simple rule agent, a floor for every other (webshop)", _rule),
-        PolicyEntry("mixed", "the expert (or rule) agent with a share of random actions: mixed:0.5", _mixed),
-        PolicyEntry("guided", "random, with the solution's own actions more likely: guided:10", _guided),
-        PolicyEntry(
-            "scorer", "a small network over admissible actions, untrained (give the folder of a trained one)", _scorer
-        ),
-        PolicyEntry(
-            "hf",
-            "a causal language model of transformers: hf:FOLDER, hf:FILE.gguf, hf:ORGANISATION/NAME",
-            _language,
-            settings="policies.language.settings:LanguageSettings",
-        ),
-        PolicyEntry("replay", "the actions of a recorded run once more: replay:FOLDER", _replay),
-        PolicyEntry(
-            "openai",
-            "a language model behind an OpenAI-compatible server: openai:MODEL",
-            _openai,
-            settings="policies.openai.policy:ServerOptions",
-        ),
-        PolicyEntry(
-            "vllm",
-            "a language model that vLLM runs in this process: vllm:MODEL",
-            _vllm,
-            settings="policies.vllm.engine:VllmOptions",
-        ),
-        PolicyEntry("human", "you, in the terminal", _human),
-    )
-}
+def place_of(spec: str) -> Place:
+    """Return where the answers of a policy (as :func:`make_policy` has it) come from (:attr:`PolicyEntry.runs`)."""
+    entry = entry_of(spec)
+    return "here" if entry is None else entry.runs
 
 
 def _read_plugin(point: EntryPoint) -> PolicyEntry:
@@ -327,5 +144,5 @@ def _read_plugin(point: EntryPoint) -> PolicyEntry:
     return entry
 
 
-POLICIES = PluginTable("policy", "agentbench.policies", _OWN, _read_plugin)
+POLICIES = PluginTable("policy", "agentbench.policies", OWN, _read_plugin)
 """Every policy: ours, then those of plug-ins."""

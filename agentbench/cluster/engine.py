@@ -24,10 +24,12 @@ from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.log import log
 from envs.base.safe_text import redacted
+from envs.registry import load
 from policies.contract import Prompt, Response, Turn
 from policies.language.sequences import Sampled
 from policies.option_values import read_options
 from policies.prompts import make_settings
+from policies.registry import entry_of
 from policies.vllm.engine import EngineError, VllmOptions
 
 ATTEMPTS = 3
@@ -190,7 +192,8 @@ class RayVllmPolicy:
     All steps of an episode go to the same engine, whose prefix cache holds its conversation.
 
     Args:
-        policy: ``vllm:MODEL``; a folder must be there on the machines of the engines.
+        policy: ``vllm:MODEL``, or another that runs as an engine (:attr:`policies.entry.PolicyEntry.runs`); a folder
+            must be there on the machines of the engines.
         environment: short name of the environment.
         options: those of :class:`policies.vllm.engine.VllmOptions`.
 
@@ -200,7 +203,9 @@ class RayVllmPolicy:
 
     def __init__(self, policy: str, environment: str, options: Mapping[str, Any]) -> None:
         self.name = policy
-        chosen = read_options(VllmOptions, options)
+        entry = entry_of(policy)
+        kind: type[VllmOptions] = VllmOptions if entry is None else load(entry.settings)
+        chosen = read_options(kind, options)
         if chosen.engines < 1:
             raise UserError(f"engines must be at least 1, got {chosen.engines}")
         gpus = gpus_of(chosen.llm_arguments or {})

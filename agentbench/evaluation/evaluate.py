@@ -27,6 +27,7 @@ from envs.contract import Task, TextEnv
 from envs.registry import find, make
 from policies import Policy, make_policy
 from policies.contract import CountsUsage, HasRecord
+from policies.registry import place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +134,7 @@ def evaluate(
 
 def _make_actor(policy: str | Policy, config: EvaluateConfig) -> Policy:
     if isinstance(policy, str):
-        if config.executor != "local" and policy.startswith("vllm:"):
+        if config.executor != "local" and place_of(policy) == "engine":
             from agentbench.cluster.engine import RayVllmPolicy
 
             return RayVllmPolicy(policy, config.env, config.policy_options)

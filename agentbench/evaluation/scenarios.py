@@ -1,11 +1,12 @@
-"""AppWorld's two rates: of tasks (a scenario's variants lie in one cluster), and of scenarios solved in all variants.
+"""The two rates where tasks are variants of scenarios: of tasks, a scenario's in one cluster, and of scenarios.
 
-Trivedi et al. 2024, section 4: Task Goal Completion is the share of tasks whose requirements are all met, Scenario
-Goal Completion the share of scenarios all of whose tasks are.
+AppWorld has them (Trivedi et al. 2024, section 4): Task Goal Completion is the share of tasks whose requirements are
+all met, Scenario Goal Completion the share of scenarios all of whose tasks are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,28 +14,33 @@ import pandas as pd
 from agentbench.evaluation.summary import OVERALL, Summary, summarise
 from agentbench.runs.episodes import is_judged
 from agentbench.statistics import rate_interval
+from envs.registry import ENVIRONMENTS, load
 
 if TYPE_CHECKING:
     from agentbench.runs.run import Run
 
-ENVIRONMENTS = ("appworld",)
-"""Those whose tasks come in families: task names are ``<scenario>_<variant>``."""
+ScenarioOf = Callable[[str], str]
+"""Names the scenario of a task by the task's name."""
 
 
-def has_scenarios(run: Run) -> bool:
-    """Return whether the tasks of a run come in scenarios."""
-    return run.identity.get("env") in ENVIRONMENTS
+def scenario_of_run(run: Run) -> ScenarioOf | None:
+    """Return what names the scenarios of a run's tasks (:attr:`envs.registry.Environment.scenario`), None for none."""
+    entry = ENVIRONMENTS.get(str(run.identity.get("env")))
+    if entry is None or entry.scenario is None:
+        return None
+    found: ScenarioOf = load(entry.scenario)
+    return found
 
 
-def with_scenario(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the episodes with a column ``scenario``: the task's name without its variant."""
-    return frame.assign(scenario=frame["task_name"].str.rpartition("_")[0])
+def with_scenario(frame: pd.DataFrame, scenario_of: ScenarioOf) -> pd.DataFrame:
+    """Return the episodes with a column ``scenario``."""
+    return frame.assign(scenario=frame["task_name"].map(scenario_of).astype(object))
 
 
 def clustered_episodes(run: Run) -> tuple[pd.DataFrame, str]:
     """Return a run's episodes, and the column that says which tasks belong together (each to itself, or scenarios)."""
-    if has_scenarios(run):
-        return with_scenario(run.episodes), "scenario"
+    if scenario_of := scenario_of_run(run):
+        return with_scenario(run.episodes, scenario_of), "scenario"
     return run.episodes, "task_id"
 
 
@@ -44,18 +50,19 @@ def summarise_run(run: Run, *, confidence: float = 0.95) -> Summary:
     return summarise(episodes, confidence=confidence, cluster=cluster)
 
 
-def scenario_completion(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
+def scenario_completion(frame: pd.DataFrame, scenario_of: ScenarioOf, *, confidence: float = 0.95) -> pd.DataFrame:
     """Return the share of scenarios that were solved in all their variants.
 
     Args:
         frame: one row an episode, with ``task_name``, ``task_type``, ``trial`` and ``outcome``. A trial of a scenario
             with an error of the infrastructure among its episodes is left out.
+        scenario_of: names the scenario of a task by the task's name.
         confidence: of the intervals, which are over scenarios.
 
     Returns:
         a row for all and one a task type, with ``task_type, scenarios, rate, low, high`` (0 to 1).
     """
-    episodes = with_scenario(frame)
+    episodes = with_scenario(frame, scenario_of)
     grouped = episodes.groupby(["task_type", "scenario", "trial"], sort=True)["outcome"]
     trials = grouped.agg(
         solved=lambda outcomes: bool((outcomes == "success").all()),
@@ -73,13 +80,13 @@ def scenario_completion(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.
     return pd.DataFrame(rows)
 
 
-def completion_lines(frame: pd.DataFrame) -> list[str]:
+def completion_lines(frame: pd.DataFrame, scenario_of: ScenarioOf) -> list[str]:
     """Return Scenario Goal Completion as lines of text, the overall one first, and what the table above them is."""
     return [
         "Task Goal Completion is the success above; scenarios are the clusters of its intervals",
         *(
             f"Scenario Goal Completion, {row.task_type}: {row.rate:.1%} [{row.low:.1%}, {row.high:.1%}] "
             f"of {row.scenarios}"
-            for row in scenario_completion(frame).itertuples()
+            for row in scenario_completion(frame, scenario_of).itertuples()
         ),
     ]

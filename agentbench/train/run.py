@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,9 +28,8 @@ from envs.base.devices import check_device
 from envs.base.digest import sealed_line
 from envs.base.errors import UserError
 from envs.base.files import write_text
-from envs.base.options import declared, resolve
-from policies import make_policy
-from policies.contract import Policy, TakesAdapters, Trainable, TrainablePolicy, is_trainable, lacking
+from policies.contract import TakesAdapters, Trainable, TrainablePolicy, is_trainable, lacking
+from policies.registry import make_learner as new_learner
 from policies.saved import POLICY_FOLDER, saved_in
 
 CURVE_FILE = "curve.png"
@@ -150,16 +148,8 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
         UserError: it cannot be trained.
     """
     check_device(config.device)
-    if config.policy == "scorer":
-        from policies.scorer import ScorerPolicy
-
-        own = resolve("policy 'scorer'", declared(ScorerPolicy), config.policy_options)
-        return ScorerPolicy(**{"seed": config.seed, "temperature": config.temperature, **own})
-    policy: Policy
-    if config.policy.startswith("hf:"):
-        policy = make_policy(config.policy, environment=config.env, options=_language_options(config))
-    else:
-        policy = make_policy(config.policy, environment=config.env, options=config.policy_options)
+    common = config.model_dump(include={"seed", "temperature", "device", "threads", "lora"})
+    policy = new_learner(config.policy, environment=config.env, common=common, options=config.policy_options)
     if not is_trainable(policy):
         raise UserError(
             f"policy {config.policy!r} cannot be trained: give 'scorer', hf:MODEL or the folder of a saved policy; one "
@@ -178,14 +168,6 @@ def _with_adapters(policy: TrainablePolicy, config: TrainConfig) -> TrainablePol
     if policy.adapters:
         return policy
     return policy.with_adapters(config.lora, saved_in(Path(config.policy)))
-
-
-def _language_options(config: TrainConfig) -> dict[str, Any]:
-    """Return the options of a new language model: those of the run, and over them those of its policy."""
-    from policies.language.settings import in_training
-
-    common = {"device": config.device, "seed": config.seed, "lora": config.lora, "threads": config.threads}
-    return {**common, **in_training(config.policy_options)}
 
 
 def cut_metrics(out: Path, step: int) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from gymnasium.envs.registration import EnvSpec
 from pydantic import Field
 
+from envs.alfworld.games import Game
 from envs.alfworld.players import FastPlayer, Player, Shown
 from envs.alfworld.tasks import open_games
 from envs.base.digest import digest_of_parts
@@ -57,6 +58,7 @@ class ALFWorldEnv(TextEnv):
         self._games = open_games(split, Path(data).expanduser() if data is not None else None)
         self.notes: tuple[str, ...] = self._games.notes
         self._anchor = anchor
+        self.engine = engine
         self._player = _make_player(engine)
         self._is_valid = True
 
@@ -73,6 +75,10 @@ class ALFWorldEnv(TextEnv):
     def find_task(self, key: str) -> Task:
         """Return the task whose id or name is ``key``."""
         return self._games.find(key)
+
+    def game(self, task: Task) -> Game:
+        """Return the game of a task."""
+        return self._games.load(task)
 
     def close(self) -> None:
         """Release the engine; the environment is not used afterwards."""

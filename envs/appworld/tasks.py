@@ -40,6 +40,11 @@ class TaskSet:
         return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
+def scenario_of(name: str) -> str:
+    """Return the scenario of a task by the task's name, which is ``<scenario>_<variant>``."""
+    return name.rpartition("_")[0]
+
+
 def open_tasks(split: str, home: Path | None = None) -> TaskSet:
     """Open a split.
 

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from agentbench.analysis.truth import run as truth_run
-from agentbench.analysis.truth.exact import TooManyStatesError, solve_game
+from agentbench.analysis.truth.exact import TooManyStatesError, solve_states
 from agentbench.analysis.truth.run import make_truth
 from agentbench.analysis.truth.table import TRUTH_COLUMNS
 from agentbench.evaluation.evaluate import evaluate
 from envs.alfworld.engine import Engine
 from envs.alfworld.generator import generate
+from envs.alfworld.states import GameStates
 from envs.base.errors import UserError
 
 GAME = {"policy": "guided:12", "split": "generated:0:1:small", "env_options": {"max_steps": 7}}
@@ -36,7 +37,7 @@ def test_dynamic_programming_equals_the_sum_over_all_paths():
             total += 1.0 if engine.won(after) else value(after, left - 1)
         return total / len(commands)
 
-    found = solve_game(engine, horizon, uniform)
+    found = solve_states(GameStates(engine), horizon, uniform)
     expected = value(engine.start, horizon)
     assert expected > 0
     assert found.value[horizon, 0] == pytest.approx(expected, rel=1e-12)
@@ -44,7 +45,7 @@ def test_dynamic_programming_equals_the_sum_over_all_paths():
 
 def test_the_last_step_of_the_solution_is_worth_what_is_missing():
     game = generate(0, 0, "small")
-    steps = solve_game(Engine(game), len(game.walkthrough), uniform).steps(game.walkthrough)
+    steps = solve_states(GameStates(Engine(game)), len(game.walkthrough), uniform).steps(game.walkthrough)
     _, advantage, value = steps[-1]
     assert advantage == pytest.approx(1 - value)
     assert sum(advantage for _, advantage, _ in steps) == pytest.approx(1 - steps[0][2])
@@ -52,7 +53,7 @@ def test_the_last_step_of_the_solution_is_worth_what_is_missing():
 
 def test_too_many_states_are_refused():
     with pytest.raises(TooManyStatesError, match="more than 50 states"):
-        solve_game(Engine(generate(0, 0)), 10, uniform, limit=50)
+        solve_states(GameStates(Engine(generate(0, 0))), 10, uniform, limit=50)
 
 
 def test_branching_agrees_with_the_exact_values(tmp_path):

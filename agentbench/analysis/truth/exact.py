@@ -1,45 +1,87 @@
-"""Exact advantages on an ALFWorld game: all states within the horizon, counted with the fast engine.
+"""Exact advantages: all states of a task within the horizon, counted in the environment's own model of them.
 
-The policy must be Markov: its action probabilities depend on the game's state alone (``is_markov``). With h steps
-left and V_0 = 0, in a game whose moves are certain and whose only reward is 1 for winning,
+The policy must be Markov: its action probabilities depend on the state alone (``is_markov``). With h steps left,
+V_0 = 0, and moves that are certain, from s by a to s' with reward r,
 
-    Q_h(s, a) = 1 if a wins, else V_{h-1}(s'),   V_h(s) = sum_a pi(a | s) Q_h(s, a),   A = Q - V
+    Q_h(s, a) = r where that ends the episode, else r + V_{h-1}(s'),   V_h(s) = sum_a pi(a | s) Q_h(s, a),   A = Q - V
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from agentbench.analysis.truth.table import EpisodeTruth
+from agentbench.runs.episodes import Episode
 from credit.steps import FloatArray, IntArray
-from envs.alfworld.engine import Engine
-from envs.alfworld.problem import State
 from envs.base.errors import UserError
-
-_SAME_STATE = frozenset(("look", "inventory", "help", "examine"))
-"""Verbs that change nothing but the text."""
+from envs.contract import StateModel, Task, TextEnv
+from policies.contract import KnowsProbabilities, Prompt
 
 
 class TooManyStatesError(UserError):
-    """A game has more states within the horizon than were allowed."""
+    """A task has more states within the horizon than were allowed."""
+
+
+def solve_task(
+    environment: TextEnv,
+    model: StateModel,
+    policy: KnowsProbabilities,
+    task: Task,
+    episodes: Sequence[Episode],
+    limit: int,
+) -> Iterator[EpisodeTruth]:
+    """Count the states of a task once, and yield the exact truth of each of its episodes.
+
+    Args:
+        environment: its ``max_steps`` is the horizon.
+        model: of the task's states.
+        policy: one that is Markov.
+        task, episodes: the task and episodes of it.
+        limit: most states to count.
+
+    Raises:
+        TooManyStatesError: there are more states.
+    """
+    observation, info = environment.reset(options={"task": task.name})
+
+    def probabilities(actions: list[str]) -> Sequence[float]:
+        found = policy.probabilities(Prompt.first(task, observation, {**info, "admissible_actions": actions}))
+        assert found is not None, "a Markov policy's answers are admissible"
+        return found
+
+    values = solve_states(model, environment.max_steps, probabilities, limit)
+    for episode in episodes:
+        steps = values.steps([step.action for step in episode.steps])
+        yield EpisodeTruth(
+            task.id,
+            episode.trial,
+            "exact",
+            advantage=[advantage for _, advantage, _ in steps],
+            standard_error=[0.0] * len(steps),
+            value=[value for _, _, value in steps],
+            state=[str(state) for state, _, _ in steps],
+            probabilities=[list(probabilities(step.admissible_actions or [])) for step in episode.steps],
+            critic=[value for _, _, value in steps],
+        )
 
 
 @dataclass(frozen=True)
-class GameValues:
-    """Values of the states of a game that can be reached within the horizon.
+class StateValues:
+    """Values of the states that can be reached within the horizon.
 
     Attributes:
-        engine: the game.
+        model: of the states.
         number: number of each state.
         value: V with h steps left, shape ``(horizon + 1, states)``; right where a state can be reached in time.
         horizon: steps after which an episode is cut.
     """
 
-    engine: Engine
-    number: dict[State, int]
+    model: StateModel
+    number: dict[Hashable, int]
     value: FloatArray
     horizon: int
 
@@ -52,47 +94,46 @@ class GameValues:
         Raises:
             UserError: an action was not admissible; a policy with known probabilities never takes one.
         """
-        state, found = self.engine.start, []
+        state, found = self.model.start, []
         for step, name in enumerate(actions):
-            commands = self.engine.commands(state)
-            if name not in commands:
+            move = next((each for each in self.model.moves(state) if each[0] == name), None)
+            if move is None:
                 raise UserError(f"step {step}: {name!r} is not admissible, so the policy's probabilities are wrong")
+            _, following, reward, is_over = move
             left = self.horizon - step
             value = float(self.value[left, self.number[state]])
-            following, _ = self.engine.act(state, commands[name])
-            quality = 1.0 if self.engine.won(following) else float(self.value[left - 1, self.number[following]])
+            quality = reward + (0.0 if is_over else float(self.value[left - 1, self.number[following]]))
             found.append((self.number[state], quality - value, value))
             state = following
         return found
 
 
-def solve_game(
-    engine: Engine, horizon: int, probabilities: Callable[[list[str]], Sequence[float]], limit: int = 200_000
-) -> GameValues:
+def solve_states(
+    model: StateModel, horizon: int, probabilities: Callable[[list[str]], Sequence[float]], limit: int = 200_000
+) -> StateValues:
     """Count the states within the horizon, and compute their values by dynamic programming.
 
     Args:
-        engine: the game.
+        model: of the states.
         horizon: steps after which an episode is cut, at least 1.
-        probabilities: chance of each of the (sorted) admissible actions.
+        probabilities: chance of each of the admissible actions of a state.
         limit: most states to count.
 
     Raises:
         TooManyStatesError: there are more.
     """
-    number: dict[State, int] = {engine.start: 0}
-    owner, following, chance = array("q"), array("q"), array("d")  # millions of them: no Python objects
-    layer = [engine.start]
+    number: dict[Hashable, int] = {model.start: 0}
+    # Millions of them: no Python objects.
+    owner, following, chance, rewards = array("q"), array("q"), array("d"), array("d")
+    layer = [model.start]
     for _ in range(horizon):
-        reached: list[State] = []
+        reached: list[Hashable] = []
         for state in layer:
-            commands = engine.commands(state)
-            names = sorted(commands)
-            for name, probability in zip(names, probabilities(names), strict=True):
-                action = commands[name]
-                after = state if action.verb in _SAME_STATE else engine.act(state, action)[0]
-                if engine.won(after):
-                    place = _WON
+            moves = list(model.moves(state))
+            chances = probabilities([name for name, *_ in moves])
+            for (_, after, reward, is_over), probability in zip(moves, chances, strict=True):
+                if is_over:
+                    place = _END
                 elif (known := number.get(after)) is not None:
                     place = known
                 else:
@@ -103,9 +144,10 @@ def solve_game(
                 owner.append(number[state])
                 following.append(place)
                 chance.append(probability)
+                rewards.append(reward)
         layer = reached
-    arrays = np.array(owner), np.array(following), np.array(chance)
-    return GameValues(engine, number, _values(*arrays, len(number), horizon), horizon)
+    arrays = np.array(owner), np.array(following), np.array(chance), np.array(rewards)
+    return StateValues(model, number, _values(*arrays, len(number), horizon), horizon)
 
 
 def _too_many(limit: int, horizon: int) -> str:
@@ -115,13 +157,14 @@ def _too_many(limit: int, horizon: int) -> str:
     )
 
 
-_WON = -1
+_END = -1
 
 
-def _values(owner: IntArray, following: IntArray, chance: FloatArray, states: int, horizon: int) -> FloatArray:
+def _values(
+    owner: IntArray, following: IntArray, chance: FloatArray, reward: FloatArray, states: int, horizon: int
+) -> FloatArray:
     """V of every state by steps left, shape ``(horizon + 1, states)``."""
-    value = np.zeros((horizon + 1, states + 1))
-    value[:, _WON] = 1.0  # the last column: the goal, worth the reward of reaching it
+    value = np.zeros((horizon + 1, states + 1))  # the last column: the end, after which nothing comes
     for left in range(1, horizon + 1):
-        value[left, :-1] = np.bincount(owner, chance * value[left - 1, following], minlength=states)
+        value[left, :-1] = np.bincount(owner, chance * (reward + value[left - 1, following]), minlength=states)
     return value[:, :-1]

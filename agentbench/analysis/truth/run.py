@@ -15,8 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.analysis.truth.alfworld import solve_task
-from agentbench.analysis.truth.exact import TooManyStatesError
+from agentbench.analysis.truth.exact import TooManyStatesError, solve_task
 from agentbench.analysis.truth.monte_carlo import branch
 from agentbench.analysis.truth.problems import PROBLEMS, make_problem
 from agentbench.analysis.truth.table import EpisodeTruth, write_truth
@@ -33,8 +32,11 @@ from agentbench.runs.writer import RunWriter
 from envs.base.errors import UserError, error_line, unknown
 from envs.base.log import log
 from envs.base.safe_text import redacted
-from envs.registry import make
-from policies import make_policy
+from envs.contract import StateModel, Task, TextEnv
+from envs.registry import ENVIRONMENTS, find, load, make
+from policies import Policy, make_policy
+from policies.contract import KnowsProbabilities, SaysWhetherMarkov
+from policies.registry import place_of
 
 METHODS = ("auto", "exact", "monte-carlo")
 PARTS_FILE = "truth.jsonl"
@@ -113,7 +115,7 @@ def make_truth(
     groups = (100 if env in PROBLEMS else 1) if groups is None else groups
     if group_size < 1 or groups < 1:
         raise UserError(f"group size and number of groups must be at least 1, got {group_size} and {groups}")
-    if executor != "local" and policy.startswith("vllm:"):
+    if executor != "local" and place_of(policy) == "engine":
         raise UserError(
             "truth asks the policy in processes of this machine, not vLLM's engines on a cluster: take --executor local"
         )
@@ -158,17 +160,40 @@ def check_method(settings: TruthSettings) -> None:
         raise UserError(f"--rollouts must be at least 2 for a standard error, got {settings.rollouts}")
     if settings.critic_rollouts < 0:
         raise UserError(f"--critic-rollouts must not be negative, got {settings.critic_rollouts}")
-    if settings.method == "exact" and (reason := _why_not_exact(settings)):
-        raise UserError(f"exact advantages cannot be computed: {reason}; take --method monte-carlo")
+    if settings.method == "exact":
+        environment = make(settings.env, **settings.env_options)
+        _counted(settings.env, environment, make_policy(settings.policy, environment=settings.env))
+        environment.close()
 
 
-def _why_not_exact(settings: TruthSettings) -> str | None:
-    if settings.env != "alfworld" or settings.env_options.get("engine", "fast") != "fast":
-        return "the states of this environment cannot be counted, only those of ALFWorld with the fast engine"
-    policy = make_policy(settings.policy, environment=settings.env)
-    if not getattr(policy, "is_markov", False):
-        return f"policy {policy.name!r} looks at the history, so its choice is not a function of the state"
-    return None
+@dataclass(frozen=True)
+class _Counted:
+    """What exact values are computed from: a state model for each task, and a policy that knows its probabilities."""
+
+    model_of: Callable[[Task], StateModel]
+    policy: KnowsProbabilities
+
+
+def _counted(env: str, environment: TextEnv, policy: Policy) -> _Counted:
+    """Return what exact values are computed from.
+
+    Raises:
+        UserError: environment or policy rule them out.
+    """
+    states = find(env).states
+    try:
+        if states is None:
+            able = ", ".join(name for name, entry in ENVIRONMENTS.items() if entry.states)
+            raise UserError(f"the states of {env!r} cannot be counted, only those of {able}")
+        if not isinstance(policy, KnowsProbabilities):
+            raise UserError(f"policy {policy.name!r} does not say its probabilities")
+        if not (isinstance(policy, SaysWhetherMarkov) and policy.is_markov):
+            raise UserError(
+                f"policy {policy.name!r} looks at the history, so its choice is not a function of the state"
+            )
+        return _Counted(load(states)(environment), policy)
+    except UserError as error:
+        raise UserError(f"exact advantages cannot be computed: {error}; take --method monte-carlo") from None
 
 
 def _problem_truth(
@@ -306,13 +331,25 @@ def truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Itera
         ) from error
 
 
+def _counted_if_wanted(settings: TruthSettings, environment: TextEnv, policy: Policy) -> _Counted | None:
+    if settings.method == "monte-carlo":
+        return None
+    try:
+        return _counted(settings.env, environment, policy)
+    except UserError:
+        if settings.method == "exact":
+            raise
+        return None
+
+
 def _truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Iterator[EpisodeTruth]:
     environment = make(settings.env, **settings.env_options)
     policy = make_policy(settings.policy, environment=settings.env)
     task = environment.find_task(episodes[0].task_id)
-    if settings.method == "exact" or (settings.method == "auto" and not _why_not_exact(settings)):
+    if counted := _counted_if_wanted(settings, environment, policy):
         try:
-            yield from solve_task(environment, policy, task, episodes, settings.state_limit)
+            model = counted.model_of(task)
+            yield from solve_task(environment, model, counted.policy, task, episodes, settings.state_limit)
             return
         except TooManyStatesError as error:
             if settings.method == "exact":

@@ -29,7 +29,12 @@ def envs(
     if name is None:
         if ceiling or context.args:
             raise UserError("name an environment: agentbench envs NAME --ceiling")
-        _print({name: f"{each.summary}  [{each.gymnasium_id}]" for name, each in ENVIRONMENTS.items()})
+        _print(
+            {
+                name: f"{each.summary}  [{'; '.join([each.gymnasium_id, *each.facts])}]"
+                for name, each in ENVIRONMENTS.items()
+            }
+        )
         return
     environment = find(name)
     options = extra_options(context, option_names(name), [f"agentbench envs {name}"])
@@ -47,13 +52,15 @@ def policies(
     from policies.registry import POLICIES
 
     if name is None:
-        _print({name: entry.summary for name, entry in POLICIES.items()})
+        facts = {name: "; ".join(entry.facts) for name, entry in POLICIES.items()}
+        _print({name: POLICIES[name].summary + (f"  [{known}]" if known else "") for name, known in facts.items()})
         return
     name = name.partition(":")[0]
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
-    known = POLICIES[name].declared()
-    say(f"{name}: {POLICIES[name].summary}\n")
+    entry = POLICIES[name]
+    known = entry.declared()
+    say(f"{name}: {entry.summary}" + (f"\n{'; '.join(entry.facts)}" if entry.facts else "") + "\n")
     say("options, what they may be and their defaults:" if known else "no options")
     print_options(known)
 
@@ -63,7 +70,8 @@ def _print_details(environment: Environment, options: dict[str, object]) -> None
 
     from envs.registry import make, options_of
 
-    say(f"{environment.name}: {environment.summary}\n\noptions, what they may be and their defaults:")
+    facts = f"\n{'; '.join(environment.facts)}" if environment.facts else ""
+    say(f"{environment.name}: {environment.summary}{facts}\n\noptions, what they may be and their defaults:")
     print_options(options_of(environment.name))
     made = make(environment.name, **options)
     types = Counter(task.type for task in made.tasks)

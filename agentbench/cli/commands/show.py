@@ -72,7 +72,7 @@ def _print_training(console: Console, run: Run) -> None:
 
 def _print_played(console: Console, run: Run) -> None:
     from agentbench.evaluation.answers import answers_of, warnings
-    from agentbench.evaluation.scenarios import completion_lines, has_scenarios, summarise_run
+    from agentbench.evaluation.scenarios import completion_lines, scenario_of_run, summarise_run
     from agentbench.evaluation.views import render
 
     identity = run.identity
@@ -80,8 +80,8 @@ def _print_played(console: Console, run: Run) -> None:
     frame = run.episodes
     answers = answers_of(run)
     console.print(render(summarise_run(run), title=what, answers=answers))
-    if has_scenarios(run) and len(frame):
-        console.print("\n".join(completion_lines(frame)))
+    if len(frame) and (scenario_of := scenario_of_run(run)):
+        console.print("\n".join(completion_lines(frame, scenario_of)))
     if told := _errors_told(frame):
         console.print(plain("errors:", "yellow"), told)
     for warning in warnings(answers):
