@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from envs import Info, Task, TextEnv
 
@@ -14,7 +14,7 @@ class GuessEnv(TextEnv):
 
     name = "guess"
 
-    def __init__(self, largest: int = 8, max_steps: int = 10) -> None:
+    def __init__(self, largest: int = 8, max_steps: int = 10, split: Literal["all"] = "all") -> None:
         super().__init__(max_steps)
         self.largest, self._low, self._high = largest, 1, largest
         ids = [hashlib.sha256(f"guess {number}".encode()).hexdigest()[:12] for number in range(1, largest + 1)]

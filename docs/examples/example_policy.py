@@ -17,6 +17,7 @@ class HalvePolicy:
     """
 
     name = "halve"
+    is_markov = True
 
     def __init__(self, share: float = 0.0) -> None:
         self.share = share
@@ -29,6 +30,12 @@ class HalvePolicy:
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt from nothing but the prompt: the same whatever it is batched with."""
         return [Response(self._choose(prompt)) for prompt in prompts]
+
+    def probabilities(self, prompt: Prompt) -> list[float]:
+        """Return the chance of each offered action; with this, and Markov, true advantages can be exact."""
+        offered = prompt.info["admissible_actions"]
+        middle = (len(offered) - 1) // 2
+        return [self.share / len(offered) + (1 - self.share) * (place == middle) for place in range(len(offered))]
 
     def _choose(self, prompt: Prompt) -> str:
         offered = prompt.info.get("admissible_actions")
