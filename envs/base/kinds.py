@@ -43,7 +43,7 @@ def brief(kind: Any) -> str:
     if kinds := union(kind):
         return " or ".join(dict.fromkeys(brief(bounded(each, least, most)) for each in kinds))
     if kind in (int, float):
-        return kind.__name__ + _brief_range(least, most)
+        return str(kind.__name__) + _brief_range(least, most)
     if typing.get_origin(kind) is Literal:
         return "|".join(str(choice) for choice in typing.get_args(kind))
     if (item := items_of(kind)) is not None:
