@@ -95,8 +95,8 @@ def _rule(argument: str, environment: str) -> Policy:
 
 
 def _openai(argument: str, environment: str, **options: Any) -> Policy:
+    from envs.base.options import read_options
     from policies.openai.policy import OpenAIPolicy, ServerOptions
-    from policies.option_values import read_options
 
     return OpenAIPolicy(argument, environment, read_options(ServerOptions, options))
 
@@ -107,7 +107,7 @@ def _vllm(argument: str, environment: str, **options: Any) -> Policy:
             f"policy 'vllm' needs a package that is not installed: {how_to_install('vllm')}; or run vLLM's server "
             "wherever it is installed, and use openai:MODEL"
         )
-    from policies.option_values import read_options
+    from envs.base.options import read_options
     from policies.vllm.engine import VllmOptions, VllmPolicy
 
     return VllmPolicy(argument, environment, read_options(VllmOptions, options))

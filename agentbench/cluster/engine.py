@@ -23,11 +23,11 @@ from agentbench.rollout.contract import LOSSES
 from agentbench.runs.provenance import stable_seed
 from envs.base.errors import UserError
 from envs.base.log import log
+from envs.base.options import read_options
 from envs.base.safe_text import redacted
 from envs.registry import load
 from policies.contract import Prompt, Response, Turn
 from policies.language.sequences import Sampled
-from policies.option_values import read_options
 from policies.prompts import make_settings
 from policies.registry import entry_of
 from policies.vllm.engine import EngineError, VllmOptions

@@ -181,6 +181,32 @@ def resolve(
     return found
 
 
+def read_options(kind: type[Class], values: Mapping[str, Any], owner: str = "") -> Class:
+    """Make a dataclass of options from values by name; a whole number for a field of numbers becomes a float.
+
+    Args:
+        kind: the dataclass, whose annotations say what is allowed.
+        values: by name of the field.
+        owner: whose options they are, in words, for messages.
+
+    Raises:
+        UserError: one line that names every unknown option or value that is not allowed.
+    """
+    known = declared(kind)
+    found = resolve(owner, known, values, is_quiet=True)
+    return kind(**{name: _as_float(known[name].kind, value) for name, value in found.items()})
+
+
+def _as_float(kind: Any, value: Any) -> Any:
+    """Make a float of a whole number where no whole number is meant: digests distinguish 0 and 0.0."""
+    if type(value) is not int:
+        return value
+    try:
+        return value if read(kind, 0.5) != 0.5 else float(value)
+    except ValueError:
+        return value
+
+
 def with_defaults(known: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return every option with its value or its default, as JSON values, to be recorded."""
     everything = {name: each.default for name, each in known.items() if each.default is not REQUIRED} | dict(values)

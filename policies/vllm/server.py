@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from envs.base.errors import UserError, unknown
+from envs.base.options import read_options
 from envs.base.safe_text import redacted
 from policies.language.decode import Answer, Request, Rules
 from policies.language.loading import context_length
-from policies.option_values import read_options
 from policies.vllm.process import ServerProcess
 from policies.vllm.weights import ADAPTERS, check_version, load_adapters_over_http, reload_over_http
 
