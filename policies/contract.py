@@ -306,6 +306,18 @@ class TrainablePolicy(TemperedPolicy, Trainable, Protocol):
 
 
 @runtime_checkable
+class CountsPromptTokens(Protocol):
+    """A policy that knows how long a prompt is before it answers."""
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Return the tokens of a prompt as the model would get it.
+
+        Raises:
+            ContextTooLong: it does not fit into the model's context.
+        """
+
+
+@runtime_checkable
 class CutsPieces(Protocol):
     """Judges the steps of an episode at once for less work than one by one, and so cuts batches itself.
 

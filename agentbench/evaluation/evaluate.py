@@ -14,6 +14,7 @@ from agentbench.evaluation.config import EvaluateConfig, check_config, resolved_
 from agentbench.evaluation.held_out import overlap_notes, say_notes
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.contract import Launch, Recipe
+from agentbench.rollout.first_prompt import refuse_short_context
 from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import MAX_TEXT, Episode, is_judged
 from agentbench.runs.failures import tell
@@ -111,6 +112,7 @@ def evaluate(
     launch = launcher(config.executor)
     actor = _make_actor(policy, config)
     tasks = choose_tasks(environment, config)
+    refuse_short_context(actor, environment, tasks[0])
     folder = Path(out) if out is not None else default_folder(config, environment)
     identity = run_identity(config, environment, actor, tasks)
     learned = overlap_notes(name, config.env, [task.id for task in tasks]) if isinstance(policy, str) else []

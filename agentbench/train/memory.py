@@ -112,3 +112,16 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
     return Fitted(
         budget, above, round(sum(parts.values()), 1), {name: round(value, 1) for name, value in parts.items()}
     )
+
+
+def refuse_large_model(policy: Any, device: str) -> None:
+    """Refuse a model whose gradients and optimiser alone are larger than the memory that is free.
+
+    Raises:
+        UserError: they are; the text has both figures.
+    """
+    from policies.language.room import check_memory
+
+    trained = [each for each in policy.module.parameters() if each.requires_grad]
+    needed = 3 * sum(each.numel() * each.element_size() for each in trained)
+    check_memory(needed, "the gradients and the optimiser of this model", device, "train adapters (lora = 16)")

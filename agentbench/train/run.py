@@ -10,6 +10,7 @@ import numpy as np
 
 from agentbench.evaluation.config import resolved_options
 from agentbench.evaluation.held_out import say_notes
+from agentbench.rollout.first_prompt import refuse_short_context
 from agentbench.runs.episodes import Episode, Step
 from agentbench.runs.lines import METRICS_FILE, add_lines, read_metrics
 from agentbench.runs.provenance import describe
@@ -19,6 +20,7 @@ from agentbench.train.batch import discount, needs_values
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
+from agentbench.train.memory import refuse_large_model
 from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.soundness import training_notes
 from agentbench.train.trainer import Metrics, Trainer
@@ -28,6 +30,7 @@ from envs.base.devices import check_device
 from envs.base.digest import sealed_line
 from envs.base.errors import UserError
 from envs.base.files import write_text
+from envs.registry import make
 from policies.contract import TakesAdapters, Trainable, TrainablePolicy, is_trainable, lacking
 from policies.registry import make_learner as new_learner
 from policies.saved import POLICY_FOLDER, saved_in
@@ -55,14 +58,25 @@ def train(
     refuse_unfit_scheme(config)
     check_sinks(config.sinks)
     policy = make_learner(config)
+    refuse_large_model(policy, config.device)
     ranks = join(config.device)
     if ranks.rank == 0:
+        _refuse_short_context(config, policy)
         _train_and_record(config, policy, out, ranks, resume, on_metrics or (lambda _: None))
     else:
         trainer = Trainer(config, policy, out, ranks)
         trainer.resume()
         trainer.run(lambda _: None)
     return out / POLICY_FOLDER
+
+
+def _refuse_short_context(config: TrainConfig, policy: TrainablePolicy) -> None:
+    environment = make(config.env, **{**config.env_options, "split": config.split})
+    try:
+        for task in list(environment.tasks)[:1]:
+            refuse_short_context(policy, environment, task)
+    finally:
+        environment.close()
 
 
 def _train_and_record(

@@ -65,6 +65,13 @@ class Writer:
         self.encode = functools.lru_cache(maxsize=20_000)(self._encode)
         self._fixed = functools.lru_cache(maxsize=1_000)(self._encode_template)
 
+    @property
+    def turn_end(self) -> int | None:
+        """The special token with which the template ends an answer; None where it ends with ordinary text."""
+        after = self._between[0] if self._between else ""
+        ids = self._fixed(after) if isinstance(after, str) else []
+        return ids[0] if ids and ids[0] in self.tokenizer.added_tokens_decoder else None
+
     def write(self, messages: Sequence[Message], answers: Sequence[Sequence[int] | None] = ()) -> Written:
         """Write messages: a system message, then user and assistant in turn, a user's last.
 

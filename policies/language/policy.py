@@ -26,6 +26,7 @@ from policies.language.cache import PrefixCache, Work, weights_version
 from policies.language.constraint import Offered, Trie
 from policies.language.conversation import Writer
 from policies.language.decode import Answer, Request, Rules, decode, stop_check
+from policies.language.endings import CutAnswers, warn_of_endless_answers
 from policies.language.engine import Engine
 from policies.language.learner import Learner
 from policies.language.sequences import Sampled
@@ -80,6 +81,9 @@ class LanguagePolicy:
         self.work = Work()
         self._cache = PrefixCache(settings.cache_mb * 2**20)
         self._seen: dict[str, Any] = {}
+        self._cut = CutAnswers()
+        if not settings.constrained:
+            warn_of_endless_answers(settings.model, writer, self.rules())
 
     # -- what every policy has -------------------------------------------------------------------------
 
@@ -123,7 +127,16 @@ class LanguagePolicy:
         self._forget_old_weights()
         with self.learner.in_use():
             answers = decode(self.weights.model, requests, self.rules(), self._cache, self.work)
+        self._cut.note(answers, self.options.max_tokens)
         return [self.read(*each) for each in zip(asked, answers, choices, strict=True)]
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Return the tokens of a prompt.
+
+        Raises:
+            ContextTooLong: it does not fit into the model's context.
+        """
+        return len(self.speaker.ask(prompt).written.ids)
 
     def with_temperature(self, temperature: float) -> LanguagePolicy:
         """Return this policy, with the same weights, sampled and judged at another temperature."""
