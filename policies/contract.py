@@ -345,6 +345,18 @@ class KeepsComputed(Protocol):
 
 
 @runtime_checkable
+class CountsSequences(Protocol):
+    """Scores answers as parts of sequences, prompts included.
+
+    ``agentbench clone`` asks for it: its progress then counts what goes through the model; without it, the tokens of
+    the answers.
+    """
+
+    def sequence_lengths(self, traces: Sequence[Any]) -> list[int]:
+        """Return the tokens of every sequence that answers are scored as; what steps share counts once."""
+
+
+@runtime_checkable
 class MakesReference(Protocol):
     """Can stand still beside itself without a second copy of its weights.
 

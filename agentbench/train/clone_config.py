@@ -23,6 +23,9 @@ from agentbench.train.update import computing_in
 from envs.base.digest import check_seal, digest_of_json
 from envs.base.errors import UserError
 from policies.contract import TrainablePolicy
+from policies.language.learner import HasLearner
+from policies.registry import options_of
+from policies.saved import is_saved
 
 CHECKPOINTS, STATE = "checkpoints", "clone-settings.json"
 
@@ -140,7 +143,7 @@ def prepare(config: CloneRun, out: Path | None = None) -> Prepared:
     env = stored.identity.get("env", "alfworld")
     found = [each for each in stored.read_episodes() if each.won or (config.failures and each.outcome == "failure")]
     options = dict(config.policy_options)
-    if config.policy.startswith("hf:"):
+    if not is_saved(Path(config.policy)) and "threads" in options_of(config.policy):
         options = {"threads": config.threads, **options}
     base = TrainConfig(
         env=env,
@@ -160,8 +163,8 @@ def prepare(config: CloneRun, out: Path | None = None) -> Prepared:
     if not traces:
         raise UserError("nothing to clone: the run has no steps whose actions this policy could have chosen")
     chosen = earlier or choose(config, policy, traces, share)
-    if (learner := getattr(policy, "learner", None)) is not None:
-        learner.recompute_above(chosen.recompute_above)
+    if isinstance(policy, HasLearner):
+        policy.learner.recompute_above(chosen.recompute_above)
     notes = clone_notes(stored.identity.get("split"))
     if config.eval_split is not None:
         notes += _evaluation_notes(config, env, {each.task_id for each in learned})
@@ -188,9 +191,8 @@ def choose(config: CloneRun, policy: TrainablePolicy, traces: Sequence[Any], hel
         device=config.device,
         seed=config.seed,
     )
-    learner = getattr(policy, "learner", None)
     threads = torch.get_num_threads()
-    if learner is None:
+    if not isinstance(policy, HasLearner):
         budget = config.token_budget or settings.token_budget
         settings = replace(settings, token_budget=budget)
         if config.precision != "auto":
@@ -206,7 +208,7 @@ def choose(config: CloneRun, policy: TrainablePolicy, traces: Sequence[Any], hel
     if precision == "auto":
         precision = "float32"
         if is_large:
-            precision, seconds = faster_precision(learner, lambda each: computing_in(each, config.device))
+            precision, seconds = faster_precision(policy.learner, lambda each: computing_in(each, config.device))
     settings = replace(settings, token_budget=fitted.token_budget, precision=precision)
     return Chosen(settings, held_out, fitted.recompute_above, threads, seconds, fitted.peak_mb, fitted.parts_mb)
 

@@ -28,7 +28,7 @@ from agentbench.train.update import NonFiniteError
 from envs.base.digest import sealed
 from envs.base.errors import UserError
 from envs.base.files import replaced_folder, write_text
-from policies.contract import TrainablePolicy
+from policies.contract import CountsSequences, TrainablePolicy
 from policies.trainable import read_policy, save_policy
 
 BEST = "best"
@@ -239,6 +239,6 @@ def estimate(prepared: Prepared) -> float:
 
 def _tokens(policy: TrainablePolicy, traces: Sequence[Any]) -> int:
     """Return the tokens that go through the model; of a policy without sequences those of its answers."""
-    if hasattr(policy, "sequence_lengths"):
+    if isinstance(policy, CountsSequences):
         return sum(policy.sequence_lengths(traces))
     return sum(trace.tokens for trace in traces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,18 @@ from policies.language.loading import checkpoint_activations
 from policies.language.sequences import Sampled
 from policies.language.settings import LanguageSettings
 from policies.language.weights import ADAPTER, REFERENCE, Weights, add_reference, use_adapter
+
+
+@runtime_checkable
+class HasLearner(Protocol):
+    """A policy that scores answers with a learner.
+
+    ``agentbench clone`` asks for it: batches, precision and what is computed again then go by the memory there is.
+    """
+
+    @property
+    def learner(self) -> Learner:
+        """Its weights as what is trained."""
 
 
 class Learner:
