@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 VLLM ?= .venv-vllm
 VERL ?= .venv-verl
+OPENENV ?= .venv-openenv
 BIN := $(VENV)/bin
 ROOMS := agentbench envs policies credit
 DEMO_SPLIT := generated:0:120
@@ -18,7 +19,7 @@ $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
 $(1)/bin/uv pip install --quiet --python $(1)/bin/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(PACKAGES)
 endef
 
-.PHONY: help demo demo-train demo-credit appworld vllm verl install test test-slow test-ray test-appworld test-vllm test-verl lint format check bench docs docs-serve clean
+.PHONY: help demo demo-train demo-credit appworld vllm verl openenv install test test-slow test-ray test-appworld test-vllm test-verl test-openenv lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -105,8 +106,15 @@ verl:          ## install verl in a virtual environment of its own (it needs an 
 test-verl:     ## run the tests that need verl (make verl first)
 	$(VERL)/bin/python -m pytest tests/integrations/test_verl.py
 
+openenv: PACKAGES = --editable '.[openenv]' pytest pytest-timeout hypothesis
+openenv:       ## install OpenEnv in a virtual environment of its own (about a minute), for its tests
+	$(call apart,$(OPENENV))
+
+test-openenv:  ## run the tests that need OpenEnv, the slow ones too (make openenv first)
+	$(OPENENV)/bin/python -m pytest -m "slow or not slow" tests/integrations/test_openenv.py
+
 clean:         ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VLLM) $(VERL) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentbench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -30,6 +30,7 @@ from agentbench.cli.commands import (
     replay,
     report,
     schemes,
+    serve,
     show,
     sweep,
     train,
@@ -71,6 +72,7 @@ PANELS = {
         Entry("eval", evaluate.evaluate, takes_more=True, settings=EVALUATION, without=("tasks",)),
         Entry("show", show.show),
         Entry("replay", replay.replay),
+        Entry("serve", serve.serve, takes_more=True),
     ),
     "Compare": (
         Entry("compare-runs", compare_runs.compare_runs),

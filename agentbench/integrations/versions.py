@@ -11,6 +11,7 @@ from envs.base.extras import how_to_install
 
 TRL = ">=1.16,<1.17"
 VERL = ">=0.9.1,<0.10"
+OPENENV = ">=0.10,<0.11"
 
 
 def require(package: str, versions: str, extra: str) -> str:

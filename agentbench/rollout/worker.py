@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from envs.base.errors import ContractError, UserError
-from envs.base.moment import Moment, checked_moment
+from envs.base.moment import checked_moment
 from envs.base.safe_text import redacted
 from envs.contract import TextEnv
 from envs.registry import load
@@ -70,8 +70,10 @@ def serve(connection: Connection) -> None:
             connection.send(("failed", redacted(f"{type(error).__name__}: {error}"), answer[2]))
 
 
-def play_command(environment: TextEnv, command: str, arguments: Any) -> Moment:
-    """Carry out ``reset`` (arguments: task, seed) or ``step`` (the action) as a step's five values.
+def play_command(environment: TextEnv, command: str, arguments: Any) -> Any:
+    """Carry out ``reset`` (arguments: task, seed), ``step`` (the action) or ``restore`` (a snapshot): five values.
+
+    ``snapshot`` gives the value that ``restore`` takes.
 
     Raises:
         ContractError: the environment gave something that is not what the contract says.
@@ -85,6 +87,12 @@ def play_command(environment: TextEnv, command: str, arguments: Any) -> Moment:
         if not isinstance(found, tuple) or len(found) != 2:
             raise ContractError(f"reset() gave {found!r:.60}, not observation and info")
         return checked_moment((found[0], 0.0, False, False, found[1]))
+    if command == "snapshot":
+        return environment.snapshot()
+    if command == "restore":
+        observation, info = environment.restore(arguments)
+        end = arguments[3]
+        return checked_moment((observation, 0.0, *(end[:2] if end else (False, False)), info))
     moment = environment.step(arguments)
     return moment if kind.step is TextEnv.step else checked_moment(moment)  # the base class has checked its own
 

@@ -77,6 +77,10 @@ NOT_RUN = {
     "--out results/rl-vllm": "needs vLLM",
     "make vllm": "needs vLLM and a GPU",
     "pip install -e '.[verl]'": "installs",
+    "pip install -e '.[openenv]'": "installs",
+    "agentbench serve --env alfworld --split generated:0:64 --port 8000 --max-sessions 64": (
+        "serves until Ctrl-C: tests/integrations/test_openenv.py"
+    ),
     "pip install -e '.[ray]'": "installs",
     "agentbench eval --env alfworld --policy expert --workers 64 --executor ray --out results/cluster": (
         "starts a cluster: tests/agentbench/test_ray.py"
