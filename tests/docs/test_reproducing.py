@@ -30,5 +30,7 @@ def test_a_command_names_a_script_and_options_that_exist(command: str) -> None:
         assert words[0] == "agentbench"
         page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
         section = page.partition(f"\n## agentbench {words[1]}\n")[2].partition("\n## ")[0]
-        known = set(re.findall(r"`(--[\w-]+)`", section)) | {"--goals", "--anchor"}  # options of the shop
+        settings = (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")  # of evaluation and training
+        fields = {f"--{name.replace('_', '-')}" for name in re.findall(r"^\| `(\w+)` \|", settings, flags=re.MULTILINE)}
+        known = set(re.findall(r"`(--[\w-]+)`", section)) | fields | {"--goals", "--anchor"}  # options of the shop
         assert section and set(options) <= known
