@@ -16,10 +16,11 @@ from agentbench.evaluation.held_out import clone_notes, overlap_notes, task_ids
 from agentbench.runs.episodes import Episode
 from agentbench.runs.provenance import stable_seed
 from agentbench.runs.run import open_run
+from agentbench.train.chosen import measured_precision
 from agentbench.train.clone import CloneSettings, Schedule, traces_of
 from agentbench.train.config import TrainConfig
+from agentbench.train.memory import Asked, fit, is_large, number_of_weights
 from agentbench.train.run import make_learner
-from agentbench.train.update import computing_in
 from envs.base.digest import check_seal, digest_of_json
 from envs.base.errors import UserError
 from policies.contract import TrainablePolicy
@@ -28,9 +29,6 @@ from policies.registry import options_of
 from policies.saved import is_saved
 
 CHECKPOINTS, STATE = "checkpoints", "clone-settings.json"
-
-LARGE = 20_000_000
-"""Weights from which on a model is taken for a pretrained one: trained with more care, and less often through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +175,7 @@ def choose(config: CloneRun, policy: TrainablePolicy, traces: Sequence[Any], hel
     Raises:
         UserError: the longest episode does not fit into ``pass_memory``, or the whole not into the memory.
     """
-    is_large = _weights(policy) >= LARGE
-    by_size = _large_defaults(config.lora, _weights(policy)) if is_large else {}
+    by_size = _large_defaults(config.lora, number_of_weights(policy)) if is_large(policy) else {}
     own = {
         name: getattr(config, name)
         for name in ("passes", "batch_size", "learning_rate", "schedule", "warmup")
@@ -198,17 +195,12 @@ def choose(config: CloneRun, policy: TrainablePolicy, traces: Sequence[Any], hel
         if config.precision != "auto":
             settings = replace(settings, precision=config.precision)
         return Chosen(settings, held_out, None, threads, {}, 0.0, {})
-    from agentbench.train.memory import Asked, fit
-    from policies.language.footprint import faster_precision
-
     asked = Asked(config.token_budget, config.pass_memory, config.gradient_checkpointing, config.device)
     fitted = fit(asked, policy, traces)
     precision: str = config.precision
     seconds: dict[str, float] = {}
     if precision == "auto":
-        precision = "float32"
-        if is_large:
-            precision, seconds = faster_precision(policy.learner, lambda each: computing_in(each, config.device))
+        precision, seconds = measured_precision(policy, config.device)
     settings = replace(settings, token_budget=fitted.token_budget, precision=precision)
     return Chosen(settings, held_out, fitted.recompute_above, threads, seconds, fitted.peak_mb, fitted.parts_mb)
 
@@ -218,14 +210,10 @@ def _large_defaults(lora: int, weights: int) -> dict[str, Any]:
     return {"passes": 2, "batch_size": 32, "learning_rate": rate, "schedule": "linear", "warmup": 10}
 
 
-def _weights(policy: TrainablePolicy) -> int:
-    return sum(parameter.numel() for parameter in policy.module.parameters())
-
-
 def _held_out_share(config: CloneRun, policy: TrainablePolicy) -> float:
     if config.held_out is not None:
         return config.held_out
-    return 0.05 if _weights(policy) >= LARGE else 0.0
+    return 0.05 if is_large(policy) else 0.0
 
 
 def _split(episodes: list[Episode], share: float, seed: int) -> tuple[list[Episode], list[Episode]]:

@@ -92,7 +92,9 @@ class TrainConfig(BaseModel):
 
     epochs: int = Field(1, ge=1, description="passes over a batch")
     minibatches: int = Field(4, ge=1, description="updates a pass")
-    token_budget: int = Field(65_536, ge=1, description="tokens a forward pass; more are accumulated")
+    token_budget: int = Field(
+        65_536, ge=1, description="tokens a forward pass, more are accumulated; large language models: what fits"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="of AdamW")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="how the learning rate falls over the training: not at all, or to 0"
@@ -119,7 +121,9 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, description="of every random draw")
     device: str = Field("cpu", description="where the policy learns: cpu, cuda, cuda:1")
     threads: int = Field(1, ge=1, description="threads of torch on a processor; small networks are slower with more")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes while it learns")
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32", description="of the forward passes while it learns; auto: whichever is faster here"
+    )
     workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
     executor: str = Field("local", description="where worker processes run: local, ray, or ray:HOST:PORT")
     memory_limit: float = Field(2048.0, gt=0, allow_inf_nan=False, description="MB at which a worker is replaced")

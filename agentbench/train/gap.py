@@ -14,7 +14,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection, correct
 from agentbench.train.distributed import ALONE, Ranks
 from agentbench.train.settings import CorrectionSettings
-from agentbench.train.update import own_pieces
+from agentbench.train.update import computing_in, own_pieces
 from envs.base.errors import UserError
 from policies.contract import Likelihood, Policy, Prompt, TrainablePolicy
 
@@ -54,8 +54,7 @@ def correct_batch(
 
 def score_without_gradient(policy: TrainablePolicy, traces: Sequence[object], config: TrainConfig) -> Likelihood:
     """Judge answers in the precision of the update."""
-    device = torch.device(config.device).type
-    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with torch.no_grad(), computing_in(config.precision, config.device):
         found = policy.likelihood(traces)
     return Likelihood(found.log_probs.float(), found.entropy, found.mask, found.values)
 

@@ -13,6 +13,13 @@ from typing import Any
 import psutil
 
 from envs.base.errors import UserError
+from policies.contract import TrainablePolicy
+
+LARGE = 20_000_000
+"""Weights from which on a model is taken for a pretrained one: trained with more care, and less often through."""
+
+ANSWERS = 0.15
+"""Share of the tokens of an episode that are answers, where no episode was seen yet."""
 
 LEAST_MB = 1024.0
 """Memory of the activations of a pass where nothing is said; a model that is larger than this has as much as it."""
@@ -56,6 +63,27 @@ class Fitted:
     recompute_above: int | None
     peak_mb: float
     parts_mb: dict[str, float]
+
+
+def is_large(policy: TrainablePolicy) -> bool:
+    """Tell whether a policy has at least :data:`LARGE` weights."""
+    return number_of_weights(policy) >= LARGE
+
+
+def number_of_weights(policy: TrainablePolicy) -> int:
+    """Return the number of a policy's weights, trained or not."""
+    return sum(parameter.numel() for parameter in policy.module.parameters())
+
+
+def usual_budget(policy: Any) -> int:
+    """Return the tokens of a pass that fit into the memory of one where nothing is said, before any episode is seen."""
+    from policies.language.footprint import footprint
+
+    stored = sum(each.numel() * each.element_size() for each in policy.module.parameters())
+    kept = footprint(policy.learner, policy.options.constrained)
+    again = policy.options.gradient_checkpointing
+    allowed = max(LEAST_MB * 2**20, stored)
+    return max(1, int(allowed / (PADDING * kept.of(1000, round(1000 * ANSWERS), recompute=again) / 1000)))
 
 
 def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:

@@ -17,6 +17,7 @@ from agentbench.runs.provenance import describe
 from agentbench.runs.steps import steps_of
 from agentbench.runs.writer import claim
 from agentbench.train.batch import discount, needs_values
+from agentbench.train.chosen import choose_for_training
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
@@ -64,7 +65,7 @@ def train(
         _refuse_short_context(config, policy)
         _train_and_record(config, policy, out, ranks, resume, on_metrics or (lambda _: None))
     else:
-        trainer = Trainer(config, policy, out, ranks)
+        trainer = Trainer(choose_for_training(config, policy, out, ranks), policy, out, ranks)
         trainer.resume()
         trainer.run(lambda _: None)
     return out / POLICY_FOLDER
@@ -100,7 +101,7 @@ def _train_and_record(
         {"kind": "train", **how, "processes": ranks.count, "notes": notes, **resolved_options(config), **describe()},
     )
     try:
-        trainer = Trainer(config, policy, out, ranks)
+        trainer = Trainer(choose_for_training(config, policy, out, ranks), policy, out, ranks)
         trainer.resume()
         cut_metrics(out, trainer.step)
         with open_sinks(config.sinks, settings, out) as send:
@@ -203,7 +204,8 @@ def estimate(config: TrainConfig) -> dict[str, float]:
     tasks = min(2, config.tasks_per_step)
     small = config.model_copy(update={"tasks_per_step": tasks, "eval_split": None})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(small, make_learner(config), Path(folder))
+        policy = make_learner(config)
+        trainer = Trainer(choose_for_training(small, policy), policy, Path(folder))
         try:
             metrics = trainer.train_step()
         finally:

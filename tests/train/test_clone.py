@@ -17,7 +17,7 @@ from typer.testing import CliRunner  # noqa: E402
 from agentbench import evaluate  # noqa: E402
 from agentbench.cli.program import app  # noqa: E402
 from agentbench.runs.lines import read_metrics  # noqa: E402
-from agentbench.train import clone_config  # noqa: E402
+from agentbench.train import memory  # noqa: E402
 from agentbench.train.clone import Cloner, CloneSettings, clone, mean_loss, traces_of  # noqa: E402
 from agentbench.train.clone_config import CloneRun, prepare  # noqa: E402
 from agentbench.train.clone_run import clone_run  # noqa: E402
@@ -176,7 +176,7 @@ def test_computing_in_bfloat16_stays_near_and_leaves_the_weights_in_float32(
 
 
 def test_a_large_model_has_other_defaults(taught: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clone_config, "LARGE", 1_000)
+    monkeypatch.setattr(memory, "LARGE", 1_000)
     common = {name: taught["common"][name] for name in ("source", "policy", "policy_options", "threads")}
     prepared = prepare(CloneRun(**common))
     settings = prepared.chosen.settings
