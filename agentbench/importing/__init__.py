@@ -6,9 +6,14 @@
 ``verl-agent``  rollout dumps of verl-agent, a step a line (:mod:`agentbench.importing.verl_agent`)
 ``verl``        rollout dumps of verl, a rollout a line (:mod:`agentbench.importing.verl`)
 ``trl``         completions of TRL's trainers (:mod:`agentbench.importing.trl`)
+``atif``        trajectories of Harbor (:mod:`agentbench.importing.atif`)
+``tau2``        results of tau2-bench (:mod:`agentbench.importing.tau2`)
+
+Further formats come from plug-ins (:mod:`agentbench.importing.formats`).
 """
 
 from agentbench.importing.detect import FORMATS
+from agentbench.importing.formats import Format, from_records
 from agentbench.importing.run import Imported, import_run
 
-__all__ = ["FORMATS", "Imported", "import_run"]
+__all__ = ["FORMATS", "Format", "Imported", "from_records", "import_run"]

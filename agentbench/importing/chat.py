@@ -17,6 +17,7 @@ LangChain (``type``, ``args``), Gemini (``parts``), or ShareGPT (``from``, ``val
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -55,10 +56,61 @@ def is_chat(record: Mapping[str, Any]) -> bool:
 def read_chat(path: Path, options: Options) -> Iterator[Part]:
     """Yield the episode of every record, or why it is none."""
     for where, record in read_records(path):
-        yield record if isinstance(record, Bad) else read_part(where, partial(_episode, record, options))
+        yield record if isinstance(record, Bad) else read_part(where, partial(_named_episode, record, options))
 
 
-def _episode(record: dict[str, Any], options: Options) -> Read:
+def _named_episode(record: dict[str, Any], options: Options) -> Read:
+    return episode_of(with_named_fields(record, record, options), options)
+
+
+def with_named_fields(chat: dict[str, Any], record: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Return a chat record in which the fields that the user named stand under the names that are read.
+
+    Args:
+        chat: the chat record.
+        record: what it was made of, in which the fields are looked up; a name with dots leads into objects.
+        options: which fields.
+
+    Raises:
+        BadPartError: a field is not there.
+    """
+    found = dict(chat)
+    for name, field in options.fields.items():
+        value = _value_at(record, field)
+        if value is None and name != "model":
+            raise BadPartError(f"it has no field {field!r} for the {name}: it has {_listed(record)}")
+        found[name] = value
+    if isinstance(text := found.get("messages"), str) and options.messages_field:
+        try:
+            found["messages"] = json.loads(text)
+        except (ValueError, RecursionError):
+            raise BadPartError(f"{options.messages_field} is text, and no list of messages") from None
+    if options.reward_field and options.reward_field != "rewards":
+        found.pop("rewards", None)
+        if isinstance(found["reward"], list):
+            found["rewards"] = found.pop("reward")
+    return found
+
+
+def _value_at(record: Mapping[str, Any], field: str) -> Any:
+    if field in record:
+        return record[field]
+    value: Any = record
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _listed(record: Mapping[str, Any]) -> str:
+    return ", ".join(" ".join(str(name).split())[:40] for name in list(record)[:12]) or "none"
+
+
+def episode_of(record: dict[str, Any], options: Options) -> Read:
+    """Return the episode of a chat record.
+
+    Raises:
+        BadPartError: it is none; the text says why.
+    """
     messages = checked_messages(next((record[name] for name in LISTS if name in record), None))
     if pictures := beside(record):  # of the whole conversation: those that its first message shows
         messages = _with_pictures(messages, pictures)
@@ -85,10 +137,7 @@ def task_of(record: Mapping[str, Any], options: Options) -> tuple[str, str | Non
     if options.task_field == "messages":
         return "messages", None
     if options.task_field is not None:
-        value: Any = record
-        for part in options.task_field.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if (task := name_of(value, options.task_field)) is None:
+        if (task := name_of(_value_at(record, options.task_field), options.task_field)) is None:
             raise BadPartError(
                 f"it has no field {options.task_field!r} to identify its task: it has {', '.join(record)}"
             )
@@ -117,7 +166,12 @@ def ending_of(record: Mapping[str, Any], options: Options) -> Ending:
     error = stated_error(record.get("error"))
     told = {name: record[name] for name in OUTCOMES if name != "error" and record.get(name) is not None}
     if not told and error is None:
-        raise BadPartError(f"nothing says how it ended: add one of {', '.join(OUTCOMES)} to each line")
+        numbers = [name for name, value in record.items() if isinstance(value, bool | int | float)]
+        named = f" ({', '.join(numbers[:4])})" if numbers else ""
+        raise BadPartError(
+            f"nothing says how it ended: add one of {', '.join(OUTCOMES)} to each line, or name the field that says it"
+            f"{named} with --reward or --success"
+        )
     truncated = record.get("truncated") is True
     success = told.get("success")
     if success is not None and not isinstance(success, bool):

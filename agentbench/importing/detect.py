@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from agentbench.importing import chat, inspect_log, trl, verifiers, verl, verl_agent
+from agentbench.importing.atif import ATIF
 from agentbench.importing.files import is_log_name, read_records
-from agentbench.importing.parts import Bad, Options, Part
+from agentbench.importing.formats import Format
+from agentbench.importing.parts import Bad
+from agentbench.importing.tau2 import TAU2
 from envs.base.errors import UserError, unknown
+from envs.base.plugins import PluginTable
 
-Reader = Callable[[Path, Options], Iterator[Part]]
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One kind of log.
-
-    Attributes:
-        read: yields the episodes of one file.
-        matches: says whether a record is of this kind.
-    """
-
-    read: Reader
-    matches: Callable[[Mapping[str, Any]], bool]
-
-
-FORMATS: dict[str, Format] = {
-    "chat": Format(chat.read_chat, chat.is_chat),
+_OWN = {
+    "chat": Format(chat.read_chat, chat.is_chat, takes_fields=True),
     "inspect": Format(inspect_log.read_inspect, inspect_log.is_inspect),
     "verifiers": Format(verifiers.read_verifiers, verifiers.is_verifiers),
     "verl-agent": Format(verl_agent.read_verl_agent, verl_agent.is_verl_agent),
     "verl": Format(verl.read_verl, verl.is_verl),
     "trl": Format(trl.read_trl, trl.is_trl),
+    "atif": ATIF,
+    "tau2": TAU2,
 }
 
 
-def choose(source: Path, format: str) -> tuple[str, list[Path], list[Bad]]:
+def _read_plugin(point: EntryPoint) -> Format:
+    found = point.load()
+    if not isinstance(found, Format):
+        raise TypeError(f"{point.value} is no agentbench.importing.Format")
+    return found
+
+
+FORMATS = PluginTable("format", "agentbench.importers", _OWN, _read_plugin)
+"""Every format: ours, then those of plug-ins."""
+
+
+def choose(source: Path, format: str, fields: Mapping[str, str] | None = None) -> tuple[str, list[Path], list[Bad]]:
     """Return the format's name, the files to read, and those of a folder that are no log.
+
+    Args:
+        source: a file or folder.
+        format: a name of :data:`FORMATS`, or ``auto``.
+        fields: those that the user named (``messages``, ``reward``, …); with the messages it is a chat log.
 
     Raises:
         UserError: no such source or format, no log in it, logs of several formats, a link out of the folder.
     """
     if format != "auto" and format not in FORMATS:
         raise unknown("format", format, (*FORMATS, "auto"))
+    if format == "auto" and fields and "messages" in fields:
+        format = "chat"
+    if format != "auto" and fields and not FORMATS[format].takes_fields:
+        raise UserError(
+            f"--messages, --reward, --success and --model-field name fields of chat logs, not of {format}'s"
+        )
     if source.is_file():
         if format != "auto":
             return format, [source], []
@@ -99,15 +111,18 @@ def format_of(path: Path) -> str | Bad:
     if inspect_log.is_zip(path) and inspect_log.is_archive(path):
         return "inspect"
     seen: list[str] = []
+    first_record: dict[str, Any] = {}
     damaged: list[Bad] = []
     for _, record in read_records(path):
         if isinstance(record, Bad):
             damaged.append(record)
             continue
         seen = seen or list(record)
+        first_record = first_record or record
         for name, kind in FORMATS.items():
-            if kind.matches(record):
-                return name
+            with FORMATS.used(name):
+                if kind.matches(record):
+                    return name
     if not seen and not damaged:
         return Bad(path.name, "it holds no record: every line is an empty object, or there is none")
     if not seen:
@@ -115,13 +130,48 @@ def format_of(path: Path) -> str | Bad:
         place = "" if first.where == path.name else f"{first.where}: "
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
         return Bad(path.name, f"it holds no record: {place}{first.reason}{more}")
-    names = ", ".join(" ".join(name.split())[:40] for name in seen[:8])
+    names = ", ".join(_plain(name) for name in seen[:8])
     if path.suffix.lower() in (".csv", ".tsv"):
         return Bad(
             path.name, f"a table with the columns {names}, and no log: none of them holds the messages of episodes"
         )
     return Bad(
         path.name,
-        f"cannot tell the format of {path} (its first line has {names}): choose one of {', '.join(FORMATS)} with "
-        "--format; docs/importing.md says what each needs",
+        f"cannot tell the format of {path} (its first record has {_described(first_record)}): {_advice(first_record)}"
+        f"choose one of {', '.join(FORMATS)} with --format; docs/importing.md says what each needs",
     )
+
+
+def _plain(name: str) -> str:
+    return " ".join(str(name).split())[:40]
+
+
+def _described(record: Mapping[str, Any]) -> str:
+    """Say what fields a record has, and of what kind."""
+    return ", ".join(f"{_plain(name)}: {_kind(value)}" for name, value in list(record.items())[:8])
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, list):
+        objects = sum(isinstance(each, dict) for each in value)
+        return f"a list of {len(value)} objects" if value and objects == len(value) else f"a list of {len(value)}"
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else "true or false"
+    return "an object" if isinstance(value, dict) else "text" if isinstance(value, str) else "a number"
+
+
+def _advice(record: Mapping[str, Any]) -> str:
+    """Name the options that would read a record, where one of its fields could hold messages."""
+    lists = [name for name, value in record.items() if _kind(value).endswith(" objects")]
+    texts = [name for name, value in record.items() if isinstance(value, str) and value.lstrip()[:2] in ("[{", "[ ")]
+    if not (lists or texts):
+        return ""
+    asked = [f"--messages {_plain((lists + texts)[0])}"]
+    numbers = [name for name, value in record.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+    likely = [name for name in numbers if "reward" in name.lower() or "score" in name.lower()] or numbers
+    truths = [name for name, value in record.items() if isinstance(value, bool)]
+    if likely and not any(name in record for name in chat.OUTCOMES):
+        asked.append(f"--reward {_plain(likely[0])}")
+    elif truths and not any(name in record for name in chat.OUTCOMES):
+        asked.append(f"--success {_plain(truths[0])}")
+    return f"{' '.join(asked)} would read it as a chat log if these are its messages and its outcome; else "

@@ -44,6 +44,8 @@ class Options:
             for the field that the format has for it.
         model: read this model's episodes alone, where a log has several.
         max_text: longest text that is stored whole, in characters.
+        messages_field, reward_field, success_field, model_field: the fields of a chat record that hold these, where
+            they have other names; a name with dots leads into objects.
     """
 
     success_at: float = 1.0
@@ -53,6 +55,21 @@ class Options:
     task_field: str | None = None
     model: str | None = None
     max_text: int = MAX_TEXT
+    messages_field: str | None = None
+    reward_field: str | None = None
+    success_field: str | None = None
+    model_field: str | None = None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields that were named, by the name that is read."""
+        named = {
+            "messages": self.messages_field,
+            "reward": self.reward_field,
+            "success": self.success_field,
+            "model": self.model_field,
+        }
+        return {name: field for name, field in named.items() if field is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from agentbench.importing.detect import FORMATS, Reader, choose
+from agentbench.importing.detect import FORMATS, choose
+from agentbench.importing.formats import Reader
 from agentbench.importing.parts import Bad, Options, Read
 from agentbench.importing.survey import Survey, survey
 from agentbench.runs.episodes import Episode, Key, to_line
@@ -61,7 +62,7 @@ def import_run(
             source's folder, an output folder that holds another run.
     """
     options = options or Options()
-    name, files, other = choose(Path(source), format)
+    name, files, other = choose(Path(source), format, options.fields)
     read = FORMATS[name].read
     found = survey(_parts(files, read, options), options)
     bad = [*other, *found.bad]

@@ -108,7 +108,10 @@ def test_common_shapes_of_chats_are_read(tmp_path, line):
 @pytest.mark.parametrize(
     ("records", "reason"),
     [
-        ([{"instruction": "a", "input": "", "output": "b"}], "its first line has instruction, input, output"),
+        (
+            [{"instruction": "a", "input": "", "output": "b"}],
+            "has instruction: text, input: text, output: text",
+        ),
         ([{"prompt": "a", "chosen": "b", "rejected": "c"}], "choose one of chat, inspect"),
         (
             [{"messages": [user("a"), assistant("b")]}] * 3,

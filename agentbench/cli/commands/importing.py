@@ -16,7 +16,7 @@ _SHOWN = 20
 def import_logs(
     source: Annotated[Path, typer.Argument(help="file or folder of logs")],
     out: Annotated[Path, typer.Option(help="folder of the run")] = Path("results/imported"),
-    format: Annotated[str, typer.Option(help="chat, inspect, verifiers, verl-agent, verl, trl, or auto")] = "auto",
+    format: Annotated[str, typer.Option(help="one that docs/importing.md lists, a plug-in's, or auto")] = "auto",
     success_at: Annotated[float, typer.Option(help="reward that counts as success, where the log does not say")] = 1.0,
     anchor: Annotated[
         str, typer.Option(help="same situation: the same last 'observation', or 'history'")
@@ -24,8 +24,15 @@ def import_logs(
     scorer: Annotated[str | None, typer.Option(help="the scorer of an Inspect log that counts [the first]")] = None,
     score: Annotated[str | None, typer.Option(help="the value that counts, where a log gives several by name")] = None,
     task_field: Annotated[
-        str | None, typer.Option(help="the field that identifies the task; 'messages': the first user message")
+        str | None,
+        typer.Option(
+            "--task-field", "--task-id", help="the field that identifies the task; 'messages': the first user message"
+        ),
     ] = None,
+    messages: Annotated[str | None, typer.Option(help="the field that holds the messages, in a chat log")] = None,
+    reward: Annotated[str | None, typer.Option(help="the field that holds the reward (or one a step)")] = None,
+    success: Annotated[str | None, typer.Option(help="the field that says whether the task was solved")] = None,
+    model_field: Annotated[str | None, typer.Option(help="the field that holds the model's name")] = None,
     model: Annotated[str | None, typer.Option(help="read the episodes of this model alone")] = None,
     max_text: Annotated[int, typer.Option(min=1, help="longest text that is stored whole, in characters")] = 20_000,
 ) -> None:
@@ -37,7 +44,17 @@ def import_logs(
     from agentbench.importing.run import import_run, options_from
 
     chosen = options_from(
-        success_at, anchor, scorer, score=score, task_field=task_field, model=model, max_text=max_text
+        success_at,
+        anchor,
+        scorer,
+        score=score,
+        task_field=task_field,
+        model=model,
+        max_text=max_text,
+        messages_field=messages,
+        reward_field=reward,
+        success_field=success,
+        model_field=model_field,
     )
     try:
         with _lines(out):

@@ -1,0 +1,49 @@
+"""ATIF, the Agent Trajectory Interchange Format of Harbor: a trajectory a file, ``{"schema_version": "ATIF-v1.4", …}``.
+
+A step of the source ``agent`` is an answer with its ``tool_calls`` (``function_name``, ``arguments``), and its
+``observation.results`` are what the tools said. The format has no field for the outcome. Read are ``metrics.reward`` of
+the agent's steps, else ``extra.reward``, or what ``--reward`` names; a trajectory that has none of these is left out.
+Source: Harbor, ``docs/rfcs/0001-trajectory-format.md`` (v1.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentbench.importing.formats import from_records
+
+_ROLES = {"system": "system", "user": "user", "agent": "assistant"}
+
+
+def is_atif(record: Mapping[str, Any]) -> bool:
+    """Return whether a record is a trajectory: its ``schema_version`` says so."""
+    return str(record.get("schema_version", "")).startswith("ATIF") and isinstance(record.get("steps"), list)
+
+
+def to_chat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trajectory as a chat record."""
+    messages: list[dict[str, Any]] = []
+    rewards: list[float | None] = []
+    for step in record["steps"]:
+        message = {"role": _ROLES.get(step["source"], step["source"]), "content": step.get("message") or ""}
+        if calls := step.get("tool_calls"):
+            message["tool_calls"] = [
+                {"id": each.get("tool_call_id"), "name": each["function_name"], "arguments": each.get("arguments", {})}
+                for each in calls
+            ]
+        messages.append(message)
+        if step["source"] == "agent":
+            rewards.append((step.get("metrics") or {}).get("reward"))
+        for result in (step.get("observation") or {}).get("results", []):
+            role = "tool" if result.get("source_call_id") else "user"
+            said = {"role": role, "content": result.get("content") or "", "tool_call_id": result.get("source_call_id")}
+            messages.append(said)
+    extra, agent = record.get("extra") or {}, record.get("agent") or {}
+    chat = {"messages": messages, "model": agent.get("model_name"), "task_id": extra.get("task_id")}
+    if any(each is not None for each in rewards):
+        return {**chat, "rewards": [0.0 if each is None else each for each in rewards]}
+    return {**chat, "reward": extra.get("reward")}
+
+
+ATIF = from_records(is_atif, to_chat)
