@@ -66,7 +66,7 @@ def _saved_language(
 
     # These two decide how the model is loaded: the machine that trained it may have had a GPU, and this one none.
     early = {key: value for key, value in options.items() if key in ("device", "threads")}
-    saved = load_saved(folder, {**settings, **early}, weights)
+    saved = load_saved(folder, {**settings, "device": "cpu", **early}, weights)
     return saved.with_options(dict(options)) if options else saved
 
 

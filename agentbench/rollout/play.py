@@ -301,6 +301,10 @@ def _prompt(seat: _Seat) -> Prompt:
     return seat.prompt
 
 
+DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "cuBLAS error", "cuDNN error", "HIP error", "MPS backend")
+"""How the errors of a device begin in torch's older versions, in which they have no class of their own."""
+
+
 def act(policy: Policy, prompts: Sequence[Prompt]) -> list[Response | str]:
     """Ask the policy; where it raises, ask for each prompt alone, so that one bad episode spoils no other.
 
@@ -315,7 +319,7 @@ def act(policy: Policy, prompts: Sequence[Prompt]) -> list[Response | str]:
     except UserError:
         raise
     except Exception as error:
-        _raise_if_out_of_memory(policy, error, len(prompts))
+        _raise_if_of_the_machine(policy, error, len(prompts))
         if len(prompts) == 1:
             return [_told(error)]
     return [act(policy, [prompt])[0] for prompt in prompts]
@@ -328,22 +332,27 @@ def result_of(policy: Policy, answer: Future[Response]) -> Response | str:
     except UserError:
         raise
     except Exception as error:
-        _raise_if_out_of_memory(policy, error, 1)
+        _raise_if_of_the_machine(policy, error, 1)
         return _told(error)
 
 
-def _raise_if_out_of_memory(policy: Policy, error: Exception, prompts: int) -> None:
-    """Stop where memory is at an end, in which no prompt is at fault: asked one by one, all would become slow or fail.
+def _raise_if_of_the_machine(policy: Policy, error: Exception, prompts: int) -> None:
+    """Stop where memory is at an end or a device has failed: no prompt is at fault, and each alone would fail, too.
 
-    The classes are known by their names: one of them is torch's, which need not be installed.
+    The classes are known by their names: some of them are torch's, which need not be installed.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
+    first = next(iter(str(error).splitlines()), "")[:200]
     if names & {"MemoryError", "OutOfMemoryError"}:
-        first = next(iter(str(error).splitlines()), "")[:200]
         raise UserError(
             f"policy {policy.name!r} ran out of memory when it was asked for {prompts} actions at once: lower workers "
             "(in training also tasks_per_step), or what the policy keeps (cache_mb of hf:); what is finished is stored "
             f"({redacted(first) or type(error).__name__})"
+        ) from error
+    if "AcceleratorError" in names or first.startswith(DEVICE_ERRORS):
+        raise UserError(
+            f"policy {policy.name!r}: its device failed ({redacted(first)}) and answers nothing more in this process; "
+            "what is finished is stored: continue with --resume"
         ) from error
 
 

@@ -21,7 +21,7 @@ from policies.registry import POLICIES, options_of
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
 
-HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit")
+HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul")
 """Settings that a resumed run may have otherwise."""
 
 
@@ -123,6 +123,9 @@ class TrainConfig(BaseModel):
     threads: int = Field(1, ge=1, description="threads of torch on a processor; small networks are slower with more")
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32", description="of the forward passes while it learns; auto: whichever is faster here"
+    )
+    float32_matmul: Literal["highest", "high", "medium"] | None = Field(
+        None, description="of products of float32 matrices; None: high (TF32) on a GPU, else highest"
     )
     workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
     executor: str = Field("local", description="where worker processes run: local, ray, or ray:HOST:PORT")

@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from envs.base.devices import check_device
 from envs.base.errors import UserError
 
 T = TypeVar("T")
@@ -103,7 +104,8 @@ def join(device: str) -> Ranks:
         return ALONE
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        check_device(own := f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(own)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))

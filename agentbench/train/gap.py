@@ -37,10 +37,11 @@ def correct_batch(
             continue
         found = correct(trained.log_probs, sampled, trained.mask, settings)
         gap = trained.log_probs - sampled
-        for place, row in enumerate(rows):
-            tokens = trained.mask[place]
-            parts = [part[place][tokens].cpu() for part in (trained.log_probs, found.factor, found.kept, gap)]
-            own.append((int(row), parts[0], parts[1], parts[2], parts[3]))
+        # All in one copy: from a GPU each would wait for all that is under way.
+        table = torch.stack((trained.log_probs, found.factor, found.kept.float(), gap)).cpu()
+        for place, (row, trace) in enumerate(zip(rows, traces, strict=True)):
+            parts = table[:, place, : trace.tokens].clone()
+            own.append((int(row), parts[0], parts[1], parts[2].bool(), parts[3]))
     every = sorted(ranks.gather(own), key=lambda each: each[0])
     _, log_probs, factors, kept, gaps = zip(*every, strict=True)
     made = BatchCorrection(log_probs, factors, kept, gaps, settings.clip)

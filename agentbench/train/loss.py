@@ -147,7 +147,9 @@ def policy_loss(
     policy = -(weights * (objective if factor is None else factor * objective)).sum()
     zero = policy.new_zeros(())
     kl = zero if reference is None else (weights * kl_estimate(new, reference, settings.kl_estimator)).sum()
-    bonus = zero if entropy is None else (weights * entropy).sum()
+    # Without a bonus nothing goes back through it: its gradient has the size of the vocabulary.
+    counted = entropy.detach() if entropy is not None and not settings.entropy_coefficient else entropy
+    bonus = zero if counted is None else (weights * counted).sum()
     loss = policy + settings.kl_coefficient * kl - settings.entropy_coefficient * bonus
     return LossParts(
         loss=loss,

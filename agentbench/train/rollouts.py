@@ -26,6 +26,9 @@ from envs.contract import Task
 from envs.registry import find, make
 from policies.contract import Policy
 
+SEATS = 256
+"""Most episodes that are played at once where there are no worker processes."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingEpisodes:
@@ -151,7 +154,7 @@ class Rollouts:
                 raise StoppedError
             episodes.extend(finished)
 
-        count = config.workers or min(max(1, len(own)), 256)
+        count = config.workers or min(max(1, len(own)), SEATS)
         options = PlayOptions(workers=count, seed=seed, memory_limit=config.memory_limit)
         play(self._environments[split], policy, own, options, collect)
         return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from agentbench.evaluation.config import resolved_options
 from agentbench.evaluation.held_out import say_notes
@@ -22,6 +23,7 @@ from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
 from agentbench.train.memory import refuse_large_model
+from agentbench.train.rollouts import SEATS
 from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.soundness import training_notes
 from agentbench.train.trainer import Metrics, Trainer
@@ -58,9 +60,10 @@ def train(
     """
     refuse_unfit_scheme(config)
     check_sinks(config.sinks)
+    ranks = join(config.device)  # before the model is loaded: it goes to this process's own GPU
+    set_products(config)
     policy = make_learner(config)
     refuse_large_model(policy, config.device)
-    ranks = join(config.device)
     if ranks.rank == 0:
         _refuse_short_context(config, policy)
         _train_and_record(config, policy, out, ranks, resume, on_metrics or (lambda _: None))
@@ -98,7 +101,15 @@ def _train_and_record(
     lock = claim(
         out,
         identity,
-        {"kind": "train", **how, "processes": ranks.count, "notes": notes, **resolved_options(config), **describe()},
+        {
+            "kind": "train",
+            **how,
+            "processes": ranks.count,
+            "float32_matmul": torch.get_float32_matmul_precision(),
+            "notes": notes,
+            **resolved_options(config),
+            **describe(),
+        },
     )
     try:
         trainer = Trainer(choose_for_training(config, policy, out, ranks), policy, out, ranks)
@@ -121,6 +132,15 @@ def _train_and_record(
         ) from error
     finally:
         lock.release()
+
+
+def set_products(config: TrainConfig) -> None:
+    """Set how float32 matrices are multiplied: with TF32 (10 bits of fraction) on a GPU, else in full.
+
+    ``float32_matmul`` of the settings says otherwise.
+    """
+    on_gpu = torch.device(config.device).type == "cuda"
+    torch.set_float32_matmul_precision(config.float32_matmul or ("high" if on_gpu else "highest"))
 
 
 def refuse_unfit_scheme(config: TrainConfig) -> None:
@@ -211,8 +231,15 @@ def estimate(config: TrainConfig) -> dict[str, float]:
         finally:
             trainer.close()
     factor = config.tasks_per_step / tasks * config.steps
+    seconds = metrics["seconds"] * factor
+    if config.device != "cpu":
+        # A GPU answers a few more prompts in the same time: what grows is the number of its turns, in batches of SEATS.
+        rows = config.group_size * np.array([tasks, config.tasks_per_step])
+        turns = np.ceil(rows / (config.workers or SEATS))
+        rollout = metrics["seconds/rollout"]
+        seconds = (metrics["seconds"] - rollout) * factor + rollout * float(turns[1] / turns[0]) * config.steps
     return {
-        "seconds": round(metrics["seconds"] * factor, 1),
+        "seconds": round(seconds, 1),
         "environment_steps": round(metrics.get("environment_steps", 0) * factor),
         "memory_mb": metrics["memory_mb"],
     }

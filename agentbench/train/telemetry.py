@@ -34,17 +34,20 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the block's seconds to the phase ``name``."""
+        """Count the block's seconds to the phase ``name``; a GPU's until its work is done."""
         started = time.perf_counter()
         try:
             yield
         finally:
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
             self._phases[name] += time.perf_counter() - started
 
     def metrics(self, steps: int, tokens: int) -> dict[str, float]:
         """Return the seconds in all and by phase, environment steps and sampled tokens a second, and memory in MB.
 
-        ``memory_mb`` is this process's resident memory, ``device_memory_mb`` the GPU's peak since the clock started.
+        ``memory_mb`` is this process's resident memory. Of a GPU the peaks since the clock started are told:
+        ``device_memory_mb`` of what tensors took, ``device_reserved_mb`` of what the allocator held for them.
         """
         seconds = time.perf_counter() - self._started
         found = {f"seconds/{name}": round(value, 5) for name, value in self._phases.items()}
@@ -54,6 +57,7 @@ class Clock:
         found["memory_mb"] = round(psutil.Process().memory_info().rss / 2**20, 1)
         if self._device.type == "cuda":
             found["device_memory_mb"] = round(torch.cuda.max_memory_allocated(self._device) / 2**20, 1)
+            found["device_reserved_mb"] = round(torch.cuda.max_memory_reserved(self._device) / 2**20, 1)
         return found
 
 

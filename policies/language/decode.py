@@ -147,14 +147,14 @@ def _extend(model: nn.Module, old: list[Row | None], new: list[Ids]) -> tuple[li
     mask = torch.where(columns < width, columns < kept[:, None], columns - width < lengths[:, None])
     last = torch.arange(longest, device=device) == lengths[:, None] - 1
     with logits_at(model, last):
-        out = model(
+        logits: Tensor = model(
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=mask.long(),
             position_ids=kept[:, None] + torch.arange(longest, device=device),
             use_cache=True,
             **cache_argument(model, past),
-        )
-    return [unstack(out.past_key_values, index, mask[index].nonzero()[:, 0]) for index in range(len(new))], out.logits
+        ).logits
+    return [unstack(past, index, mask[index].nonzero()[:, 0]) for index in range(len(new))], logits
 
 
 def _stack_some(rows: list[Row | None]) -> DynamicCache:
@@ -236,8 +236,10 @@ class _Loop:
             draws = [self.generators[index].random() for index in active]
             chosen = _draw(log_probs, torch.tensor(draws, dtype=torch.float64))
         found = log_probs.gather(1, chosen[:, None])[:, 0]
-        for index, token, log_prob in zip(active, chosen.tolist(), found.tolist(), strict=True):
-            self.answers[index].tokens.append(token)
+        # In one copy, as each waits for the device. A float32 holds every number of a token, up to 2**24 of them.
+        tokens, found_log_probs = torch.stack((chosen.to(found), found)).tolist()
+        for index, token, log_prob in zip(active, tokens, found_log_probs, strict=True):
+            self.answers[index].tokens.append(int(token))
             self.answers[index].log_probs.append(log_prob)
             self._check(index)
 

@@ -77,7 +77,7 @@ def _pass(
             attention_mask=torch.from_numpy(filled).to(device),
             use_cache=False,
         )
-    logits = out.logits if all(each is None for each in allowed) else forbid(out.logits, allowed)
+    logits = forbid(out.logits, allowed)
     found = tempered(logits, temperature)
     entropy = -(found.exp() * found).sum(-1)
     chosen = found.gather(1, tokens.to(device)[:, None])[:, 0]

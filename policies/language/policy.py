@@ -337,7 +337,7 @@ def _base_model(settings: LanguageSettings) -> nn.Module:
     if not (folder / POLICY_FILE).is_file():
         return loading.load_model(settings)
     _, options, weights = read_policy(folder)
-    return load_saved(folder, options, weights).weights.model
+    return load_saved(folder, {**options, "device": settings.device}, weights).weights.model
 
 
 def load_saved(folder: Path, options: dict[str, Any], weights: dict[str, Tensor]) -> LanguagePolicy:

@@ -126,6 +126,13 @@ def test_a_policy_out_of_memory_ends_the_run_with_what_to_lower(tmp_path: Path, 
     assert len(open_run(tmp_path / "run").episodes) == 2, "what was finished is stored"
 
 
+@pytest.mark.parametrize("told", ["CUDA error: device-side assert triggered", "cuBLAS error: not initialized"])
+def test_a_device_that_failed_ends_the_run_and_is_not_asked_prompt_by_prompt(tmp_path: Path, told: str) -> None:
+    with pytest.raises(UserError, match=r"'hungry': its device failed .* continue with --resume"):
+        evaluate("toy", Hungry(RuntimeError(told)), out=tmp_path / "run", inline=True, workers=4)
+    assert (open_run(tmp_path / "run").episodes["outcome"] != "error").all(), "no episode is to blame"
+
+
 def test_held_out_errors_are_a_warning_and_training_goes_on(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

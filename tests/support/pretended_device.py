@@ -13,6 +13,7 @@ What it cannot show: speed, memory, the rounding of a GPU's kernels, and kernels
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -74,6 +75,7 @@ class PretendedDevice:
         self._memory = (free, total)
         self._marked: dict[int, StorageWeakRef] = {}
         self._purge_at = 10_000
+        self._lock = threading.Lock()
         self._stack = ExitStack()
 
     def __enter__(self) -> PretendedDevice:
@@ -117,10 +119,11 @@ class PretendedDevice:
         """Put a tensor's storage on the device, and return the tensor."""
         storage = tensor.untyped_storage()
         # While the weak reference is there, no other storage gets this address.
-        self._marked[storage._cdata] = StorageWeakRef(storage)
-        if len(self._marked) > self._purge_at:
-            self._marked = {place: each for place, each in self._marked.items() if not each.expired()}
-            self._purge_at = 2 * len(self._marked) + 10_000
+        with self._lock:
+            self._marked[storage._cdata] = StorageWeakRef(storage)
+            if len(self._marked) > self._purge_at:
+                self._marked = {place: each for place, each in self._marked.items() if not each.expired()}
+                self._purge_at = 2 * len(self._marked) + 10_000
         return tensor
 
     @contextmanager
@@ -178,9 +181,8 @@ class _Calls(TorchFunctionMode):
                 return run(
                     (first,), (torch.ones_like(first),), False, False, (), allow_unreachable=True, accumulate_grad=True
                 )
-        device = kwargs.get("device")
-        if _is_cuda(device) or any(isinstance(each, torch.device) and _is_cuda(each) for each in args):
-            made = func(*(DEVICE_OF_HOST if isinstance(each, torch.device) else each for each in args), **_here(kwargs))
+        if name != "_parse_to" and _is_cuda(kwargs.get("device")):  # that one only reads what a module shall become
+            made = func(*args, **_here(kwargs))
             if name in ("tensor", "as_tensor", "asarray", "new_tensor"):
                 self._device.counts.uploads += 1
             return self._device.mark(made) if isinstance(made, Tensor) else made
