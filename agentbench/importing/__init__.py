@@ -8,6 +8,7 @@
 ``trl``         completions of TRL's trainers (:mod:`agentbench.importing.trl`)
 ``atif``        trajectories of Harbor (:mod:`agentbench.importing.atif`)
 ``tau2``        results of tau2-bench (:mod:`agentbench.importing.tau2`)
+``steps``       step tables, one row a step (:mod:`agentbench.importing.step_table`)
 
 Further formats come from plug-ins (:mod:`agentbench.importing.formats`).
 """

@@ -12,6 +12,7 @@ from agentbench.importing.atif import ATIF
 from agentbench.importing.files import is_log_name, read_records
 from agentbench.importing.formats import Format
 from agentbench.importing.parts import Bad
+from agentbench.importing.step_table import is_step_table, read_step_table
 from agentbench.importing.tau2 import TAU2
 from envs.base.errors import UserError, unknown
 from envs.base.plugins import PluginTable
@@ -25,6 +26,7 @@ _OWN = {
     "trl": Format(trl.read_trl, trl.is_trl),
     "atif": ATIF,
     "tau2": TAU2,
+    "steps": Format(read_step_table, is_step_table),
 }
 
 

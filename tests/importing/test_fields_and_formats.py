@@ -9,13 +9,16 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import credit
 from agentbench.cli import app
 from agentbench.importing import FORMATS, Format, from_records, import_run
 from agentbench.importing.parts import Options
 from agentbench.runs.episodes import Episode
+from agentbench.runs.run import open_run
 from envs.base.errors import UserError
 
 SAID = [
@@ -162,6 +165,58 @@ def test_results_of_the_older_tau_bench_are_chat_logs(tmp_path: Path) -> None:
     (tmp_path / "r.json.gz").write_bytes(gzip.compress(json.dumps([result, {**result, "reward": 0.0}]).encode()))
     found = episodes(tmp_path / "r.json.gz", tmp_path)
     assert [(each.task_id, each.outcome) for each in found] == [("3", "success"), ("3", "failure")]
+
+
+TABLE = """group,episode,step,reward,state,action,next_state,truncated
+t,1,1,1.0,open,take,end,False
+t,1,0,0.0,start,open,open,False
+t,2,0,0.25,start,wait,start,True
+u,3,0,0,start,wait,end,False
+u,3,2,0,open,wait,end,False
+"""
+
+
+def test_a_step_table_becomes_a_run_with_the_same_steps(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(TABLE, encoding="utf-8")
+    found = import_run(tmp_path / "table.csv", tmp_path / "run")
+    assert [(each.where, each.reason[:19]) for each in found.bad] == [
+        ("table.csv episode 3 of u", "its steps are not 0")
+    ]
+    table = found.run.step_table
+    assert table["action"].tolist() == ["open", "take", "wait"] and table["reward"].tolist() == [0.0, 1.0, 0.25]
+    assert table["anchor"].tolist() == ["start", "open", "start"]
+    assert table["next_anchor"].tolist() == ["open", "end", "start"]
+    assert table["truncated"].tolist() == [False, False, True]
+    assert [each.outcome for each in found.run.read_episodes()] == ["success", "failure"]
+    wanted = credit.advantages("gigpo", pd.read_csv(tmp_path / "table.csv").query("group == 't'").sort_values("step"))
+    assert sorted(credit.advantages("gigpo", found.run.steps())) == pytest.approx(sorted(wanted))
+
+
+def test_a_runs_own_step_table_comes_back(tmp_path: Path) -> None:
+    arguments = ["eval", "--split", "generated:0:2:small", "--policy", "mixed:0.5", "--trials", "2", "--inline"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "played")])
+    assert result.exit_code == 0, result.output
+    before = open_run(tmp_path / "played").step_table
+    after = import_run(tmp_path / "played" / "steps.parquet", tmp_path / "again").run.step_table
+    pd.testing.assert_frame_equal(after[list(before.columns)], before)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"step": "0"}, "step is a whole number, got '0'"),
+        ({"reward": "high"}, "reward is not a number"),
+        ({"is_valid": "perhaps"}, "is_valid is true or false"),
+        ({"episode": None}, "it has no episode"),
+        ({"score": 3}, "score 3 is not between 0 and 1"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_a_wrong_row_is_named(tmp_path: Path, row: dict[str, Any], told: str) -> None:
+    good = {"group": "t", "episode": 1, "step": 0, "reward": 1.0}
+    source = write(tmp_path / "a.jsonl", [good, {**good, "episode": 2, **row}])
+    found = import_run(source, tmp_path / "run")
+    assert len(found.bad) == 1 and told in found.bad[0].reason
 
 
 def test_a_folder_of_single_json_files(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ RIGHT: dict[str, Any] = {  # file or folder: outcome and number of steps of ever
     "not-json-no-reason/empty.jsonl": "the file is empty",
     "not-json-no-reason/list.jsonl": ONE_WIN,
     "not-json-no-reason/log.jsonl.gz": ONE_WIN,
-    "not-json-no-reason/table.csv": "a table with the columns group, episode, step, reward",
+    "not-json-no-reason/table.csv": ONE_WIN,  # a step table
     "not-json-no-reason/utf16.jsonl": ONE_WIN,
     "rewards-not-a-list/log.jsonl": r"log.jsonl:1: rewards has several values.*log.jsonl:2: rewards is a list",
     "same-opening-prompt/log.jsonl": [(W, 3), (W, 3), (L, 3)],
