@@ -19,7 +19,7 @@ $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
 $(1)/bin/uv pip install --quiet --python $(1)/bin/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(PACKAGES)
 endef
 
-.PHONY: help demo demo-train demo-credit appworld vllm verl openenv install test test-slow test-ray test-appworld test-vllm test-verl test-openenv lint format check bench docs docs-serve clean
+.PHONY: help demo demo-train demo-credit appworld vllm verl openenv install test test-slow test-ray test-appworld test-vllm test-verl test-gpu test-openenv lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -98,6 +98,9 @@ vllm:          ## install vLLM for processors in a virtual environment of its ow
 test-vllm: $(VENV)/.all  ## run the tests that need vLLM (make vllm first): as a server, on a Ray cluster, in its own process
 	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py tests/agentbench/test_ray_engine.py
 	$(VLLM)/bin/python -m pytest -m vllm tests/policies/test_vllm_engine.py
+
+test-gpu: $(VENV)/.all  ## measure a GPU in 8 minutes: figures in results/gpu/figures.jsonl (tests/gpu/run.py has more)
+	$(BIN)/python tests/gpu/run.py
 
 verl: PACKAGES = --constraint constraints.txt --editable '.[verl]' pytest pytest-timeout hypothesis
 verl:          ## install verl in a virtual environment of its own (it needs an older transformers), for its tests

@@ -1,0 +1,282 @@
+"""The parts of ``run.py``: ``python parts.py PART JSON``. Each appends its figures as soon as it has them."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What ``run.py`` was asked for.
+
+    Attributes:
+        device: of torch.
+        tiny: whether only the script is tested.
+        out: folder of the figures and of runs.
+        weights: a model's folder or file; empty for random weights.
+        seconds: until this part is ended.
+    """
+
+    device: str
+    tiny: bool
+    out: str
+    weights: str
+    seconds: float
+
+    def tell(self, part: str, **figures: Any) -> None:
+        """Append a line of figures, and show it."""
+        line = json.dumps({"part": part, **figures})
+        print(line, flush=True)
+        with (Path(self.out) / "figures.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def wait(self) -> None:
+        """Wait until the device has done all that it was given."""
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds_of(self, call: Callable[[], Any], times: int = 3) -> float:
+        """Return the median seconds of a call, after one that warms up."""
+        found = []
+        for _ in range(times + 1):
+            self.wait()
+            started = time.perf_counter()
+            call()
+            self.wait()
+            found.append(time.perf_counter() - started)
+        return float(np.median(found[1:]))
+
+
+def versions(asked: Asked) -> None:
+    """The machine and what is installed."""
+
+    def of(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    packages = {name: of(name) for name in ("torch", "transformers", "peft", "numpy", "gymnasium", "gguf")}
+    device: dict[str, Any] = {"device": asked.device}
+    if torch.device(asked.device).type == "cuda":
+        found = torch.cuda.get_device_properties(asked.device)
+        device = {"device": found.name, "device_gb": round(found.total_memory / 2**30, 1), "cuda": torch.version.cuda}
+    asked.tell("versions", python=platform.python_version(), platform=platform.platform(), **packages, **device)
+
+
+def ceilings(asked: Asked) -> None:
+    """What the device can do at most: bytes a second of a copy, operations a second of a matrix product."""
+    size = 2**18 if asked.tiny else 2**28
+    numbers = torch.ones(size, device=asked.device)
+    copied = torch.empty_like(numbers)
+    seconds = asked.seconds_of(lambda: copied.copy_(numbers))
+    asked.tell("ceilings", what="copy", gb_per_second=round(2 * 4 * size / seconds / 1e9, 1))
+    side = 128 if asked.tiny else 8192
+    for name, kind, how in (
+        ("float32", "float32", "highest"),
+        ("tf32", "float32", "high"),
+        ("bf16", "bfloat16", "high"),
+    ):
+        torch.set_float32_matmul_precision(how)
+        matrix = torch.randn(side, side, device=asked.device).to(getattr(torch, kind))
+        seconds = asked.seconds_of(lambda matrix=matrix: matrix @ matrix)  # type: ignore[misc]
+        asked.tell("ceilings", what=f"product, {name}", tflops=round(2 * side**3 / seconds / 1e12, 3))
+
+
+def configurations(asked: Asked) -> None:
+    """Twelve small training runs, killed and continued, against the same on the processor."""
+    from twelve_configurations import CONFIGURATIONS, configuration, run, save_model
+
+    folder = Path(asked.out) / f"configurations-{time.time_ns()}"
+    model = save_model(folder / "model")
+    worst = 0.0
+    for name in ("plain", "scorer") if asked.tiny else CONFIGURATIONS:
+        there = run(configuration(name, model, asked.device), folder / f"{name}-there")
+        here = run(configuration(name, model, "cpu"), folder / f"{name}-here")
+        first = [next(row for row in rows if "grad_norm" in row) for rows in (there, here)]
+        apart = abs(first[0]["grad_norm"] - first[1]["grad_norm"]) / max(1e-9, abs(first[1]["grad_norm"]))
+        gap = max(row["sampler_gap"] for row in there if "sampler_gap" in row)
+        worst = max(worst, apart)
+        asked.tell("configurations", name=name, grad_norm_apart=apart, sampler_gap=gap, steps=len(there))
+    # Products with TF32 have 10 bits of fraction; a wrong mask or a stale cache is far outside.
+    assert worst < 0.2, f"gradients differ by {worst:.2g} from those of the processor"
+
+
+def _policy(asked: Asked, **options: Any) -> Any:
+    """Make a policy: of the weights that were given, or of random ones in the shape of 135 million weights."""
+    import tiny_language as tiny
+
+    from policies.registry import make_policy
+
+    if asked.weights:
+        own = {"device": asked.device, "thinking": False, "temperature": 1.0, **options}
+        return make_policy(f"hf:{asked.weights}", environment="alfworld", options=own)
+    shape: dict[str, Any] = (
+        {}
+        if asked.tiny
+        else {
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "head_dim": 64,
+            "initializer_range": 0.04,
+        }
+    )
+    made = tiny.model("llama", **shape)
+    made = made.to(asked.device, getattr(torch, options.get("precision", "float32")))
+    return tiny.policy(made, device=asked.device, **options)
+
+
+def _traces(rows: int, prompt: int, answer: int) -> list[Any]:
+    """Make up answers to prompts of a length, one an episode."""
+    from policies.language.sequences import Sampled
+
+    generator = np.random.default_rng(0)
+    return [
+        Sampled(
+            generator.integers(10, 300, prompt).astype(np.int32),
+            generator.integers(10, 300, answer).astype(np.int32),
+            np.full(answer, -5.0, np.float32),
+        )
+        for _ in range(rows)
+    ]
+
+
+def decode(asked: Asked) -> None:
+    """Tokens a second and share of the weights' bandwidth, and what makes the host wait."""
+    from policies.language.cache import PrefixCache, Work
+    from policies.language.decode import Request, Rules
+    from policies.language.decode import decode as answer
+
+    rules = Rules(1.0, 4 if asked.tiny else 16, frozenset(), lambda tokens: False)
+    torch.set_float32_matmul_precision("high")
+    for precision in ("float32", "bfloat16"):
+        player = _policy(asked, precision=precision)
+        model = player.weights.model
+        stored = sum(each.numel() * each.element_size() for each in model.parameters())
+        for rows, length in (
+            ((1, 20), (4, 40)) if asked.tiny else ((1, 1000), (32, 1000), (128, 700), (128, 2000), (256, 1000))
+        ):
+            requests = [Request(each.prompt, seed=number) for number, each in enumerate(_traces(rows, length, 1))]
+            cache = PrefixCache(2**40)
+            answer(model, requests, rules, cache, Work())  # the prompts are in the cache from here on
+            seconds = asked.seconds_of(lambda: answer(model, requests, rules, cache, Work()))  # noqa: B023
+            steps = rules.max_new_tokens
+            figures = {
+                "tokens_per_second": round(rows * steps / seconds, 1),
+                "ms_per_step": round(1000 * seconds / steps, 3),
+                "weights_gb_per_second": round(stored * steps / seconds / 1e9, 2),
+            }
+            asked.tell("decode", precision=precision, rows=rows, context=length, **figures)
+    if torch.device(asked.device).type == "cuda":
+        torch.cuda.set_sync_debug_mode("warn")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            answer(model, requests, rules, cache, Work())
+        torch.cuda.set_sync_debug_mode("default")
+        where = sorted({f"{Path(each.filename).name}:{each.lineno}" for each in caught})
+        asked.tell("decode", what="waits of one call", count=len(caught), where=where[:20])
+
+
+def update(asked: Asked) -> None:
+    """Tokens a second and memory of an update, in every precision; and the largest batch that fits."""
+    from agentbench.train.update import computing_in
+
+    prompt, answer = (30, 4) if asked.tiny else (1000, 15)
+    for name, weights, computing, how in (
+        ("float32", "float32", "float32", "highest"),
+        ("tf32", "float32", "float32", "high"),
+        ("autocast", "float32", "bfloat16", "high"),
+        ("bf16 weights", "bfloat16", "float32", "high"),
+    ):
+        torch.set_float32_matmul_precision(how)
+        player = _policy(asked, precision=weights)
+        parameters = sum(each.numel() for each in player.module.parameters())
+        for rows in (2, 4) if asked.tiny else (8, 16, 32, 64, 128):
+            traces = _traces(rows, prompt, answer)
+
+            def once() -> None:
+                with computing_in(computing, asked.device):  # noqa: B023
+                    loss = player.likelihood(traces).log_probs.float().sum()  # noqa: B023
+                loss.backward()  # type: ignore[no-untyped-call]
+                player.module.zero_grad(set_to_none=True)  # noqa: B023
+
+            on_gpu = torch.device(asked.device).type == "cuda"
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats(asked.device)
+            try:
+                seconds = asked.seconds_of(once, times=2)
+            except torch.OutOfMemoryError:
+                asked.tell("update", precision=name, rows=rows, error="out of memory")
+                torch.cuda.empty_cache()
+                break
+            tokens = rows * (prompt + answer)
+            peak = round(torch.cuda.max_memory_allocated(asked.device) / 2**20) if on_gpu else None
+            figures = {
+                "tokens_per_second": round(tokens / seconds),
+                "tflops": round(6e-12 * parameters * tokens / seconds, 3),
+            }
+            asked.tell("update", precision=name, rows=rows, peak_mb=peak, **figures)
+
+
+def learn(asked: Asked) -> None:
+    """Clone from expert episodes, evaluate on held-out games, train with two schemes for as long as there is time."""
+    out = Path(asked.out) / f"learn-{time.time_ns()}"
+    started = time.monotonic()
+
+    def agentbench(*arguments: str | Path) -> None:
+        command = [sys.executable, "-m", "agentbench", *map(str, arguments)]
+        begun = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=asked.seconds - (begun - started))
+        asked.tell("learn", command=" ".join(map(str, arguments[:1])), seconds=round(time.monotonic() - begun, 1))
+
+    games = ["--env", "alfworld"]
+    size, steps = ("4:small", 1) if asked.tiny else ("400:small", 30)
+    agentbench("eval", *games, "--split", f"generated:0:{size}", "--policy", "expert", "--out", out / "lessons")
+    scorer = asked.tiny or not asked.weights
+    model = ["--policy", "scorer"] if scorer else ["--policy", f"hf:{asked.weights}", "--device", asked.device]
+    agentbench("clone", "--from", out / "lessons", *model, "--passes", "1", "--out", out / "cloned")
+    held_out = ["--split", f"generated:9:{4 if asked.tiny else 60}:small"]
+    own = [] if scorer else ["--device", asked.device]
+    agentbench("eval", *games, *held_out, "--policy", out / "cloned", *own, "--out", out / "before")
+    for scheme in ("grpo", "gigpo"):
+        run = [
+            "train",
+            *games,
+            "--split",
+            f"generated:0:{size}",
+            "--eval-split",
+            held_out[1],
+            "--policy",
+            out / "cloned",
+        ]
+        run += ["--scheme", scheme, "--device", asked.device, "--tasks-per-step", "2" if asked.tiny else "16"]
+        run += ["--steps", str(steps), "--eval-every", str(max(1, steps // 3)), "--out", out / scheme]
+        run += ["--learning-rate", "0.001" if scorer else "0.00001", "--checkpoint-every", "5"]
+        agentbench(*run)
+        rows = [json.loads(line) for line in (out / scheme / "metrics.jsonl").read_text().splitlines()]
+        curve = {row["step"]: row["eval/success"] for row in rows if "eval/success" in row}
+        seconds = float(np.mean([row["seconds"] for row in rows if "seconds" in row]))
+        asked.tell("learn", scheme=scheme, success=curve, seconds_per_step=round(seconds, 2))
+
+
+PARTS = {each.__name__: each for each in (versions, ceilings, configurations, decode, update, learn)}
+
+if __name__ == "__main__":
+    PARTS[sys.argv[1]](Asked(**json.loads(sys.argv[2])))
