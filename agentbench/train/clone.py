@@ -11,6 +11,7 @@ import torch
 
 from agentbench.runs.episodes import Episode
 from agentbench.runs.provenance import stable_seed
+from agentbench.train.optimizer import make_optimizer
 from agentbench.train.update import NonFiniteError, computing_in, learning_rate, take_step
 from envs.base.errors import UserError
 from envs.base.safe_text import is_cut_short
@@ -108,9 +109,7 @@ class Cloner:
         self.policy, self.traces, self.settings = policy, traces, settings
         self.plan = list(_plan(policy, traces, settings))
         self.rate = _Rate(settings.learning_rate, settings.schedule, settings.warmup, len(self.plan))
-        self.optimizer = torch.optim.AdamW(
-            policy.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimizer = make_optimizer(policy.module, settings.learning_rate, settings.weight_decay)
         self.step = 0
         self.sums: list[float] = []
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from agentbench.train.optimizer import optimizer_bytes
 from envs.base.errors import UserError
 from policies.contract import TrainablePolicy
 
@@ -78,11 +79,14 @@ def number_of_weights(policy: TrainablePolicy) -> int:
 def usual_budget(policy: Any) -> int:
     """Return the tokens of a pass that fit into the memory of one where nothing is said, before any episode is seen."""
     from policies.language.footprint import footprint
+    from policies.language.room import free_of_gpu
 
     stored = sum(each.numel() * each.element_size() for each in policy.module.parameters())
     kept = footprint(policy.learner, policy.options.constrained)
     again = policy.options.gradient_checkpointing
-    allowed = max(LEAST_MB * 2**20, stored)
+    # Half of what a GPU has free, beside what the optimiser will take of it; the rest is for keys and values.
+    spare = (free_of_gpu(policy.module) - optimizer_bytes(policy.module)) // 2
+    allowed = max(LEAST_MB * 2**20, stored, spare)
     return max(1, int(allowed / (PADDING * kept.of(1000, round(1000 * ANSWERS), recompute=again) / 1000)))
 
 
@@ -103,6 +107,7 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
     parameters = list(policy.module.parameters())
     stored = sum(each.numel() * each.element_size() for each in parameters)
     trained = sum(each.numel() * each.element_size() for each in parameters if each.requires_grad)
+    held = optimizer_bytes(policy.module)
     on_processor = asked.device.partition(":")[0] == "cpu"
     here = psutil.Process().memory_info().rss
     kept = footprint(policy.learner, policy.options.constrained)
@@ -127,13 +132,13 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
         "weights": stored / 2**20,
         "program": max(PROGRAM_MB, (here - stored) / 2**20) if on_processor else 0.0,
         "gradients": trained / 2**20,
-        "optimiser": 2 * trained / 2**20,
+        "optimiser": held / 2**20,
         "pass": pass_bytes / 2**20,
     }
-    needed = 3 * trained + pass_bytes
+    needed = trained + held + pass_bytes
     if on_processor and needed > (free := free_memory()):
         raise UserError(
-            f"training takes {needed / 2**30:.1f} GB more ({3 * trained / 2**30:.1f} of gradients and optimiser, "
+            f"training takes {needed / 2**30:.1f} GB more ({(trained + held) / 2**30:.1f} of gradients and optimiser, "
             f"{pass_bytes / 2**30:.1f} for {tokens} tokens at once), and {free / 2**30:.1f} GB are free: train "
             "adapters (lora = 16), lower pass_memory, or show less in a prompt (history, max_context)"
         )
@@ -151,5 +156,5 @@ def refuse_large_model(policy: Any, device: str) -> None:
     from policies.language.room import check_memory
 
     trained = [each for each in policy.module.parameters() if each.requires_grad]
-    needed = 3 * sum(each.numel() * each.element_size() for each in trained)
+    needed = sum(each.numel() * each.element_size() for each in trained) + optimizer_bytes(policy.module)
     check_memory(needed, "the gradients and the optimiser of this model", device, "train adapters (lora = 16)")

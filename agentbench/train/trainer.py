@@ -25,6 +25,7 @@ from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, full_weights, same_start, split_weights
 from agentbench.train.gap import correct_batch
+from agentbench.train.optimizer import make_optimizer
 from agentbench.train.outcomes import save_outcomes
 from agentbench.train.rollouts import Rollouts, TrainingEpisodes
 from agentbench.train.sampler import Sampler
@@ -67,9 +68,7 @@ class Trainer:
         self.sampler = Sampler(config, policy, folder, ranks)
         if config.shard:
             split_weights(self.module, config.device, ranks)
-        self.optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = make_optimizer(self.module, config.learning_rate, config.weight_decay)
         self.step, self.best = 0, -1.0
         self.run_digest = digest_of_json(config.model_dump(exclude=set(HOW_NOT_WHAT)))
         self._thread = ThreadPoolExecutor(1)

@@ -29,6 +29,7 @@ from policies.language.decode import Answer, Request, Rules, decode, stop_check
 from policies.language.endings import CutAnswers, warn_of_endless_answers
 from policies.language.engine import Engine
 from policies.language.learner import Learner
+from policies.language.room import free_of_gpu
 from policies.language.sequences import Sampled
 from policies.language.served import ServedPolicy
 from policies.language.settings import OPTIONS, LanguageSettings, language_settings, renamed, to_json
@@ -40,6 +41,9 @@ from policies.saved import POLICY_FILE
 from policies.trainable import read_policy
 
 VERSION = 1
+
+CACHE_MB = 1024
+"""Memory of keys and values that are kept where nothing is said, and no GPU has more."""
 
 
 class LanguagePolicy:
@@ -79,7 +83,8 @@ class LanguagePolicy:
             model = add_adapters(model, settings.lora, settings.lora_alpha, settings.seed)
         self.learner = Learner(Weights(model, adapters=bool(settings.lora)), settings)
         self.work = Work()
-        self._cache = PrefixCache(settings.cache_mb * 2**20)
+        kept = max(CACHE_MB * 2**20, free_of_gpu(model) // 4)
+        self._cache = PrefixCache(kept if settings.cache_mb is None else settings.cache_mb * 2**20)
         self._seen: dict[str, Any] = {}
         self._cut = CutAnswers()
         if not settings.constrained:

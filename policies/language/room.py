@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
 
 from envs.base.errors import UserError
 
@@ -60,6 +61,12 @@ def check_memory(wanted: int, what: str, device: str, remedy: str = "") -> None:
     if wanted > free:
         remedy = remedy or "take a smaller model, or precision = bfloat16, which halves it"
         raise UserError(f"{what} take {in_units(wanted)}, and {in_units(free)} of memory are free: {remedy}")
+
+
+def free_of_gpu(module: nn.Module) -> int:
+    """Return the bytes that are free on the GPU that a module lies on; 0 where it lies on none."""
+    device = next(module.parameters()).device
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
 
 
 def free_memory() -> int:

@@ -43,7 +43,8 @@ class LanguageSettings:
         gradient_checkpointing: compute activations again in the backward pass, instead of keeping them.
         precision: of the weights.
         device: where the model is.
-        cache_mb: most memory of keys and values that are kept between the turns of episodes.
+        cache_mb: most memory of keys and values that are kept between the turns of episodes; None: 1024, on a GPU a
+            quarter of what is free there if that is more.
         seed: of new adapters.
         threads: of torch, for a model on a processor; None: the number that is fastest in a short measurement, or
             ``OMP_NUM_THREADS`` where that is set.
@@ -69,7 +70,7 @@ class LanguageSettings:
     gradient_checkpointing: bool = False
     precision: Precision = "float32"
     device: str = "cpu"
-    cache_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 1024
+    cache_mb: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     keep_messages: bool = False
@@ -85,6 +86,8 @@ class LanguageSettings:
             object.__setattr__(self, "max_tokens", self.max_new_tokens)
             object.__setattr__(self, "max_new_tokens", None)
         for name, least in (("temperature", 0), ("max_tokens", 1), ("lora", 0), ("cache_mb", 0)):
+            if getattr(self, name) is None:
+                continue
             if getattr(self, name) < least:
                 raise UserError(f"{name} of a language model must be at least {least}, got {getattr(self, name)}")
         if self.precision not in PRECISIONS:

@@ -132,3 +132,17 @@ def test_the_dry_run_on_a_gpu_counts_turns_and_not_rows(model: Path, monkeypatch
     assert estimate(small)["seconds"] == 10.0 * 8
     with PretendedDevice():
         assert estimate(small.model_copy(update={"device": "cuda"}))["seconds"] == 8.0 + 2.0 * 8
+
+
+def test_what_is_kept_between_turns_and_a_pass_follow_from_the_memory_of_the_gpu() -> None:
+    from agentbench.train.memory import usual_budget
+
+    def sizes(free: int) -> tuple[int, int]:
+        with PretendedDevice(free=free):
+            player = tiny.policy(tiny.model().to("cuda"), device="cuda")
+            return player.reference()._cache.limit, usual_budget(player)
+
+    small, large = sizes(2**33), sizes(2**37)
+    assert (small[0], large[0]) == (2**31, 2**35)
+    assert 15 < large[1] / small[1] < 17
+    assert tiny.policy().reference()._cache.limit == 2**30
