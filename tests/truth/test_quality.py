@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agentbench.analysis.quality.measures import MEASURES, measure
-from agentbench.analysis.quality.sample import estimate, run_sample
+from agentbench.analysis.quality.sample import Sample, estimate, features_of, run_sample
 from agentbench.analysis.quality.sweeps import SWEEPS, sweep
 from agentbench.analysis.quality.table import Quality
 from agentbench.analysis.quality.tabular import problem_sample, sample_of
@@ -59,7 +60,9 @@ def test_the_opposite_is_the_opposite(sample):
 def test_silence_says_nothing(sample):
     found = values(sample, np.zeros_like(sample.truth))
     assert found["error"] == found["bias"] == 1
-    assert all(found[name] == 0 for name in MEASURES if name not in ("error", "bias"))
+    assert found["zeros"] == 1 and math.isnan(found["sign"])
+    others = set(MEASURES) - {"error", "bias", "zeros", "sign", "sign_success", "sign_failure"}
+    assert all(found[name] == 0 for name in others)
 
 
 def test_noise_has_no_direction(sample):
@@ -101,6 +104,65 @@ def test_noise_of_few_groups_is_taken_off_the_cosine():
     found = measure(sample, estimate(sample, "rloo")[0])
     assert found["cosine_mean"].estimate < found["cosine"].estimate
     assert found["cosine"].high > 0.99
+
+
+@pytest.mark.parametrize("scheme", ["grpo", "gae", "constant"])
+@pytest.mark.parametrize("groups", [1, 6])
+def test_without_the_exact_gradient_the_cosine_is_that_with_it(scheme, groups):
+    """Held against the truth of the same steps it would be higher by 0.05 to 0.08, and 0.19 for a constant."""
+    found = {"known": [], "stored": []}
+    for seed in range(60 // groups):
+        sample = problem_sample(make_problem("chain"), 8, groups, seed=seed)
+        x = np.full(len(sample.truth), -1.0) if scheme == "constant" else estimate(sample, scheme)[0]
+        for name, one in (("known", sample), ("stored", replace(sample, reference=None))):
+            found[name].append(measure(one, x, replicates=1)["cosine_group"].estimate)
+    assert np.mean(found["stored"]) == pytest.approx(np.mean(found["known"]), abs=0.04 if scheme != "constant" else 0.1)
+
+
+def test_a_constant_is_shown_beside_the_schemes(sample):
+    found = Quality()
+    found.add(sample, [])
+    table = found.main().set_index("scheme")
+    assert list(table.index) == ["exact", "random", "constant"]
+    assert abs(table.loc["constant", "cosine_group"]) < 0.2 and table.loc["constant", "pearson"] == 0
+
+
+def test_steps_without_credit_are_counted_apart_from_wrong_signs(sample):
+    half = np.arange(len(sample.truth)) % 2 == 0
+    found = values(sample, np.where(half, sample.truth, 0.0))
+    assert found["sign"] == found["sign_success"] == 1
+    clear = np.abs(sample.truth) > 0.02
+    assert found["zeros"] == pytest.approx(1 - half[clear].mean())
+
+
+def of_several_tasks(tasks, draw):
+    """A sample of one group of six episodes a task, and an estimate that is good in some tasks and poor in others."""
+    rows, task = tasks * 30, np.repeat(np.arange(tasks), 30)
+    observation, action = draw.integers(0, 3, rows), draw.integers(0, 2, rows)
+    value = draw.normal(size=(tasks, 3, 2))
+    truth = (value - value.mean(axis=2, keepdims=True))[task, observation, action]
+    luck = np.repeat(draw.normal(size=tasks * 6), 5)
+    x = draw.uniform(0.0, 1.2, tasks)[task] * truth + 0.7 * luck + 0.2 * draw.normal(size=rows)
+    place = task * 3 + observation
+    sample = Sample(
+        "tasks", [], truth, np.zeros(rows), task, np.repeat(np.arange(tasks * 6), 5), luck > 0,
+        place * 2 + action, features_of(place, action, np.full((rows, 2), 0.5), tasks * 3), None,
+        np.arange(tasks), 6,
+    )  # fmt: skip
+    return sample, x
+
+
+@pytest.mark.parametrize("tasks", [5, 8])
+def test_intervals_over_few_tasks_cover(tasks):
+    names = ("pearson", "spearman", "sign", "error", "cosine_mean", "cosine_group")
+    many = measure(*of_several_tasks(4000, np.random.default_rng(0)), replicates=1)
+    covered = dict.fromkeys(names, 0)
+    for number in range(100):
+        found = measure(*of_several_tasks(tasks, np.random.default_rng([tasks, number])), replicates=100)
+        for name in names:
+            covered[name] += found[name].low <= many[name].estimate <= found[name].high
+    lone = covered.pop("cosine_group")  # of it the least is left, as tasks without a clear direction are left out
+    assert lone >= 75 and all(count >= 84 for count in covered.values()), covered
 
 
 # -- recorded metrics -----------------------------------------------------------------------------------------
@@ -148,9 +210,10 @@ def test_recorded_values_and_metrics(recorded, number):
         names = {"pearson": "pearson", "sign_accuracy": "sign", "cosine_mean_gradient": "cosine_mean",
                  "mean_cosine_one_group": "cosine_group"}  # fmt: skip
         for theirs, ours in names.items():
-            one = found[ours]
-            assert one.estimate == pytest.approx(wanted[theirs], abs=1e-6), (method, ours)
-            assert one.low - 1e-6 <= wanted[theirs] <= max(one.high, one.estimate) + 1e-6, (method, ours)
+            # There a sign is also wrong where the scheme gives 0.
+            said = 1 - found["zeros"].estimate if ours == "sign" else 1.0
+            assert found[ours].estimate * said == pytest.approx(wanted[theirs], abs=1e-6), (method, ours)
+            assert found[ours].low <= found[ours].estimate <= found[ours].high, (method, ours)
 
 
 # -- what the schemes are shown -------------------------------------------------------------------------------
@@ -212,7 +275,7 @@ def test_a_stored_run_is_measured_as_it_was_played(stored):
     halves = run_sample(stored, 2)
     assert (halves.groups, halves.group_size) == (24, 2)
     exact = values(sample, sample.truth)
-    assert exact["cosine"] == pytest.approx(1) and exact["cosine_group"] == pytest.approx(1)
+    assert exact["cosine"] == pytest.approx(1, abs=0.02) and exact["cosine_group"] > 0.85
     with pytest.raises(UserError, match="group size"):
         run_sample(stored, 100)
 
@@ -225,7 +288,7 @@ def test_the_table_is_written_whole(stored, tmp_path):
     quality.add(sample, ["grpo", "hiper"])
     quality.write(tmp_path)
     content = json.loads((tmp_path / "quality.json").read_text())
-    assert [row["scheme"] for row in content["rows"]] == ["exact", "grpo", "random"]
+    assert [row["scheme"] for row in content["rows"]] == ["exact", "grpo", "random", "constant"]
     assert "switch" in content["skipped"]["run"]["hiper"]
     header = (tmp_path / "quality.csv").read_text().splitlines()[0].split(",")
     assert set(header) >= {"sample", "scheme", "cost_ms"} | {

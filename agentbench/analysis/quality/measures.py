@@ -1,11 +1,16 @@
-"""Measures of an estimated advantage x against the true one A, with bootstrap intervals.
+"""Measures of an estimated advantage x against the true one A, with 95 % intervals.
 
-Tasks are drawn anew with all their groups, or the groups where there is only one task.
+Tasks are drawn anew with all their groups, or the groups where there is only one task. The interval is Student's, with
+the spread of these draws on a scale where it is even (arc sine of a correlation, a cosine or a root of a share, root of
+what has no upper end), so that it stays in range; with n tasks, t has n - 1 degrees of freedom, and the spread is
+widened by √(n/(n-1)), what drawing anew falls short. In simulations
+with 5 and 8 tasks it covers 0.88 to 0.94 (``cosine_group`` on stored runs: 0.81 to 0.85), percentiles 0.77 to 0.88.
 
 ==================  ====================================================================================
 ``pearson``         correlation of x and A over all steps; ``spearman``: of their ranks
-``sign``            share of the steps with a clear A whose sign is right, 0 counting as wrong;
+``sign``            share of the steps with a clear A, and x other than 0, whose sign is right;
                     ``sign_success`` and ``sign_failure``: in episodes that succeeded, that failed
+``zeros``           share of the steps with a clear A to which the scheme gives exactly 0
 ``error``           mean (c x - A)² / mean A², with the c that makes it least; 1 is what x = 0 has
 ``bias``            what of that would stay if x were averaged over endlessly many groups: 1 - P² / (M S) with
                     P = mean A E[x | cell], M = mean E[x | cell]², S = mean A²
@@ -18,7 +23,10 @@ Tasks are drawn anew with all their groups, or the groups where there is only on
 
 A group's gradient is the mean over its episodes of sum_t x_t d log pi(a_t | o_t) / d logits, with a softmax of its own
 for every observation. Where the exact gradient is not known (a stored run), the one that the true advantages give
-on the same steps stands for it in every cosine, and ``cosine`` equals ``cosine_mean``.
+stands for it, cross-fitted: an episode's gradient is only multiplied with those of *other* episodes of its task, which
+share neither its draws nor its visits. On the same steps everything agrees too well with the truth, even a constant.
+The length of that gradient is cross-fitted too; where less than half of it is left, the cosines are left open.
+``cosine`` takes off the scheme's own noise where every task has two groups, and else equals ``cosine_mean``.
 A cell is a situation, a step and an action, so A is one number there; ``bias`` and ``variance`` are over the cells
 that at least two groups visited. The mean of G noisy gradients is longer than their expectation by variance / G:
 that is taken off in ``cosine`` and ``snr``, and in ``bias`` and ``variance`` likewise; where more than half would be
@@ -32,6 +40,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse, stats
+from scipy.special import stdtrit
 
 from agentbench.analysis.quality.sample import Sample
 from credit.steps import FloatArray, IntArray
@@ -41,14 +50,14 @@ REPLICATES = 300
 ENOUGH = 5
 """Fewest tasks, or groups of the only task, for an interval."""
 MEASURES = (
-    "pearson", "spearman", "sign", "sign_success", "sign_failure", "error", "bias", "variance",
+    "pearson", "spearman", "sign", "sign_success", "sign_failure", "zeros", "error", "bias", "variance",
     "cosine", "cosine_mean", "cosine_group", "snr",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number with its 95 % bootstrap interval; NaN where it is not defined."""
+    """A number with its 95 % interval; NaN where it is not defined."""
 
     estimate: float
     low: float
@@ -69,7 +78,7 @@ def measure(sample: Sample, x: FloatArray, seed: int = 0, replicates: int = REPL
     """
     draws = _resample(sample.task, replicates, seed)
     found = _pooled(sample, x, draws.weights) | _bias_and_variance(sample, x, draws) | _gradients(sample, x, draws)
-    return {name: _interval(found[name], draws.enough) for name in MEASURES}
+    return {name: _interval(name, found[name], draws.units) for name in MEASURES}
 
 
 @dataclass(frozen=True)
@@ -81,14 +90,14 @@ class _Draws:
         copies: in a product of two groups' numbers, the weight of each: a task drawn twice counts as two tasks.
         noise: how much of the groups' noise a row holds, shape ``(replicates + 1, 1)``: twice where groups of one
             task were drawn anew, once where whole tasks were.
-        enough: whether there are enough of them for an interval.
+        units: number of tasks, or of groups of the only task.
     """
 
     weights: FloatArray
     copies: FloatArray
     noise: FloatArray
     by_task: bool
-    enough: bool
+    units: int
 
 
 def _resample(task: IntArray, replicates: int, seed: int) -> _Draws:
@@ -102,16 +111,41 @@ def _resample(task: IntArray, replicates: int, seed: int) -> _Draws:
     noise = np.full((replicates + 1, 1), 1.0 if by_task else 2.0)
     noise[0] = 1.0
     if not by_task:
-        return _Draws(weights, weights, noise, by_task, enough=units >= ENOUGH)
-    return _Draws(weights[:, of_group], np.sqrt(weights[:, of_group]), noise, by_task, enough=units >= ENOUGH)
+        return _Draws(weights, weights, noise, by_task, units)
+    return _Draws(weights[:, of_group], np.sqrt(weights[:, of_group]), noise, by_task, units)
 
 
-def _interval(values: FloatArray, enough: bool) -> Measure:
+def _interval(name: str, values: FloatArray, units: int) -> Measure:
     finite = values[1:][np.isfinite(values[1:])]
-    if not enough or not np.isfinite(values[0]) or len(finite) < len(values) / 2:
+    if units < ENOUGH or not np.isfinite(values[0]) or len(finite) < len(values) / 2:
         return Measure(float(values[0]), float("nan"), float("nan"))
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return Measure(float(values[0]), float(low), float(high))
+    spread = float(_even(name, finite).std()) * np.sqrt(units / (units - 1))
+    half = float(stdtrit(units - 1, 0.975)) * spread
+    middle = float(_even(name, values[0]))
+    low, high = (float(_back(name, end)) for end in (middle - half, middle + half))
+    return Measure(float(values[0]), min(low, float(values[0])), max(high, float(values[0])))
+
+
+_SHARES = ("sign", "sign_success", "sign_failure", "zeros", "error", "bias")
+_UNBOUNDED = ("variance", "snr")
+
+
+def _even(name: str, values: FloatArray | float) -> FloatArray:
+    """Take a measure to the scale on which its spread is even."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if name in _UNBOUNDED:
+        return np.sqrt(np.maximum(numbers, 0))
+    if name in _SHARES:
+        return np.asarray(np.arcsin(np.sqrt(np.clip(numbers, 0, 1))))
+    return np.asarray(np.arcsin(np.clip(numbers, -1, 1)))
+
+
+def _back(name: str, value: float) -> float:
+    if name in _UNBOUNDED:
+        return float(max(value, 0.0) ** 2)
+    if name in _SHARES:
+        return float(np.sin(np.clip(value, 0, np.pi / 2)) ** 2)
+    return float(np.sin(np.clip(value, -np.pi / 2, np.pi / 2)))
 
 
 # -- numbers of pooled steps -------------------------------------------------------------------------------
@@ -133,13 +167,15 @@ def _pooled(sample: Sample, x: FloatArray, weights: FloatArray) -> dict[str, Flo
 
     truth = sample.truth
     clear = np.abs(truth) > np.maximum(CLEAR, 2 * sample.standard_error)
-    right = clear & (np.sign(x) == np.sign(truth))
+    said = clear & (x != 0)
+    right = said & (np.sign(x) == np.sign(truth))
     apart = {"sign": np.ones_like(clear), "sign_success": sample.success, "sign_failure": ~sample.success}
-    signs = {name: _ratio(total(1.0 * (right & rows)), total(1.0 * (clear & rows))) for name, rows in apart.items()}
+    signs = {name: _ratio(total(1.0 * (right & rows)), total(1.0 * (said & rows))) for name, rows in apart.items()}
     return {
         "pearson": correlation(x, truth),
         "spearman": correlation(stats.rankdata(x), stats.rankdata(truth)),
         **signs,
+        "zeros": _ratio(total((clear & ~said).astype(np.float64)), total(clear.astype(np.float64))),
         "error": 1 - _ratio(total(x * truth) ** 2, total(x * x) * total(truth * truth), otherwise=0.0),
     }
 
@@ -205,25 +241,79 @@ def _gradients(sample: Sample, x: FloatArray, draws: _Draws) -> dict[str, FloatA
         length = np.full(len(weights), float(np.linalg.norm(sample.reference)))
         inner, single = weights @ along, np.full(sample.groups, float(np.linalg.norm(sample.reference)))
     else:
-        true = group_gradients(sample, sample.truth)
-        cross, exact = np.asarray((gradient @ true.T).todense()), np.asarray((true @ true.T).todense())
-        along, single = np.diag(cross), np.sqrt(np.diag(exact))
-        inner = ((copies @ cross) * copies).sum(axis=1)
-        length = np.sqrt(np.maximum(((copies @ exact) * copies).sum(axis=1), 0))
+        along, single, inner, length = _cross_fitted(sample, x, gradient, copies)
     raw, expected, ratio = _lengths(own, sample.task, draws)
     if expected[0] < raw[0] / 2:
         expected[0] = np.nan  # mostly noise: the direction of the expected gradient cannot be seen
-    if sample.reference is None:
+    if sample.reference is None and np.bincount(sample.task).min() < 2:
         expected = raw
     one = _ratio(along, np.sqrt(np.diag(own)) * single, otherwise=0.0)
     silent = np.where(np.diag(own).sum() > 0, np.nan, 0.0)
     cosine = np.clip(_ratio(inner, np.sqrt(np.maximum(expected, 0)) * length, float(silent)), -1, 1)
+    mean = _ratio(inner, np.sqrt(np.maximum(raw, 0)) * length, float(silent))
     return {
         "cosine": cosine,
-        "cosine_mean": _ratio(inner, np.sqrt(np.maximum(raw, 0)) * length, 0.0),
-        "cosine_group": _ratio(weights @ one, weights @ (single > 0)),
+        "cosine_mean": np.clip(mean, -1, 1),
+        "cosine_group": np.clip(_ratio(weights @ one, weights @ (single > 0)), -1, 1),
         "snr": ratio,
     }
+
+
+def _cross_fitted(
+    sample: Sample, x: FloatArray, gradient: sparse.csr_array, copies: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Hold the groups' gradients against the true one of the same sample, without an episode against itself.
+
+    The product of two groups' gradients is unbiased for that of their expectations. That of a group with itself becomes
+    so without the products of an episode with itself, times n / (n - 1) for n episodes.
+
+    Returns:
+        for each group its product with the true gradient of its task, and the length of that, 0 where it is mostly
+        noise or nothing, shape ``(G,)`` each; for each bootstrap sample the product of the sums, and the length of the
+        true one, NaN where it is mostly noise.
+    """
+    true = group_gradients(sample, sample.truth)
+    cross, plain = np.asarray((gradient @ true.T).todense()), np.asarray((true @ true.T).todense())
+    exact, same = plain.copy(), sample.task[:, None] == sample.task
+    for products, values in ((cross, x), (exact, sample.truth)):
+        np.fill_diagonal(products, _between_episodes(sample, values, np.diag(products)))
+        for lone in np.flatnonzero(np.isnan(np.diag(products))):  # of one episode: as it is with the rest of its task
+            rest = same[lone] & (np.arange(sample.groups) != lone)
+            products[lone, lone] = products[lone, rest].mean() if rest.any() else np.nan
+    groups = same.sum(axis=1)
+    along = (cross * same).sum(axis=1) / groups
+    square, whole = ((same @ ((each * same).sum(axis=1))) / groups**2 for each in (exact, plain))
+    single = np.where((square > 0) & (square >= whole / 2), np.sqrt(np.maximum(square, 0)), 0.0)
+    inner, squares = (((copies @ each) * copies).sum(axis=1) for each in (cross, exact))
+    if squares[0] < plain.sum() / 2:
+        squares[0] = np.nan
+    return along, single, inner, np.sqrt(np.maximum(squares, 0))
+
+
+def _between_episodes(sample: Sample, x: FloatArray, products: FloatArray) -> FloatArray:
+    """Take the products of an episode with itself off those of each group's gradient with its true one.
+
+    Args:
+        sample: its truth gives the other gradient.
+        x: advantage that gives the one.
+        products: of the two gradients of each group, shape ``(G,)``.
+
+    Returns:
+        shape ``(G,)``; NaN where a group has one episode.
+    """
+    assert sample.features is not None
+    _, first, episode = np.unique(sample.episode, return_index=True, return_inverse=True)
+    rows, group = np.arange(len(x)), sample.group[first]
+    shape = len(first), len(x)
+    one, other = (
+        sparse.csr_array((values / sample.group_size, (episode, rows)), shape=shape) @ sample.features
+        for values in (x, sample.truth)
+    )
+    itself = np.bincount(group, np.asarray(one.multiply(other).sum(axis=1)), minlength=sample.groups)
+    count = np.bincount(group, minlength=sample.groups)
+    found = np.full(sample.groups, np.nan)
+    np.divide((products - itself) * count, count - 1, out=found, where=count > 1)
+    return found
 
 
 def group_gradients(sample: Sample, x: FloatArray) -> sparse.csr_array:

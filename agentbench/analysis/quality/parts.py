@@ -46,7 +46,15 @@ class Parts:
 
 def digest_of_sample(sample: Sample) -> str:
     """Hash what a measurement takes from a sample, and the code that measures."""
-    arrays = [sample.truth, sample.standard_error, sample.group, sample.success, sample.cell, sample.task]
+    arrays = [
+        sample.truth,
+        sample.standard_error,
+        sample.group,
+        sample.episode,
+        sample.success,
+        sample.cell,
+        sample.task,
+    ]
     if sample.features is not None:
         arrays += [sample.features.indptr, sample.features.indices, sample.features.data]
     if sample.reference is not None:

@@ -33,6 +33,7 @@ class Sample:
         truth: true advantage, shape ``(n,)``.
         standard_error: of the truth, shape ``(n,)``; 0 where it is exact.
         group: number of the group, 0 … G-1, shape ``(n,)``.
+        episode: number of the episode, no two groups having the same, shape ``(n,)``.
         success: whether the row's episode succeeded, shape ``(n,)``.
         cell: rows of one cell have the same situation, step and action, shape ``(n,)``.
         features: derivative of log pi(action) by the logits of all observations, shape ``(n, P)``; None if the
@@ -47,6 +48,7 @@ class Sample:
     truth: FloatArray
     standard_error: FloatArray
     group: IntArray
+    episode: IntArray
     success: BoolArray
     cell: IntArray
     features: sparse.csr_array | None
@@ -145,6 +147,7 @@ def run_sample(folder: Path, group_size: int | None = None, anchor: str = "obser
         truth=frame["true_advantage"].to_numpy(),
         standard_error=frame["standard_error"].to_numpy(),
         group=frame["number"].to_numpy(),
+        episode=frame.groupby(["number", "trial"]).ngroup().to_numpy(dtype=np.int64),
         success=frame.groupby("episode")["reward"].transform("sum").to_numpy() >= 1,
         cell=np.asarray(cell, dtype=np.int64),
         features=_run_features(frame),

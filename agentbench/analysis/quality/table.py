@@ -78,6 +78,7 @@ class Quality:
                 continue
             measured(name, found, cost)
         measured("random", noise, math.nan)
+        measured("constant", np.full(len(noise), -1.0), math.nan)
 
     def _row(
         self,
@@ -138,8 +139,8 @@ def sheets(frame: pd.DataFrame) -> list[Sheet]:
 
 SHOWN = {
     "pearson": "pearson", "spearman": "spearman", "sign_success": "sign, won", "sign_failure": "sign, lost",
-    "error": "error", "bias": "bias", "variance": "variance", "cosine": "cosine", "cosine_group": "cosine, 1 group",
-    "snr": "snr",
+    "zeros": "zeros", "error": "error", "bias": "bias", "variance": "variance", "cosine": "cosine",
+    "cosine_group": "cosine, 1 group", "snr": "snr",
 }  # fmt: skip
 """Measures in the printed tables, and their headings."""
 

@@ -80,6 +80,7 @@ def sample_of(
         truth=played.advantage,
         standard_error=np.zeros(len(frame)),
         group=number,
+        episode=played.episode,
         success=frame.groupby("episode")["reward"].transform("sum").to_numpy() >= 1,
         cell=(played.step * states + played.state) * actions + played.action,
         features=features_of(observation, played.action, process.policy[observation], len(process.policy)),

@@ -11,7 +11,8 @@ Snapshots are exact, so r_t + V(t+1) is the value of the action taken. The rando
 on the step alone (common random numbers): where rollout k at point t draws the action that the episode took, it goes
 on as rollout k from point t + 1 does, so it stops at the next point that is measured and takes its value from there.
 Then A_k(t) is exactly 0, and nothing has to be played twice. Errors of neighbouring steps are therefore correlated;
-each one alone is unbiased with the stated standard error.
+each one alone is unbiased with the stated standard error. Where all A_k(t) are equal, a spread of 0 would claim that the
+truth is known: the standard error is then ``r √(0.75 / ((K+1)(K+2)))``, with r the range of all V_k of the episode.
 """
 
 from __future__ import annotations
@@ -152,14 +153,20 @@ def branch(
     found, further = every[:, :rollouts], every[:, rollouts:]
     following = np.vstack([found[1:], np.zeros(rollouts)])
     difference = np.array(track.rewards)[:, None] + following - found
+    error = difference.std(axis=1, ddof=1) / np.sqrt(rollouts)
     return Branched(
         advantage=difference.mean(axis=1).tolist(),
-        standard_error=(difference.std(axis=1, ddof=1) / np.sqrt(rollouts)).tolist(),
+        standard_error=np.where(error > 0, error, _unseen(rollouts) * np.ptp(every)).tolist(),
         value=found.mean(axis=1).tolist(),
         critic=further.mean(axis=1).tolist() if critic_rollouts else None,
         state=[_state_of(point) for point in track.points],
         probabilities=[_probabilities(policy, point.prompt) for point in track.points],
     )
+
+
+def _unseen(rollouts: int) -> float:
+    """Root mean square of a share that K rollouts did not show, from Jeffreys' prior: Beta(1/2, K + 1/2)."""
+    return float(np.sqrt(0.75 / ((rollouts + 1) * (rollouts + 2))))
 
 
 def walk_again(

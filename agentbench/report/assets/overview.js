@@ -101,7 +101,7 @@ function quality() {
   const columns = table.keys.filter((key, at) => !hidden(key) && table.rows.some((row) => row[at] !== null)).map((key) => ({ key, label: key.replaceAll("_", " "),
     kind: table.rows.every((row) => row[table.keys.indexOf(key)] === null || typeof row[table.keys.indexOf(key)] === "number") ? "number" : "text",
     low: table.keys.includes(`${key}_low`) && `${key}_low` in first ? `${key}_low` : undefined, high: `${key}_high` }));
-  const plot = (picture) => dotPlot(picture.title.replaceAll("_", " "), picture.rows.map(([label, value, low, high]) => ({ label, value, low, high, colour: ["exact", "random"].includes(label) ? 7 : 0 })), "number", null);
+  const plot = (picture) => dotPlot(picture.title.replaceAll("_", " "), picture.rows.map(([label, value, low, high]) => ({ label, value, low, high, colour: ["exact", "random", "constant"].includes(label) ? 7 : 0 })), "number", null);
   const parts = [...new Set(data.quality_plots.map((picture) => picture.part))], charts = h("div", { class: "charts" });
   const fill = (part) => charts.replaceChildren(...data.quality_plots.filter((picture) => picture.part === part).map(plot));
   fill(parts[0]);
