@@ -52,6 +52,12 @@ def discount(config: TrainConfig) -> float:
     return float(config.scheme_options.get("gamma", default))
 
 
+def lookahead(config: TrainConfig) -> float:
+    """Return the scheme's own lam, how far it looks beyond the next value; 1 where it has none."""
+    default = SCHEMES[config.scheme].options.get("lam", 1.0)
+    return float(config.scheme_options.get("lam", default))
+
+
 def make_batch(groups: Sequence[Sequence[Episode]], table: Steps, config: TrainConfig) -> Batch:
     """Compute the advantages of groups of episodes under the configuration's scheme.
 

@@ -8,7 +8,13 @@ since:
     V(s_t+1) = (V(s_t) - r_t) / gamma
 
 which depends on nothing that comes after, so as a baseline it biases no gradient; it only lies further from the truth.
-The scheme reads all this as the column ``value``: ``gae`` with gamma = 1 and lam = 1 makes of it return minus value.
+The scheme reads all this as the column ``value``. ``gae`` with gamma = 1 makes of it, with lam = 1, return minus value:
+that takes the luck before a step off, and leaves all that comes after it. With lam = 0 it is r + V(s') - V(s) (VinePPO,
+Kazemnejad et al. 2024, arXiv 2410.01679), an estimate of the advantage itself: what comes after is averaged over the
+rollouts. For that difference all episodes of a task share their random numbers, as the two values of
+:mod:`agentbench.analysis.truth.monte_carlo` do, also where another episode came to the state first: a rollout that
+takes the episode's action adds the same to both. With lam = 1 each episode has its own, as shared errors would not
+average out.
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ import numpy as np
 from agentbench.analysis.truth.monte_carlo import Returns, Track, play_on, walk_again
 from agentbench.runs.episodes import Episode
 from agentbench.runs.provenance import stable_seed
-from agentbench.train.batch import discount
+from agentbench.train.batch import discount, lookahead
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
 from credit.steps import FloatArray
@@ -44,6 +50,7 @@ class Branching:
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self.config, self.ranks = config, ranks
         self.returns = Returns(discount(config), config.invalid_action_penalty)
+        self._shares_numbers = lookahead(config) < 1.0
         self._environments: list[TextEnv] = []
 
     def values(self, policy: Policy, groups: Sequence[Sequence[Episode]], step: int) -> tuple[FloatArray, int]:
@@ -87,7 +94,8 @@ class Branching:
             self._environments.append(make(config.env, **{**config.env_options, "split": config.split}))
         environment = self._environments[number]
         task = environment.find_task(episode.task_id)
-        return walk_again(environment, task, episode.trial, episode.steps, 0, self.returns)
+        track = walk_again(environment, task, episode.trial, episode.steps, 0, self.returns)
+        return replace(track, trial=0) if self._shares_numbers else track
 
 
 def _each_state_once(tracks: Sequence[Track], every: int) -> Iterator[Track]:

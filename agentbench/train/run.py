@@ -17,7 +17,7 @@ from agentbench.runs.lines import METRICS_FILE, add_lines, read_metrics
 from agentbench.runs.provenance import describe
 from agentbench.runs.steps import steps_of
 from agentbench.runs.writer import claim
-from agentbench.train.batch import discount, needs_values
+from agentbench.train.batch import discount, lookahead, needs_values
 from agentbench.train.chosen import choose_for_training
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
@@ -174,6 +174,11 @@ def _check_branching(config: TrainConfig) -> None:
         raise UserError(f"scheme {config.scheme!r} reads no values: leave values = critic, or choose gae")
     if config.branch_every > 1 and discount(config) == 0:
         raise UserError("with gamma = 0 every state has to be measured: set branch_every = 1")
+    if config.branch_every > 1 and lookahead(config) < 1:
+        raise UserError(
+            "with lam below 1 a step is credited with the change of the value, so every state has to be measured: set "
+            "branch_every = 1, or lam = 1 in scheme_options"
+        )
 
 
 def make_learner(config: TrainConfig) -> TrainablePolicy:

@@ -116,6 +116,39 @@ def test_the_advantage_is_the_return_minus_the_value() -> None:
     np.testing.assert_allclose(batch.advantages, won - values, atol=1e-12)
 
 
+def one_step_advantages(values: np.ndarray, groups: list[list[Episode]]) -> np.ndarray:
+    found, at = [], 0
+    for episode in (episode for group in groups for episode in group):
+        own = np.append(values[at : at + len(episode.steps)], 0.0)
+        at += len(episode.steps)
+        found += [
+            step.reward + after - before for step, (before, after) in zip(episode.steps, pairwise(own), strict=True)
+        ]
+    return np.array(found)
+
+
+def test_with_lam_0_the_advantage_is_near_the_exact_one_and_shared_random_numbers_bring_it_nearer() -> None:
+    errors: dict[str, list[float]] = {"lam 0": [], "own numbers": [], "lam 1": []}
+    for step in range(4):
+        settings = config(branch_rollouts=4, scheme_options={"gamma": 1.0, "lam": 0.0})
+        policy = make_learner(settings)
+        groups = Rollouts(settings, ALONE).train(policy, step).groups
+        exact = [exact_values(settings, policy, episode) for group in groups for episode in group]
+        truth = one_step_advantages(np.concatenate(exact), groups)
+        shared, _ = Branching(settings, ALONE).values(policy, groups, step)
+        own, _ = Branching(config(branch_rollouts=4), ALONE).values(policy, groups, step)
+        batch = make_batch(groups, steps_of(groups, values=shared), settings)
+        np.testing.assert_allclose(batch.advantages, one_step_advantages(shared, groups), atol=1e-12)
+        won = np.array([float(episode.won) for group in groups for episode in group for _ in episode.steps])
+        for name, found in (
+            ("lam 0", batch.advantages), ("own numbers", one_step_advantages(own, groups)), ("lam 1", won - own)
+        ):  # fmt: skip
+            errors[name].append(float(np.mean((found - truth) ** 2)))
+    mean = {name: np.mean(each) for name, each in errors.items()}
+    assert mean["lam 0"] < 0.8 * mean["own numbers"]
+    assert mean["lam 0"] < 0.3 * mean["lam 1"]
+
+
 def test_states_in_between_keep_what_is_left_of_the_value_before() -> None:
     settings = config(branch_every=3, invalid_action_penalty=0.25, scheme_options={"gamma": 0.5, "lam": 1.0})
     policy = make_learner(settings)
@@ -211,6 +244,7 @@ def test_an_environment_that_does_not_repeat_itself_is_refused() -> None:
     [
         ({"scheme": "gigpo", "scheme_options": {}}, "scheme 'gigpo' reads no values"),
         ({"branch_every": 2, "scheme_options": {"gamma": 0.0}}, "set branch_every = 1"),
+        ({"branch_every": 2, "scheme_options": {"lam": 0.0}}, "or lam = 1 in scheme_options"),
         ({"overlap": True}, "set overlap = false"),
         ({"kl_coefficient": 0.1, "kl_in": "reward"}, "set kl_in = loss"),
         ({"branch_rollouts": 0}, "branch_rollouts"),

@@ -11,8 +11,8 @@ Snapshots are exact, so r_t + V(t+1) is the value of the action taken. The rando
 on the step alone (common random numbers): where rollout k at point t draws the action that the episode took, it goes
 on as rollout k from point t + 1 does, so it stops at the next point that is measured and takes its value from there.
 Then A_k(t) is exactly 0, and nothing has to be played twice. Errors of neighbouring steps are therefore correlated;
-each one alone is unbiased with the stated standard error. Where all A_k(t) are equal, a spread of 0 would claim that the
-truth is known: the standard error is then ``r √(0.75 / ((K+1)(K+2)))``, with r the range of all V_k of the episode.
+each one alone is unbiased with the stated standard error. Where all A_k(t) are equal, a spread of 0 would claim that
+the truth is known: the standard error is then ``r √(0.75 / ((K+1)(K+2)))``, with r the range of all V_k of the episode.
 """
 
 from __future__ import annotations
