@@ -28,7 +28,7 @@ STOP_SECONDS = 60.0
 """Time that the runs of a sweep have to end by themselves when it is stopped."""
 
 COMMAND = (sys.executable, "-m", "agentbench")
-_PERHAPS_CHANGED = frozenset(("device", "threads", "workers"))
+PERHAPS_CHANGED = frozenset(("device", "threads", "workers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Ended:
 
 
 def plan_sweep(
-    config: Path | None, flags: dict[str, Any], schemes: Sequence[str], seeds: int, out: Path
+    config: Path | None, flags: dict[str, Any], schemes: Sequence[str], seeds: int, out: Path, first_seed: int = 0
 ) -> list[SweepRun]:
     """Return the runs of a sweep, seed by seed, so that a sweep cut short has compared all schemes alike.
 
@@ -72,8 +72,9 @@ def plan_sweep(
         config: TOML file of settings; its table ``[schemes.NAME]`` holds what one scheme has of its own.
         flags: settings that go over it.
         schemes: names of credit schemes; the first is the one that the others are compared with.
-        seeds: number of seeds, from 0.
+        seeds: number of seeds, from ``first_seed``.
         out: folder of the sweep.
+        first_seed: the first one, so that several machines can each run some of the seeds.
 
     Raises:
         UserError: a setting is wrong, no held-out tasks are named, or a folder holds a run with other settings.
@@ -85,7 +86,7 @@ def plan_sweep(
         if name in flags:
             raise UserError(f"--{name} is set by the sweep itself: use --{name}s")
     runs = []
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         for scheme in schemes:
             settings = read_config(config, {**flags, "scheme": scheme, "seed": seed})
             runs.append(SweepRun(settings, out / f"{scheme}-{seed}"))
@@ -198,7 +199,7 @@ def _check_same(run: SweepRun) -> None:
     changed = [
         f"{name}: {before[name]} → {value}"
         for name, value in now.items()
-        if name in before and before[name] != value and name not in _PERHAPS_CHANGED
+        if name in before and before[name] != value and name not in PERHAPS_CHANGED
     ]
     if changed:
         raise UserError(f"{run.folder} was made with other settings ({', '.join(changed)}): choose another --out")

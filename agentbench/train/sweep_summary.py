@@ -54,13 +54,16 @@ class SweepSummary:
     profiles: pd.DataFrame
 
 
-def summarise_sweep(runs: Sequence[SweepRun], measure: Measure = "success", margin: float = MARGIN) -> SweepSummary:
+def summarise_sweep(
+    runs: Sequence[SweepRun], measure: Measure = "success", margin: float = MARGIN, planned: int = 0
+) -> SweepSummary:
     """Sum up the finished runs of a sweep by success or score; without any the tables are empty.
 
     Args:
         runs: all that were planned; the first one's scheme is the one compared with.
         measure: of the held-out evaluations.
         margin: difference below which two schemes count as equal, 0 to 1.
+        planned: number of runs without which there is no verdict, if that is more than are in ``runs``.
     """
     finished = [run for run in runs if run.is_finished]
     metrics = [run.metrics for run in finished]
@@ -73,7 +76,7 @@ def summarise_sweep(runs: Sequence[SweepRun], measure: Measure = "success", marg
     )
     profiles = [_profile(str(name), part, measure) for name, part in table.groupby("scheme", sort=False)]
     comparisons = compare_schemes(table, runs[0].config.scheme, measure, margin)
-    if len(finished) < len(runs) and not comparisons.empty:
+    if len(finished) < max(planned, len(runs)) and not comparisons.empty:
         comparisons["verdict"] = "not finished"
     return SweepSummary(measure, table, schemes, comparisons, pd.concat(profiles, ignore_index=True))
 
@@ -155,7 +158,7 @@ def render_summary(summary: SweepSummary) -> list[Table]:
     """Return the tables for the terminal: the schemes, then the differences by each primary measure."""
     measure = summary.measure
     title = f"held-out {measure}: interquartile mean over seeds [95 %]"
-    numbers = ["seeds", "start", f"{measure} %", "area %", "at equal env. steps", "env. steps", "minutes"]
+    numbers = ["seeds", "start", f"{measure} %", "area %", "equal steps", "env. steps", "min"]
     schemes = make_table(["scheme"], numbers, title=title)
     for row in summary.schemes.to_dict("records"):
         schemes.add_row(
@@ -163,7 +166,7 @@ def render_summary(summary: SweepSummary) -> list[Table]:
             str(row["seeds"]),
             f"{100 * row['start']:.1f}",
             _with_interval(row, measure, ".1f"),
-            _with_interval(row, AREA, ".1f", f"{AREA}_"),
+            f"{100 * row[AREA]:.1f}",
             f"{100 * row[f'{measure}_at_equal_steps']:.1f}",
             f"{row['environment_steps']:,.0f}",
             f"{row['seconds'] / 60:.1f}",
@@ -201,12 +204,14 @@ def _difference_table(name: str, part: pd.DataFrame) -> Table:
 
 
 def _number(value: float) -> str:
-    return "·" if np.isnan(value) else f"{value:.3g}"
+    if np.isnan(value):
+        return "·"
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
-def _with_interval(row: Mapping[Any, Any], name: str, form: str, ends: str = "") -> str:
+def _with_interval(row: Mapping[Any, Any], name: str, form: str) -> str:
     """Format a share and its interval in percent; one without a spread has none."""
-    low, high = row[f"{ends}low"], row[f"{ends}high"]
+    low, high = row["low"], row["high"]
     if row["seeds"] < 2 or np.isnan(low):
         return f"{100 * row[name]:{form}} ({'one seed' if row['seeds'] < 2 else 'no spread'})"
     return f"{100 * row[name]:{form}} [{100 * low:{form}}, {100 * high:{form}}]"

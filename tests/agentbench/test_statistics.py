@@ -33,6 +33,7 @@ from agentbench.statistics import (
     variance_of_difference,
     wilson,
 )
+from agentbench.statistics.seeds import seeds_needed, smallest_seed_difference
 from envs.base.errors import UserError
 
 # Each task: (successes, trials).
@@ -474,3 +475,19 @@ def test_families_of_tasks_that_end_alike_raise_no_more_false_alarms():
         by_task += sign_flip_test(differences).p_value < 0.05
     assert alarms <= 0.05 * 1000 and covered >= 0.93 * 1000
     assert by_task > 0.15 * 1000
+
+
+def test_plan_says_how_many_seeds_a_sweep_needs():
+    result = run_plan("--seeds", "--spread", "0.033", "--schemes", "8")
+    assert result.exit_code == 0
+    needed = seeds_needed(0.05, 0.033, 8)
+    (line,) = (line for line in result.output.splitlines() if "seeds to see 5 points" in line)
+    assert line.split()[-1] == str(needed)
+    assert f"{100 * smallest_seed_difference(12, 0.033, 8):.1f} points" in result.output
+    for arguments, message in (
+        (("--seeds",), "give the spread of seeds"),
+        (("--seeds", "--spread", "0.03"), "number of --schemes"),
+        (("--spread", "0.03"), "give --seeds with them"),
+        (("--seeds", "--spread", "0", "--schemes", "3"), "spread of seeds of 0"),
+    ):
+        assert message in str(run_plan(*arguments).exception)

@@ -65,6 +65,8 @@ CHANGES = (
 
 NOT_RUN = {
     # the command as it is written, without its comment: why no test runs it as a command of the documentation
+    "agentbench plan --seeds --sweep results/tuning --difference 0.05": "reads a sweep; test_sweep.py has one",
+    "agentbench sweep --merge results/part-a results/part-b --out results/sweep": "the same",
     "make demo": "installs into a virtual environment; CI runs it by itself",
     "make test": "runs this very test; CI runs it by itself",
     "source .venv/bin/activate": "the tests run in their own environment",

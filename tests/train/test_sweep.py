@@ -20,12 +20,16 @@ pytest.importorskip("torch", reason="training needs torch: pip install -e '.[tra
 
 import toy_environment  # noqa: F401  (registers the environment 'toy')
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from agentbench import UserError
+from agentbench.cli import app
 from agentbench.train.config import read_config
 from agentbench.train.outcomes import read_outcomes
 from agentbench.train.run import train
 from agentbench.train.sweep import SweepRun, plan_sweep, run_sweep
+from agentbench.train.sweep_merge import merge_sweeps
+from agentbench.train.sweep_record import read_record, record_plan, spread_of_sweep
 from agentbench.train.sweep_summary import render_summary, summarise_sweep, write_summary
 from credit import CreditError
 
@@ -175,6 +179,87 @@ def test_better_a_tie_and_not_decided_are_three_things_and_wait_for_the_last_run
     assert dict(final) == {"gigpo": "better", "salt": "tie", "mapo": "better"}
     wide = summarise_sweep(runs, margin=0.001).comparisons.set_index(["measure", "scheme"])["verdict"]
     assert wide["success", "salt"] == "not decided"
+
+
+def invent_part(out: Path, seeds: int, first_seed: int = 0, **settings: Any) -> list[SweepRun]:
+    """A finished part of a sweep of two schemes, with its record."""
+    runs = plan_sweep(None, {**SMALL, **settings}, ["grpo", "gigpo"], seeds, out, first_seed)
+    record_plan(out, ["grpo", "gigpo"], [run.config.seed for run in runs[::2]], "success", None)
+    for run in runs:
+        better = 0.5 if run.config.scheme == "gigpo" else 0.0
+        invent(run, [0.1, 0.2, 0.2 + better + 0.01 * (run.config.seed % 3)], 100, [1, 0])
+        identity = json.loads(run.config.model_dump_json()) | {"kind": "train"}
+        (run.folder / "run.json").write_text(json.dumps({"identity": identity}))
+    return runs
+
+
+def test_parts_of_a_sweep_are_joined_and_decided_together(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    invent_part(first, 3)
+    invent_part(second, 3, first_seed=3)
+    whole = merge_sweeps([first, second], tmp_path / "whole")
+    assert [(run.config.scheme, run.config.seed) for run in whole][:3] == [("grpo", 0), ("gigpo", 0), ("grpo", 1)]
+    found = summarise_sweep(whole)
+    assert len(found.runs) == 12 and set(found.comparisons["verdict"]) == {"better"}
+    record = read_record(tmp_path / "whole")
+    assert record is not None and record.seeds == list(range(6)) and record.schemes == ["grpo", "gigpo"]
+    assert [run.folder for run in merge_sweeps([first, second], tmp_path / "whole")] == [run.folder for run in whole]
+
+    command = ["sweep", "--merge", str(first), str(second), "--out", str(tmp_path / "whole")]
+    result = CliRunner().invoke(app, command, env={"COLUMNS": "120"})
+    assert result.exit_code == 0 and "better" in result.output and "not finished" not in result.output
+    assert "leave --steps out" in str(CliRunner().invoke(app, [*command, "--steps", "3"]).exception)
+
+    # A part that is not finished leaves the verdict open, and is joined when it is.
+    shutil.rmtree(second / "gigpo-5" / "policy")
+    partly = merge_sweeps([first, second], tmp_path / "partly")
+    assert set(summarise_sweep(partly).comparisons["verdict"]) == {"not finished"}
+    (second / "gigpo-5" / "policy").mkdir()
+    (second / "gigpo-5" / "policy" / "policy.json").write_text("{}")
+    assert set(summarise_sweep(merge_sweeps([first, second], tmp_path / "partly")).comparisons["verdict"]) == {"better"}
+
+
+def test_what_is_not_one_sweep_is_not_joined(tmp_path: Path) -> None:
+    invent_part(tmp_path / "a", 1)
+    invent_part(tmp_path / "slower", 1, 1, learning_rate=0.001)
+    with pytest.raises(UserError, match=r"other settings \(learning_rate: 0.01 and 0.001\)"):
+        merge_sweeps([tmp_path / "a", tmp_path / "slower"], tmp_path / "out")
+    invent_part(tmp_path / "again", 1)
+    rows = (tmp_path / "again" / "grpo-0" / "metrics.jsonl").read_text()
+    (tmp_path / "again" / "grpo-0" / "metrics.jsonl").write_text(
+        rows.replace('"eval/success": 0.2,', '"eval/success": 0.9,')
+    )
+    with pytest.raises(UserError, match="different runs of one scheme and seed"):
+        merge_sweeps([tmp_path / "a", tmp_path / "again"], tmp_path / "out")
+    with pytest.raises(UserError, match=r"has no sweep\.json"):
+        merge_sweeps([tmp_path / "a", tmp_path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_named_before_the_first_run_stays(tmp_path: Path) -> None:
+    first = record_plan(tmp_path, ["grpo", "gigpo"], [0, 1], "success", 0.04)
+    assert first.primary_measures == ["success", "area"] and first.changes == ()
+    assert record_plan(tmp_path, ["grpo", "gigpo"], [0, 1], "success", None) == first
+    with pytest.raises(UserError, match=r"named before its first run, as 0\.04"):
+        record_plan(tmp_path, ["grpo", "gigpo"], [0, 1], "success", 0.1)
+    more = record_plan(tmp_path, ["grpo", "gigpo"], [0, 1, 2], "success", None)
+    assert more.seeds == [0, 1, 2] and "seed 2" in more.changes[0]
+    assert read_record(tmp_path) == more
+    (tmp_path / "sweep.json").write_text((tmp_path / "sweep.json").read_text().replace("0.04", "0.2"))
+    with pytest.raises(UserError, match="damaged"):
+        read_record(tmp_path)
+
+
+def test_the_next_sweep_is_planned_from_the_spread_of_this_one(tmp_path: Path) -> None:
+    runs = invent_part(tmp_path, 6)
+    write_summary(runs, summarise_sweep(runs), tmp_path)
+    found = spread_of_sweep(tmp_path, "success")
+    assert (found.schemes, found.degrees) == (2, 10)
+    assert found.spread == pytest.approx(np.std([0, 0.01, 0.02], ddof=0) * np.sqrt(6 / 5))
+    result = CliRunner().invoke(app, ["plan", "--seeds", "--sweep", str(tmp_path)], env={"COLUMNS": "160"})
+    assert result.exit_code == 0 and "2 schemes, each against the first" in result.output
+    with pytest.raises(UserError, match="sum the sweep up first"):
+        spread_of_sweep(tmp_path, "score")
 
 
 def test_scores_can_be_compared_instead_of_successes(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def run_sample(folder: Path, group_size: int | None = None, anchor: str = "obser
         truth=frame["true_advantage"].to_numpy(),
         standard_error=frame["standard_error"].to_numpy(),
         group=frame["number"].to_numpy(),
-        episode=frame.groupby(["number", "trial"]).ngroup().to_numpy(dtype=np.int64),
+        episode=np.asarray(frame.groupby(["number", "trial"]).ngroup(), dtype=np.int64),
         success=frame.groupby("episode")["reward"].transform("sum").to_numpy() >= 1,
         cell=np.asarray(cell, dtype=np.int64),
         features=_run_features(frame),

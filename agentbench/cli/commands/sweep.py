@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from envs.base.errors import unknown
+from envs.base.errors import UserError, unknown
 from envs.base.terminal import ProgressLines, make_console, plain, say
 
 if TYPE_CHECKING:
     from agentbench.evaluation.compare_runs import Measure
     from agentbench.train.sweep import SweepRun
+    from agentbench.train.sweep_record import SweepRecord
 
 
 def sweep(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="folder of the sweep; each run has a folder in it")],
-    schemes: Annotated[str, typer.Option(help="credit schemes, with commas between; the first is compared with")],
+    schemes: Annotated[str, typer.Option(help="credit schemes, with commas between; the first is compared with")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags go over it")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each scheme, with the seeds 0, 1, …")] = 5,
+    first_seed: Annotated[int, typer.Option(min=0, help="the first seed, for parts that are merged later")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side [number of cores]")] = None,
     measure: Annotated[str, typer.Option(help="what is summed up: success or score")] = "success",
+    margin: Annotated[
+        float | None, typer.Option(min=0, max=1, help="difference below which schemes count as equal  [default: 0.05]")
+    ] = None,
+    merge: Annotated[
+        Path | None, typer.Option(help="join the sweeps in this folder and those named after it, and sum them up")
+    ] = None,
     summary: Annotated[bool, typer.Option("--summary", help="train nothing: sum up what is finished")] = False,
 ) -> None:
     """Train with several credit schemes and seeds, and compare them on held-out tasks.
 
     Every setting of a training below is a flag too. The same command after an interruption continues: finished runs are
     skipped. A failed run is named and the others continue; the exit code is then 1.
+
+    What is compared (final success and the area under its curve), the seeds and the margin of a tie are written to
+    sweep.json before the first run. 'agentbench sweep --merge A B --out C' joins parts that were run elsewhere.
     """
     from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes
     from agentbench.train.config import flag_names
     from agentbench.train.soundness import training_notes
     from agentbench.train.sweep import plan_sweep, run_sweep
+    from agentbench.train.sweep_record import record_plan
 
     if measure not in ("success", "score"):
         raise unknown("measure", measure, ("success", "score"))
+    if merge is not None:
+        _merge([merge, *context.args], out, cast("Measure", measure))
+        return
     names = [name.strip() for name in schemes.split(",") if name.strip()]
-    runs = plan_sweep(config, extra_options(context, flag_names(context.args)), names, seeds, out)
+    if not names:
+        raise UserError("name the credit schemes to compare, as --schemes grpo,gigpo: the first is compared with")
+    runs = plan_sweep(config, extra_options(context, flag_names(context.args)), names, seeds, out, first_seed)
+    record = record_plan(out, names, sorted({run.config.seed for run in runs}), measure, margin)
     say_notes(dict.fromkeys(note for run in runs for note in training_notes(run.config)))
     failed = 0
     if not summary:
@@ -58,10 +76,26 @@ def sweep(
         except KeyboardInterrupt:
             say(f"stopped: {done} of {len(runs)} runs are finished; the same command continues from there", err=True)
             raise
-    _show(runs, out, cast("Measure", measure))
+    _show(runs, out, cast("Measure", measure), record)
     if failed:
         say(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
         raise typer.Exit(1)
+
+
+def _merge(parts: Sequence[str | Path], out: Path, measure: Measure) -> None:
+    """Join sweeps and sum them up; what is left of the command line are further folders."""
+    from agentbench.train.sweep_merge import merge_sweeps
+    from agentbench.train.sweep_record import read_record
+
+    folders = [Path(part) for part in parts]
+    if flags := [str(part) for part in parts if str(part).startswith("--")]:
+        raise UserError(f"--merge joins finished runs and trains nothing: leave {flags[0]} out")
+    if len(folders) < 2:
+        raise UserError("--merge joins two sweeps or more: name their folders, as --merge A B --out C")
+    runs = merge_sweeps(folders, out)
+    record = read_record(out)
+    assert record is not None
+    _show(runs, out, measure, record)
 
 
 @contextmanager
@@ -85,17 +119,26 @@ def _result(run: SweepRun) -> str:
     return "no held-out episode was judged" if success is None else f"held-out success {success:.3f}"
 
 
-def _show(runs: list[SweepRun], out: Path, measure: Measure) -> None:
+def _show(runs: list[SweepRun], out: Path, measure: Measure, record: SweepRecord) -> None:
     from agentbench.train.sweep_summary import render_summary, summarise_sweep, write_summary
 
-    found = summarise_sweep(runs, measure)
+    planned = len(record.schemes) * len(record.seeds)
+    found = summarise_sweep(runs, measure, record.margin, planned)
     if found.runs.empty:
         say("no run is finished: nothing to sum up", err=True)
         return
     console = make_console()
     for table in render_summary(found):
         console.print(table)
-    missing = len(runs) - len(found.runs)
+    planned = max(planned, len(runs))
+    missing = planned - len(found.runs)
     if missing:
-        console.print(plain("not finished:", "yellow"), f"{missing} of {len(runs)} runs; they are not in the tables")
+        console.print(
+            plain("not finished:", "yellow"),
+            f"{missing} of {planned} runs; they are not in the tables, and the verdict waits for them",
+        )
+    if measure != record.measure:
+        console.print(f"The measure that was named before the first run is {record.measure}: read this one beside it.")
+    for change in record.changes:
+        console.print(plain("note:", "yellow"), f"{change}; who adds runs after a look raises more false alarms")
     console.print(f"written: {', '.join(str(path) for path in write_summary(runs, found, out))}", soft_wrap=True)
