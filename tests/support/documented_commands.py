@@ -64,6 +64,10 @@ CHANGES = (
 )  # fmt: skip
 
 NOT_RUN = {
+    "make test-gpu": "needs a GPU; its script is run with --tiny in tests/gpu",
+    "python tests/gpu/run.py --parts versions,ceilings,decode": "needs a GPU",
+    "python tests/gpu/run.py --parts learn --weights first-half second-half": "needs a GPU and a model",
+    "python tests/gpu/run.py --tiny --device cpu": "takes minutes; tests/gpu runs its parts",
     # the command as it is written, without its comment: why no test runs it as a command of the documentation
     "agentbench plan --seeds --sweep results/tuning --difference 0.05": "reads a sweep; test_sweep.py has one",
     "agentbench sweep --merge results/part-a results/part-b --out results/sweep": "the same",
