@@ -150,6 +150,22 @@ def test_a_reset_that_cannot_be_is_one_line(alfworld: str, arguments: dict[str, 
         assert client.reset(index=0).observation.text
 
 
+@pytest.mark.parametrize("inline", [True, False], ids=["inline", "processes"])
+def test_the_shop_is_served_too(inline: bool) -> None:
+    environment = make("webshop", catalogue="generated:0:200", max_steps=3)
+    with serving("webshop", options={"catalogue": "generated:0:200", "max_steps": 3}, inline=inline) as address:
+        for _ in range(2):  # the second session gets the worker of the first
+            text, info = environment.reset(seed=1, options={"task": environment.tasks[5].id})
+            with AgentbenchEnv(base_url=address).sync() as client:
+                found = client.reset(seed=1, index=5)
+                assert found.observation.text == text and found.observation.instruction == info["instruction"]
+                for action in ("search[red shoes]", "nonsense", "click[back to search]"):
+                    text, _, _, _, info = environment.step(action)
+                    found = client.step(TextAction(action=action))
+                    assert (found.observation.text, found.observation.is_valid) == (text, info["is_valid"])
+                assert found.done and found.observation.truncated
+
+
 async def many(address: str, count: int, steps: int) -> list[list[str]]:
     """Play on so many sessions at once; every session does its own thing."""
     ready = asyncio.Event()

@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from openenv.core.env_server.http_server import create_app
 from openenv.core.env_server.types import ConcurrencyConfig
 
-from agentbench.integrations.openenv.environment import Session
+from agentbench.integrations.openenv.environment import InlineSession, Session
 from agentbench.integrations.openenv.frames import FrameGuard
 from agentbench.integrations.openenv.models import TextAction, TextObservation, TextState
 from agentbench.integrations.openenv.workers import Split
@@ -62,7 +62,7 @@ class Served:
         made = [Split(env, each, limit=max_sessions, inline=inline, step_timeout=step_timeout) for each in chosen]
         self.splits = {split.name: split for split in made}
         self.app: FastAPI = create_app(
-            functools.partial(Session, env, self.splits),
+            functools.partial(InlineSession if inline else Session, env, self.splits),
             TextAction,
             TextObservation,
             env_name=env,
