@@ -11,6 +11,7 @@ import torch
 
 from agentbench.runs.episodes import Episode
 from agentbench.runs.provenance import stable_seed
+from agentbench.train.memory import give_back
 from agentbench.train.optimizer import make_optimizer
 from agentbench.train.update import NonFiniteError, computing_in, learning_rate, take_step
 from envs.base.errors import UserError
@@ -157,6 +158,8 @@ class Cloner:
             loss = -log_likelihood(self.policy, [traces[row] for row in part], self.settings) / tokens
             loss.backward()
             total += float(loss.detach())
+            del loss
+            give_back(self.policy)
             if on_piece is not None:
                 on_piece(len(part))
         if not np.isfinite(total):

@@ -78,7 +78,7 @@ class CloneRun:
     eval_every: int | None = None
     eval_temperature: float = 0.0
     env_options: dict[str, Any] = field(default_factory=dict)
-    checkpoint_every: int = 25
+    checkpoint_every: int = 10
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None

@@ -29,9 +29,13 @@ from envs.base.digest import sealed
 from envs.base.errors import UserError
 from envs.base.files import replaced_folder, write_text
 from policies.contract import CountsSequences, TrainablePolicy
+from policies.language.room import check_disk
 from policies.trainable import read_policy, save_policy
 
 BEST = "best"
+
+COPIES = 8
+"""Of what is saved of the weights, at most on the disk at once: two checkpoints with two moments, two policies."""
 
 
 def clone_run(
@@ -63,6 +67,8 @@ def clone_run(
             f"{out} holds a clone that is not finished: add --resume to continue with it, or choose another --out"
         )
     prepared = prepare(config, out if begun else None)
+    saved = sum(each.nbytes for each in prepared.policy.module.state_dict().values())
+    check_disk(COPIES * saved, "cloning (checkpoints with two moments a weight, the best policy)", out)
     say_notes(prepared.notes)
     for line in described(prepared):
         say(line)

@@ -18,6 +18,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, full_tensor
 from agentbench.train.loss import policy_loss, token_weights
+from agentbench.train.memory import give_back
 from policies.contract import CutsPieces, KeepsComputed, TrainablePolicy
 
 Rows = npt.NDArray[np.int64]
@@ -116,6 +117,7 @@ def update(
             for piece, scale in own_pieces(policy, rows, batch, config, ranks):
                 own = scale * weights[piece] / share
                 found = backward(policy, batch, piece, config, own, scale / len(rows), reference, correction)
+                give_back(policy)
                 parts = {name: value + parts.get(name, 0.0) for name, value in found.items()}
             parts = ranks.sum(parts)
             if not math.isfinite(loss := _whole_loss(parts, config)):

@@ -22,6 +22,9 @@ from policies.language.sequences import Sampled
 GAIN = 0.8
 """bfloat16 is taken only where it needs less than this share of float32's time."""
 
+SPARE = 1.35
+"""What the passing tensors of a backward pass, padding and holes add to what is kept, at most, as measured."""
+
 _TOKENS = 32
 
 
@@ -33,15 +36,23 @@ class Footprint:
         per_token: of each token of prompts and answers.
         per_answer_token: on top of it, of each token of an answer: logits over the whole vocabulary.
         recomputed: of each token where activations are computed again in the backward pass.
+        fixed: of every pass: the embedding's gradient once more, from the input and from a tied output layer.
     """
 
     per_token: float
     per_answer_token: float
     recomputed: float
+    fixed: int
 
     def of(self, tokens: int, answers: int, *, recompute: bool = False) -> int:
         """Return the bytes of a pass over some tokens, of which ``answers`` belong to answers."""
-        return round((self.recomputed if recompute else self.per_token) * tokens + self.per_answer_token * answers)
+        each = self.recomputed if recompute else self.per_token
+        return self.fixed + round(SPARE * (each * tokens + self.per_answer_token * answers))
+
+    def tokens_in(self, size: float, share: float, *, recompute: bool = False) -> int:
+        """Return how many tokens, a share of them of answers, fit into ``size`` bytes; at least one."""
+        each = (self.recomputed if recompute else self.per_token) + share * self.per_answer_token
+        return max(1, int((size - self.fixed) / (SPARE * each)))
 
 
 def footprint(learner: Learner, constrained: bool) -> Footprint:
@@ -61,7 +72,8 @@ def footprint(learner: Learner, constrained: bool) -> Footprint:
     layers = int(config.num_hidden_layers)
     # Kept is the input of every layer; one layer at a time is whole, with the gradients of its activations.
     recomputed = layers * config.hidden_size * 4 + 2 * per_token / layers
-    return Footprint(per_token, logits, min(recomputed, per_token))
+    widest = max(each.numel() * each.element_size() for each in learner.weights.parameters())
+    return Footprint(per_token, logits, min(recomputed, per_token), 2 * widest)
 
 
 def _saved(learner: Learner, prompt: int, answer: int, constrained: bool) -> int:
@@ -73,7 +85,7 @@ def _saved(learner: Learner, prompt: int, answer: int, constrained: bool) -> int
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would hold the graph that holds it, for ever
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         found = learner.likelihood([_made_up(prompt, answer, constrained)], 1.0)

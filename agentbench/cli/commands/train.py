@@ -118,7 +118,7 @@ def clone(
     ] = None,
     eval_temperature: Annotated[float, typer.Option(min=0, max=1e3, help="at which they are played")] = 0.0,
     env_options: Annotated[str, typer.Option(help="JSON, options of the environment of --eval-split")] = "{}",
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="updates between checkpoints")] = 25,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="updates between checkpoints")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="of the weights and the order")] = 0,
     device: Annotated[str, typer.Option(help="where the model is: cpu, cuda")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="of torch; else measured for language models")] = None,
