@@ -249,8 +249,8 @@ def learn(asked: Asked) -> None:
     games = ["--env", "alfworld"]
     size, steps = ("4:small", 1) if asked.tiny else ("400:small", 30)
     agentbench("eval", *games, "--split", f"generated:0:{size}", "--policy", "expert", "--out", out / "lessons")
-    scorer = asked.tiny or not asked.weights
-    model = ["--policy", "scorer"] if scorer else ["--policy", f"hf:{asked.weights}", "--device", asked.device]
+    scorer, on_device = not asked.weights, json.dumps({"device": asked.device})
+    model = ["--policy", "scorer"] if scorer else ["--policy", f"hf:{asked.weights}", "--policy-options", on_device]
     agentbench("clone", "--from", out / "lessons", *model, "--passes", "1", "--out", out / "cloned")
     held_out = ["--split", f"generated:9:{4 if asked.tiny else 60}:small"]
     own = [] if scorer else ["--device", asked.device]
