@@ -25,6 +25,7 @@ EXTRAS = {
     "language": "language models: sampling and training with transformers",
     "vllm": "fast rollouts of language models",
     "ray": "workers on a cluster of machines",
+    "openenv": "our environments served to other programs (agentbench serve)",
     "trl": "our environments and schemes in TRL's trainer",
     "verl": "our environments and schemes in verl's trainer",
 }

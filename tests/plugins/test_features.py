@@ -1,15 +1,17 @@
 """All that a policy or an environment of ours can have, one of a plug-in can have, and is treated the same."""
 
+import copy
 import importlib
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from plugin_packages import agentbench, install_examples, write_package
 
 from agentbench.analysis.truth.run import make_truth
 from envs import ENVIRONMENTS, UserError
-from policies import POLICIES, make_policy
+from policies import POLICIES, PolicyEntry, make_policy
 from policies.contract import (
     CountsUsage,
     CutsPieces,
@@ -100,6 +102,55 @@ def test_a_trainable_policy_is_trained_saved_and_evaluated(registered, tmp_path,
     assert type(learned).__name__ == "PlacesPolicy" and learned.module.weight.abs().max() > 0
     with pytest.raises(UserError, match="lora = 4 is for language models"):
         train(TrainConfig(**settings, **size, lora=4), tmp_path / "other")
+
+
+def test_every_further_feature_is_asked_for_by_training(registered, tmp_path, monkeypatch):
+    """Whole episodes in pieces, forgetting, a frozen reference, adapters, files beside the weights."""
+    pytest.importorskip("torch")
+    from agentbench.train.config import TrainConfig
+    from agentbench.train.run import train
+
+    example = importlib.import_module("example_trainable")
+    asked: list[str] = []
+
+    class Full(example.PlacesPolicy):
+        name, adapters = "full", 0
+
+        def pieces(self, traces, budget):
+            asked.append("pieces")
+            return [np.array([place]) for place in range(len(traces))]
+
+        def forget_computed(self):
+            asked.append("forget_computed")
+
+        def reference(self):
+            asked.append("reference")
+            return copy.deepcopy(self)
+
+        def with_adapters(self, rank, source):
+            asked.append(f"with_adapters {rank}")
+            adapted = copy.deepcopy(self)
+            adapted.adapters = rank
+            return adapted
+
+        def save_companions(self, folder):
+            (folder / "companion.txt").write_text("beside the weights")
+
+    def load(folder, settings, weights, options):
+        policy = Full(**settings)
+        policy.module.load_state_dict(weights)
+        return policy
+
+    entry = PolicyEntry("full", "has it all", lambda argument, environment: Full(), load=load)
+    monkeypatch.setitem(POLICIES, "full", entry)
+    settings = {"env": "guess", "split": "all", "scheme": "grpo", "value_coefficient": 0.0, "steps": 1}
+    settings |= {"tasks_per_step": 4, "group_size": 2, "env_options": {"max_steps": 2}}
+    train(TrainConfig(policy="full", kl_coefficient=0.1, **settings), tmp_path / "first")
+    assert set(asked) == {"pieces", "forget_computed", "reference"}
+    assert [file.read_text() for file in tmp_path.glob("first/policy/companion.txt")] == ["beside the weights"]
+    asked.clear()
+    train(TrainConfig(policy=str(tmp_path / "first"), lora=4, **settings), tmp_path / "second")
+    assert "with_adapters 4" in asked
 
 
 def test_facts_are_listed(site):

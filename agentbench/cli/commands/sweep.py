@@ -56,10 +56,11 @@ def sweep(
     if merge is not None:
         _merge([merge, *context.args], out, cast("Measure", measure))
         return
+    settings = extra_options(context, flag_names(context.args))
     names = [name.strip() for name in schemes.split(",") if name.strip()]
     if not names:
         raise UserError("name the credit schemes to compare, as --schemes grpo,gigpo: the first is compared with")
-    runs = plan_sweep(config, extra_options(context, flag_names(context.args)), names, seeds, out, first_seed)
+    runs = plan_sweep(config, settings, names, seeds, out, first_seed)
     record = record_plan(out, names, sorted({run.config.seed for run in runs}), measure, margin)
     say_notes(dict.fromkeys(note for run in runs for note in training_notes(run.config)))
     failed = 0
