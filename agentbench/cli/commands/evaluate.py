@@ -37,11 +37,12 @@ def evaluate(
     from envs.registry import option_names
     from policies.registry import POLICIES, options_of
 
-    known = declared(EvaluateConfig)
+    # Its tasks are --task here, so that an environment may have an option of that name.
+    known = {name: option for name, option in declared(EvaluateConfig).items() if name != "tasks"}
     of_policy = options_of(policy)
     kind = name if (name := policy.partition(":")[0]) in POLICIES else "hf"  # a folder has those of a language model
     listed_by = (f"agentbench envs {env}", *([f"agentbench policies {kind}"] if of_policy else []))
-    extra = extra_options(context, {*known, *option_names(env), *of_policy} - {"tasks"}, listed_by)
+    extra = extra_options(context, {*known, *option_names(env), *of_policy}, listed_by)
     refuse_secrets(extra, "the option")
     settings: dict[str, Any] = resolve("", known, take(extra, known), word="setting")
     settings["policy_options"] = settings.get("policy_options", {}) | take(extra, of_policy)
