@@ -80,7 +80,7 @@ docs-serve: $(VENV)/.all  ## show the documentation at http://127.0.0.1:8000, ke
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 test-ray: $(VENV)/.all  ## run Ray's tests, the slow ones too: two nodes on this machine, one killed in mid-run
-	$(BIN)/python -m pytest -m "(slow or not slow) and not vllm" tests/agentbench/test_ray.py tests/agentbench/test_ray_engine.py \
+	$(BIN)/python -m pytest -m "(slow or not slow) and not vllm" tests/cluster/test_ray.py tests/cluster/test_ray_engine.py \
 		tests/train/test_ray_server.py
 
 test-appworld: $(VENV)/.all  ## run AppWorld's tests, the slow ones too, where it is installed (make appworld)
@@ -96,7 +96,7 @@ vllm:          ## install vLLM for processors in a virtual environment of its ow
 	$(call apart,$(VLLM))
 
 test-vllm: $(VENV)/.all  ## run the tests that need vLLM (make vllm first): as a server, on a Ray cluster, in its own process
-	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py tests/agentbench/test_ray_engine.py
+	$(BIN)/python -m pytest -m vllm tests/train/test_vllm.py tests/cluster/test_ray_engine.py
 	$(VLLM)/bin/python -m pytest -m vllm tests/policies/test_vllm_engine.py
 
 test-gpu: $(VENV)/.all  ## measure a GPU in 8 minutes: figures in results/gpu/figures.jsonl (tests/gpu/run.py has more)

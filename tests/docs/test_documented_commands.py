@@ -194,4 +194,6 @@ def assert_parses(words: list[str]) -> None:
         import inspect
 
         known |= {*inspect.signature(load(ENVIRONMENTS[context.params["name"]].installer)).parameters}
-    check_names(context, parse_extra(context.args), known)
+    # what follows the folder of --merge are further folders
+    more = [word for word in context.args if word.startswith("--")] if "--merge" in words else context.args
+    check_names(context, parse_extra(more), known)

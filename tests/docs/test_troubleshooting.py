@@ -104,12 +104,12 @@ MISTAKES = {
     ),
 }
 SHOWN_BY = {
-    "ended by SIGTERM": "test_signals.py",
-    "nothing is printed while a command runs in a batch job": "test_progress.py",
-    "no episode was judged, so there is no result": "test_failures.py",
-    "policy … ran out of memory": "test_failures.py",
+    "ended by SIGTERM": "cli/test_signals.py",
+    "nothing is printed while a command runs in a batch job": "cli/test_progress.py",
+    "no episode was judged, so there is no result": "runs/test_failures.py",
+    "policy … ran out of memory": "runs/test_failures.py",
 }
-"""Entries that no single command brings about, and the tests in tests/agentbench that do."""
+"""Entries that no single command brings about, and the tests that do."""
 
 OF_TRAINING = {
     "train --scheme gae --out t": "scheme … needs values of states",
@@ -160,5 +160,5 @@ def test_a_common_mistake_in_training(runs: Path, command: str, monkeypatch: pyt
 
 def test_every_message_of_the_page_is_tried() -> None:
     assert set(HEADINGS) == {*MISTAKES.values(), *OF_TRAINING.values(), *SHOWN_BY}
-    folder = Path(__file__).parents[1] / "agentbench"
+    folder = Path(__file__).parents[1]
     assert all((folder / name).is_file() for name in SHOWN_BY.values())

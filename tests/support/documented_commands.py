@@ -89,14 +89,14 @@ NOT_RUN = {
     ),
     "pip install -e '.[ray]'": "installs",
     "agentbench eval --env alfworld --policy expert --workers 64 --executor ray --out results/cluster": (
-        "starts a cluster: tests/agentbench/test_ray.py"
+        "starts a cluster: tests/cluster/test_ray.py"
     ),
     "agentbench truth --env alfworld --policy mixed:0.7 --executor ray:127.0.0.1:6379 --out results/truth-cluster": (
-        "needs a cluster: tests/agentbench/test_ray.py"
+        "needs a cluster: tests/cluster/test_ray.py"
     ),
     "agentbench eval --env webshop --policy vllm:Qwen/Qwen2.5-7B-Instruct --llm-arguments "
     "'{\"tensor_parallel_size\": 2}' --engines 4 --workers 64 --executor ray --out results/vllm-cluster": (
-        "needs a cluster with GPUs: tests/agentbench/test_ray_engine.py"
+        "needs a cluster with GPUs: tests/cluster/test_ray_engine.py"
     ),
     "agentbench train --policy results/cloned --engine vllm --executor ray --workers 64 --env alfworld "
     "--split generated:1:200:small --out results/rl": "needs vLLM on a cluster: tests/train/test_ray_server.py",
