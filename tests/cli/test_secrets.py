@@ -230,7 +230,7 @@ def test_an_unforeseen_error_shows_no_key_in_its_traceback(place: Path) -> None:
         "from agentbench.cli import program",
         "def fail(**_):",
         f"    raise RuntimeError('\\x1b[2J' + {KEY!r})",
-        "program.app = fail",
+        "program._command = fail",
     ]
     code = "\n".join([*lines, "program.main()"])
     environment = {**os.environ, "OPENAI_API_KEY": KEY}
@@ -247,7 +247,7 @@ def test_an_unforeseen_error_in_a_thread_shows_none_either() -> None:
         f"    raise RuntimeError({KEY!r})",
         "def app(**_):",
     ]
-    code = "\n".join([*lines, "    threading.Thread(target=fail).start()", "program.app = app", "program.main()"])
+    code = "\n".join([*lines, "    threading.Thread(target=fail).start()", "program._command = app", "program.main()"])
     environment = {**os.environ, "OPENAI_API_KEY": KEY}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert f"RuntimeError: {CUT}" in done.stderr and not leaks(done.stderr)

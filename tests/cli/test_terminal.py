@@ -129,7 +129,7 @@ def test_an_error_obeys_no_text_of_a_server(
     def fail(**_: object) -> None:
         raise UserError(f"the server said {HOSTILE}")
 
-    monkeypatch.setattr("agentbench.cli.program.app", fail)
+    monkeypatch.setattr("agentbench.cli.program._command", fail)
     with pytest.raises(SystemExit):
         cli.main()
     assert f"the server said {SHOWN}" in capsys.readouterr().err
