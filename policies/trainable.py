@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from envs.base.digest import check_seal, sealed, sha256_of
+from envs.base.digest import read_sealed, sealed, sha256_of
 from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
 from policies.contract import SavesCompanions, TrainablePolicy
@@ -51,8 +51,7 @@ def read_policy(folder: Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
         UserError: files are missing, damaged, or do not belong together.
     """
     try:
-        record = json.loads((folder / POLICY_FILE).read_text(encoding="utf-8"))
-        check_seal(record)
+        record = read_sealed(folder / POLICY_FILE)
         if sha256_of(folder / WEIGHTS_FILE) != record["sha256"]:
             raise UserError(f"{folder / WEIGHTS_FILE} is damaged: its digest is not the one in {POLICY_FILE}")
         return record["policy"], record["settings"], load_file(folder / WEIGHTS_FILE)

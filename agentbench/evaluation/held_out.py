@@ -14,7 +14,7 @@ from typing import Any
 
 from agentbench.runs.episodes import Episode
 from agentbench.runs.run import RUN_FILE
-from envs.base.digest import check_seal, sealed
+from envs.base.digest import read_sealed, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.base.log import log
@@ -118,8 +118,7 @@ def _record(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     around = (folder, folder.parent, folder.parent.parent)
     for path in (folder / CLONE_FILE, *(each / RUN_FILE for each in around)):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            check_seal(record)
+            record = read_sealed(path)
             if path.name == CLONE_FILE or record["kind"] == "train":
                 return path, record
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

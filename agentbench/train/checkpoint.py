@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from agentbench.train.distributed import full_tensor, full_weights, load_weights, split_like
-from envs.base.digest import check_seal, sealed, sha256_of
+from envs.base.digest import read_sealed, sealed, sha256_of
 from envs.base.files import replaced_folder
 from envs.base.log import log
 from policies.contract import TrainablePolicy
@@ -75,10 +75,9 @@ def load_checkpoint(
 def _read(path: Path, run: str) -> dict[str, Any] | None:
     """Return the state of a checkpoint, or None with a warning if any of its files is not what was written."""
     try:
-        state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+        state = read_sealed(path / STATE_FILE)
         if "seal" not in state:
             raise ValueError("it has no seal")
-        check_seal(state)
         del state["seal"]
         if state.get("run", run) != run:
             raise ValueError("it is of another run")

@@ -14,7 +14,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import ALONE, Ranks
 from agentbench.train.memory import is_large, usual_budget
 from agentbench.train.update import computing_in
-from envs.base.digest import check_seal, sealed
+from envs.base.digest import read_sealed, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
 from policies.contract import TrainablePolicy
@@ -65,11 +65,9 @@ def _read_or_measure(config: TrainConfig, policy: TrainablePolicy, sizes: bool, 
     path = None if out is None else out / CHOSEN_FILE
     if path is not None and path.exists():
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            check_seal(record)
+            return read_sealed(path)
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}): choose another --out") from error
-        return record
     found: dict[str, Any] = {}
     if config.precision == "auto":
         found["precision"], found["seconds"] = measured_precision(policy, config.device)

@@ -21,7 +21,7 @@ from agentbench.train.clone import CloneSettings, Schedule, traces_of
 from agentbench.train.config import TrainConfig
 from agentbench.train.memory import Asked, fit, is_large, number_of_weights
 from agentbench.train.run import make_learner
-from envs.base.digest import check_seal, digest_of_json
+from envs.base.digest import digest_of_json, read_sealed
 from envs.base.errors import UserError
 from policies.contract import TrainablePolicy
 from policies.language.learner import HasLearner
@@ -245,8 +245,7 @@ def _read_chosen(out: Path, config: CloneRun) -> Chosen:
     """
     path = out / CHECKPOINTS / STATE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        check_seal(record)
+        record = read_sealed(path)
         before, chosen = record["config"], record["chosen"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}): remove {path.parent} to begin again") from error

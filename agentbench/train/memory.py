@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
+from torch import Tensor
 
 from agentbench.train.optimizer import optimizer_bytes
 from envs.base.errors import UserError
@@ -92,12 +93,16 @@ def number_of_weights(policy: TrainablePolicy) -> int:
     return sum(parameter.numel() for parameter in policy.module.parameters())
 
 
+def _bytes(weights: Iterable[Tensor]) -> int:
+    return sum(each.numel() * each.element_size() for each in weights)
+
+
 def usual_budget(policy: Any) -> int:
     """Return the tokens of a pass that fit into the memory of one where nothing is said, before any episode is seen."""
     from policies.language.footprint import footprint
     from policies.language.room import free_of_gpu
 
-    stored = sum(each.numel() * each.element_size() for each in policy.module.parameters())
+    stored = _bytes(policy.module.parameters())
     kept = footprint(policy.learner, policy.options.constrained)
     again = policy.options.gradient_checkpointing
     # Half of what a GPU has free, beside what the optimiser will take of it; the rest is for keys and values.
@@ -121,8 +126,8 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
     from policies.language.room import free_memory
 
     parameters = list(policy.module.parameters())
-    stored = sum(each.numel() * each.element_size() for each in parameters)
-    trained = sum(each.numel() * each.element_size() for each in parameters if each.requires_grad)
+    stored = _bytes(parameters)
+    trained = _bytes(each for each in parameters if each.requires_grad)
     held = optimizer_bytes(policy.module)
     on_processor = asked.device.partition(":")[0] == "cpu"
     here = psutil.Process().memory_info().rss
@@ -172,5 +177,5 @@ def refuse_large_model(policy: Any, device: str) -> None:
     from policies.language.room import check_memory
 
     trained = [each for each in policy.module.parameters() if each.requires_grad]
-    needed = sum(each.numel() * each.element_size() for each in trained) + optimizer_bytes(policy.module)
+    needed = _bytes(trained) + optimizer_bytes(policy.module)
     check_memory(needed, "the gradients and the optimiser of this model", device, "train adapters (lora = 16)")

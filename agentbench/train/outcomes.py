@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from agentbench.runs.episodes import Episode
-from envs.base.digest import check_seal, sealed
+from envs.base.digest import read_sealed, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
 
@@ -43,8 +43,7 @@ def read_outcomes(folder: Path, step: int) -> pd.DataFrame | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        check_seal(found)
+        found = read_sealed(path)
         return pd.DataFrame(found["episodes"]) if found["step"] == step else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(

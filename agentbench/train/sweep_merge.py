@@ -15,6 +15,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.sweep import PERHAPS_CHANGED, SweepRun
 from agentbench.train.sweep_record import SWEEP_FILE, SweepRecord, read_record, write_record
 from envs.base.errors import UserError
+from policies.saved import is_saved
 
 SAME_FOR_ALL = ("env", "env_options", "split", "eval_split", "eval_tasks", "eval_temperature")
 """Settings without which runs of different schemes cannot be compared either."""
@@ -112,7 +113,7 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a run, so that a copy that was cut short is made again and a whole one is left alone."""
     if source.resolve() == target.resolve():
         return
-    if (target / METRICS_FILE).exists() and (target / "policy" / "policy.json").exists():
+    if (target / METRICS_FILE).exists() and is_saved(target):
         return
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from agentbench.statistics.seeds import MARGIN, pooled_spread
-from envs.base.digest import check_seal, sealed
+from envs.base.digest import read_sealed, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
 
@@ -53,8 +53,7 @@ def read_record(folder: Path) -> SweepRecord | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        check_seal(found)
+        found = read_sealed(path)
         values: dict[str, Any] = {name: found[name] for name in SweepRecord.__dataclass_fields__}
         return SweepRecord(**{**values, "changes": tuple(values["changes"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

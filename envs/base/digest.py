@@ -79,6 +79,20 @@ def check_seal(record: Mapping[str, Any]) -> None:
             raise ValueError("it is not what was written: its seal is broken")
 
 
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read a JSON file whose record :func:`sealed` made.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON object, or not what was written (:func:`check_seal`).
+    """
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(record, dict):
+        raise ValueError("it is no JSON object")
+    check_seal(record)
+    return record
+
+
 def sealed_line(record: Mapping[str, Any]) -> str:
     """Write a record as one line of JSON, with its line end. Only ASCII, so no encoding can harm it.
 

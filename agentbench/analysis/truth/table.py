@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agentbench.runs.run import Run
-from envs.base.digest import check_seal, sealed, sha256_of
+from envs.base.digest import read_sealed, sealed, sha256_of
 from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
 
@@ -105,8 +105,7 @@ def read_truth(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     table = folder / TRUTH_TABLE
     try:
-        settings = json.loads((folder / TRUTH_SETTINGS).read_text(encoding="utf-8"))
-        check_seal(settings)
+        settings = read_sealed(folder / TRUTH_SETTINGS)
         if settings.get("sha256", digest := sha256_of(table)) != digest:
             raise ValueError(f"{table.name} is damaged")
         return pd.read_parquet(table), {**settings, "group_size": int(settings["group_size"])}
