@@ -20,7 +20,7 @@ from agentbench.rollout.contract import LOSSES, MachineFailure, Worker, WorkerFa
 from agentbench.rollout.jobs import Job, PlayOptions
 from agentbench.rollout.pool import Workers, ready
 from agentbench.runs.episodes import Episode, Step, is_judged, make_step
-from agentbench.runs.provenance import stable_seed
+from agentbench.runs.provenance import stable_seed, step_seed
 from envs.base.errors import UserError
 from envs.base.safe_text import redacted
 from envs.contract import Info
@@ -136,7 +136,7 @@ class _Rollout:
         if seat.response is not None:
             self._record(seat, reward, terminated, truncated, info)
         goes_on = not (terminated or truncated)
-        seed = stable_seed(self.options.seed, task.id, trial, len(seat.steps)) if goes_on else 0
+        seed = step_seed(self.options.seed, task.id, trial, len(seat.steps)) if goes_on else 0
         if seat.prompt is None or seat.response is None:
             seat.prompt = Prompt.first(task, observation, info, seed, trial)
         else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,19 @@ PACKAGES = (
 def stable_seed(*parts: Any) -> int:
     """Mix ``parts`` into a seed in [0, 2**63): the same in every process and on every machine."""
     return number_of(json.dumps(parts, default=str)) >> 1
+
+
+def step_seed(seed: int, task_id: str, trial: int, step: int) -> int:
+    """Return ``stable_seed(seed, task_id, trial, step)``, of which only the last part is new at every step."""
+    digest = _begun(seed, task_id, trial).copy()
+    digest.update(b"%d]" % step)
+    return int.from_bytes(digest.digest()[:8]) >> 1
+
+
+@lru_cache(maxsize=4096)
+def _begun(*parts: Any) -> hashlib._Hash:
+    """Return the hash of all but the last part of what :func:`stable_seed` writes and hashes."""
+    return hashlib.sha256(json.dumps([*parts, 0], default=str)[:-2].encode())
 
 
 def describe() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
 from policies.contract import Prompt, Response
+from policies.plain.draws import Draws
 
 VERSION = 1
 
@@ -62,6 +63,6 @@ class GuidedPolicy:
 
     def _draw(self, prompt: Prompt) -> str:
         cumulated = np.cumsum(self.probabilities(prompt))
-        drawn = np.random.default_rng([prompt.seed, VERSION]).random() * cumulated[-1]
+        drawn = Draws(prompt.seed, VERSION).random() * cumulated[-1]
         place = min(int(np.searchsorted(cumulated, drawn, side="right")), len(cumulated) - 1)
         return str(prompt.info["admissible_actions"][place])

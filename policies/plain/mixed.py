@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from envs.base.digest import digest_of
 from envs.base.errors import UserError
 from policies.contract import Policy, Prompt, Response
 from policies.plain.choices import choices
+from policies.plain.draws import Draws
 
 VERSION = 1
 
@@ -47,7 +46,7 @@ class MixedPolicy:
         Raises:
             UserError: the environment lists no admissible actions.
         """
-        draws = [np.random.default_rng([prompt.seed, VERSION]) for prompt in prompts]
+        draws = [Draws(prompt.seed, VERSION) for prompt in prompts]
         is_random = [draw.random() < self.share for draw in draws]
         asked = iter(self.policy.act([prompt for prompt, chance in zip(prompts, is_random, strict=True) if not chance]))
         return [
@@ -70,6 +69,6 @@ class MixedPolicy:
         return chances
 
 
-def _any(prompt: Prompt, draw: np.random.Generator) -> str:
+def _any(prompt: Prompt, draw: Draws) -> str:
     actions = choices(prompt, "mixed")
-    return str(actions[int(draw.integers(len(actions)))])
+    return str(actions[draw.index(len(actions))])

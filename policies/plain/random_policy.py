@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from envs.base.digest import digest_of
 from policies.contract import Prompt, Response
 from policies.plain.choices import choices
+from policies.plain.draws import Draws
 
 VERSION = 1
 
@@ -40,4 +39,4 @@ class RandomPolicy:
 
 def _draw(prompt: Prompt) -> str:
     actions = choices(prompt, "random")
-    return str(actions[int(np.random.default_rng(prompt.seed).integers(len(actions)))])
+    return str(actions[Draws(prompt.seed).index(len(actions))])
