@@ -19,7 +19,9 @@ _PASSING = ("id", "detail", "cache_control", "index", "filename", "name", "title
 """Fields of a picture that say nothing of what it shows."""
 _BESIDE = ("images", "image", "videos", "video", "audios", "audio")
 """Fields of a message, or of a record, that hold pictures beside the text."""
+_BESIDE_ONE_OF = frozenset(_BESIDE)
 _FAILED = ("error", "failed", "failure")
+_ERRORS = ("error", "is_error", "isError", "tool_error")
 
 
 def short_hash(*texts: str) -> str:
@@ -79,6 +81,8 @@ def _content_hash(part: object) -> str:
 
 def beside(record: Mapping[str, Any]) -> str:
     """Return the pictures that a message, or a record, holds beside its text; empty where there are none."""
+    if _BESIDE_ONE_OF.isdisjoint(record):
+        return ""
     held = [record[name] for name in _BESIDE if record.get(name)]
     pictures = [each for value in held for each in (value if isinstance(value, list) else [value])]
     return "\n".join(f"[image {_content_hash(each)}]" for each in pictures)
@@ -186,7 +190,7 @@ def states_failure(message: object) -> bool:
     """
     if not isinstance(message, Mapping):
         return False
-    if any(stated_error(message.get(name)) is not None for name in ("error", "is_error", "isError", "tool_error")):
+    if any(stated_error(message[name]) is not None for name in _ERRORS if name in message):
         return True
     if (
         str(message.get("status", "")).lower() in _FAILED

@@ -71,6 +71,8 @@ def _usual_shape(message: Any) -> Any:
     """Return a message of ShareGPT, LangChain or Gemini as the chat interface has it, any other as it is."""
     if not isinstance(message, dict):
         return message
+    if "content" in message and message.get("role") in ROLES and "from" not in message and "value" not in message:
+        return message
     if isinstance(message.get("data"), dict) and "role" not in message and "type" in message:
         message = {**message["data"], "type": message["type"]}  # LangChain's messages_to_dict
     field = next((name for name in ("role", "from", "type") if name in message), None)
@@ -150,7 +152,7 @@ def make_episode(
     episode = Episode(
         name, stored(task_name or name, options), stored(task_type, options),
         stored(first if instruction is None else instruction, options), 0, "error", False, 0.0, steps,
-        final_observation=stored(seen.text, options), final_anchor=seen.anchor(options),
+        final_observation=stored(seen.text, options), final_anchor=seen.anchor(seen.text),
     )  # fmt: skip
     finish(episode, ending, options)
     return Read("", episode, model, by_message=by_message, is_named=bool(task_id), **_course(messages, given))
@@ -180,30 +182,32 @@ def _all_of(message: Mapping[str, Any]) -> str:
 class _Seen:
     """What the agent saw since its last action, and a hash of everything before."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options) -> None:
         self.texts: list[str] = []
-        self.history = ""
-        self.before = ""  # the last situation and what was done in it
+        self._with_history = options.anchor == "history"
+        self._history = ""
+        self._before: tuple[str, str] | None = None  # the last situation and what was done in it
 
     @property
     def text(self) -> str:
-        return "\n\n".join(text for text in self.texts if text)
+        return "\n\n".join(filter(None, self.texts))
 
-    def anchor(self, options: Options) -> str:
-        """Return the situation; with nothing new to see, it is what the last action made of the one before."""
-        if options.anchor == "history":
-            return short_hash(self.history, self.text)
-        return short_hash("after", self.before) if self.before and not self.text.strip() else short_hash(self.text)
+    def anchor(self, text: str) -> str:
+        """Return the situation; with nothing new in ``text``, it is what the last action made of the one before."""
+        if self._with_history:
+            return short_hash(self._history, text)
+        return short_hash("after", short_hash(*self._before)) if self._before and not text.strip() else short_hash(text)
 
-    def close(self, action: str, options: Options) -> None:
-        self.before = short_hash(self.anchor(options), action)
-        self.history = short_hash(self.history, self.text, action)
+    def close(self, text: str, anchor: str, action: str) -> None:
+        self._before = (anchor, action)
+        if self._with_history:
+            self._history = short_hash(self._history, text, action)
         self.texts = []
 
 
 def _steps(messages: Sequence[Mapping[str, Any]], given: Container[int], options: Options) -> tuple[list[Step], _Seen]:
     steps: list[Step] = []
-    seen = _Seen()
+    seen = _Seen(options)
     offered: list[str] | None = None
     is_told = False  # whether the log itself says if the last action was valid
     for position, message in enumerate(messages):
@@ -218,10 +222,12 @@ def _steps(messages: Sequence[Mapping[str, Any]], given: Container[int], options
             continue
         done = message.get("action")
         action = done if isinstance(done, str) else "\n".join(map(call_text, calls_of(message))) or content
+        text = seen.text
+        anchor = seen.anchor(text)
         steps.append(
             Step(
-                observation=stored(seen.text, options),
-                anchor=seen.anchor(options),
+                observation=stored(text, options),
+                anchor=anchor,
                 admissible_actions=offered,
                 action=stored(action, options),
                 reward=0.0,
@@ -232,7 +238,7 @@ def _steps(messages: Sequence[Mapping[str, Any]], given: Container[int], options
                 text=stored(content, options) if content and content != action else None,
             )
         )
-        seen.close(action, options)
+        seen.close(text, anchor, action)
         offered, is_told = None, isinstance(message.get("is_valid"), bool)
     return steps, seen
 

@@ -1,8 +1,8 @@
 """From a file or folder of logs to a run.
 
-Logs are read twice. The first reading finds what there is: the models, the environments, what is no episode, what is
-there twice. So the run's record says from the start how many episodes belong to it and what was left out, and an
-import that was killed is known for what it is.
+Logs are read once, into a file beside the run, which finds what there is: the models, the environments, what is no
+episode, what is there twice. So the run's record says from the start how many episodes belong to it and what was left
+out, and an import that was killed is known for what it is.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from agentbench.importing.detect import FORMATS, choose
 from agentbench.importing.formats import Reader
-from agentbench.importing.parts import Bad, Options, Read
+from agentbench.importing.parts import Bad, Options, Part
+from agentbench.importing.spool import Spool
 from agentbench.importing.survey import Survey, survey
 from agentbench.runs.episodes import Episode, Key, to_line
 from agentbench.runs.journal import EPISODES_FILE, read_sorted
@@ -28,6 +30,8 @@ from envs.base.safe_text import holds_secret, redacted
 
 _OLD_OPTIONS = ("success_at", "anchor", "scorer")
 _KEPT_REASONS = 20
+_BATCH = 32
+"""Episodes that wait for the disk together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +67,31 @@ def import_run(
     """
     options = options or Options()
     name, files, other = choose(Path(source), format, options.fields)
-    read = FORMATS[name].read
-    found = survey(_parts(files, read, options), options)
-    bad = [*other, *found.bad]
-    model = _model(found, source, options)
-    if not found.kept:
-        raise UserError(f"{source} holds no episode of the format {name!r} ({_reasons(bad) or 'it is empty'})")
-    changed = {each.name for each in fields(Options) if getattr(options, each.name) != each.default}
-    identity = {
-        "env": f"imported:{name}",
-        "policy": model or "unknown",
-        "source_digest": _digest(files),
-        "import_options": {
-            field: value for field, value in asdict(options).items() if field in _OLD_OPTIONS or field in changed
-        },
-    }
-    record = {
-        "kind": "import", "source": [path.name for path in files], "notes": found.notes,
-        "imported": {"episodes": found.kept, "left_out": len(bad), "reasons": _recorded(bad)}, **describe(),
-    }  # fmt: skip
-    with RunWriter(Path(out), identity, record) as writer:
-        there = _stored(Path(out)) if writer.finished else {}
-        for episode in _numbered(_parts(files, read, options), found):
-            if episode.key not in there:
-                writer.add(episode)
-            elif there[episode.key] != _line_digest(episode):
-                raise UserError(
-                    f"{out} holds these logs as another version of agentbench read them: choose another --out"
-                )
-        writer.close_tables()
+    with Spool(Path(out)) as spool:
+        found = survey(spool.passing(_parts(files, FORMATS[name].read, options)), options)
+        bad = [*other, *found.bad]
+        model = _model(found, source, options)
+        if not found.kept:
+            raise UserError(f"{source} holds no episode of the format {name!r} ({_reasons(bad) or 'it is empty'})")
+        changed = {each.name for each in fields(Options) if getattr(options, each.name) != each.default}
+        identity = {
+            "env": f"imported:{name}",
+            "policy": model or "unknown",
+            "source_digest": _digest(files),
+            "import_options": {
+                field: value for field, value in asdict(options).items() if field in _OLD_OPTIONS or field in changed
+            },
+        }
+        record = {
+            "kind": "import", "source": [path.name for path in files], "notes": found.notes,
+            "imported": {"episodes": found.kept, "left_out": len(bad), "reasons": _recorded(bad)}, **describe(),
+        }  # fmt: skip
+        with RunWriter(Path(out), identity, record) as writer:
+            _store(writer, spool, found)
     return Imported(open_run(out), bad)
 
 
-def _parts(files: list[Path], read: Reader, options: Options) -> Iterator[Read | Bad]:
+def _parts(files: list[Path], read: Reader, options: Options) -> Iterator[Part]:
     for path in files:
         yield from read(path, options)
 
@@ -118,16 +114,41 @@ def _model(found: Survey, source: str | Path, options: Options) -> str | None:
     return next(iter(found.models), None)
 
 
-def _numbered(parts: Iterator[Read | Bad], found: Survey) -> Iterator[Episode]:
-    """Yield the episodes that are kept, a task's trials in order."""
-    trials: Counter[str] = Counter()
-    for number, part in enumerate(parts):
-        if isinstance(part, Bad) or number in found.passed_over:
-            continue
-        episode = found.placed(part)
-        episode.trial = trials[episode.task_id]
-        trials[episode.task_id] += 1
-        yield episode
+def _store(writer: RunWriter, spool: Spool, found: Survey) -> None:
+    """Add the episodes that are kept, a task's trials in the order of the logs, and write the tables.
+
+    Raises:
+        UserError: the folder has one of them already, and another one than was read now.
+    """
+    there = _stored(writer.folder) if writer.finished else {}
+    keys: dict[int, Key] = {}
+
+    def kept() -> Iterator[Episode]:
+        trials: Counter[str] = Counter()
+        for number in spool.numbers:
+            if number in found.passed_over:
+                continue
+            episode = found.placed(*spool.read(number))
+            episode.trial = trials[episode.task_id]
+            trials[episode.task_id] += 1
+            keys[number] = episode.key
+            if episode.key not in there:
+                yield episode
+            elif there[episode.key] != _line_digest(episode):
+                raise UserError(
+                    f"{writer.folder} holds these logs as another version of agentbench read them: choose another --out"
+                )
+
+    def in_order() -> Iterator[Episode]:
+        for number, (_, trial) in sorted(keys.items(), key=lambda item: item[1]):
+            episode = found.placed(*spool.read(number))
+            episode.trial = trial
+            yield episode
+
+    new = kept()
+    while batch := list(islice(new, _BATCH)):
+        writer.add(*batch)
+    writer.close_tables(in_order)
 
 
 def _stored(folder: Path) -> dict[Key, str]:

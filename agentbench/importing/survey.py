@@ -32,19 +32,18 @@ class Survey:
     passed_over: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
-    def placed(self, read: Read) -> Episode:
+    def placed(self, episode: Episode, env: str | None) -> Episode:
         """Return an episode whose task is told from those of the other environments."""
-        episode = read.episode
-        if len(self.envs) > 1 and read.env is not None:
-            plain = episode.task_type in ("default", "imported", read.env)
-            episode.task_type = read.env if plain else f"{read.env}:{episode.task_type}"
-            episode.task_id = f"{read.env}:{episode.task_id}"
-            episode.task_name = f"{read.env}:{episode.task_name}"
+        if len(self.envs) > 1 and env is not None:
+            plain = episode.task_type in ("default", "imported", env)
+            episode.task_type = env if plain else f"{env}:{episode.task_type}"
+            episode.task_id = f"{env}:{episode.task_id}"
+            episode.task_name = f"{env}:{episode.task_name}"
         return episode
 
 
 def survey(parts: Iterable[Read | Bad], options: Options) -> Survey:
-    """Read all parts once."""
+    """Go through all parts."""
     found = Survey()
     seen: list[tuple[int, Read]] = []
     tasks = _Tasks()

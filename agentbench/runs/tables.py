@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,10 @@ from envs.base.files import replaced, write_text
 _META = {"agentbench_schema": str(SCHEMA_VERSION)}
 TABLES = ("episodes.parquet", "steps.parquet")
 DIGESTS_FILE = "tables.json"
-_BATCH = 512  # episodes converted at a time, which bounds the memory for any length of run
+_BATCH = 512
+"""Episodes converted at a time, which bounds the memory for any length of run."""
+_BATCH_TEXT = 1 << 23
+"""Characters of observations and answers after which fewer are converted at a time."""
 
 EPISODE_COLUMNS = pa.schema(
     [
@@ -79,14 +83,18 @@ ANSWER_COLUMNS = pa.schema(
 """Further columns of the step table, where a run has any (:func:`agentbench.runs.answers.answer_of`)."""
 
 
-def write_tables(folder: Path) -> None:
+def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | None = None) -> None:
     """Write ``episodes.parquet`` and ``steps.parquet`` of the run in ``folder``, each all or nothing.
 
     ``tables.json`` beside them holds the digests of both, and of the lines that they were made from.
+
+    Args:
+        folder: of the run.
+        episodes_of: gives all of its finished episodes, sorted by key; None to read them from the lines.
     """
     lines = folder / EPISODES_FILE
     source = sha256_of(lines) if lines.exists() else None
-    numbered = enumerate(read_sorted(lines))
+    numbered = enumerate(episodes_of() if episodes_of else read_sorted(lines))
     has_answers = _has_answers(lines)
     step_columns = _with_answers() if has_answers else STEP_COLUMNS
     with (
@@ -97,13 +105,24 @@ def write_tables(folder: Path) -> None:
             pq.ParquetWriter(episodes_path, EPISODE_COLUMNS, compression="zstd") as episodes,
             pq.ParquetWriter(steps_path, step_columns, compression="zstd") as steps,
         ):
-            while batch := list(islice(numbered, _BATCH)):
+            while batch := _next_batch(numbered):
                 episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
                 rows = [row for item in batch for row in _step_rows(*item, has_answers)]
                 steps.write_table(_table(rows, step_columns))
         # Of what was written here, not of what lies there later: another process may put older tables in their place.
         digests = {EPISODES_FILE: source, **dict(zip(TABLES, map(sha256_of, (episodes_path, steps_path)), strict=True))}
     write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
+
+
+def _next_batch(numbered: Iterator[tuple[int, Episode]]) -> list[tuple[int, Episode]]:
+    batch: list[tuple[int, Episode]] = []
+    length = 0
+    for item in islice(numbered, _BATCH):
+        batch.append(item)
+        length += sum(len(step.observation) + len(step.action) + len(step.text or "") for step in item[1].steps)
+        if length >= _BATCH_TEXT:
+            break
+    return batch
 
 
 def is_current(folder: Path, table: str) -> bool:
@@ -125,9 +144,8 @@ def _has_answers(lines: Path) -> bool:
     """Return whether anything was recorded of an answer. Runs without a language model keep their bytes."""
     if not lines.exists():
         return False
-    keys = [f'"{name}"'.encode() for name in (*ANSWER_COLUMNS.names, "tokens", "finish")]
-    with lines.open("rb") as file:
-        if not any(key in line for line in file for key in keys):
+    with lines.open("rb") as file:  # a quotation mark within a text stands behind a backslash, so this is no text
+        if not any(b'"details":{"' in line for line in file):
             return False
     return any(answer_of(step.details).is_known for episode in read_sorted(lines) for step in episode.steps)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -118,12 +119,16 @@ class RunWriter:
                 f"the contract, which agentbench check looks into; {len(self.finished)} finished episodes are safe"
             ) from error
 
-    def close_tables(self) -> None:
-        """Write the two Parquet tables from the finished episodes."""
+    def close_tables(self, episodes: Callable[[], Iterable[Episode]] | None = None) -> None:
+        """Write the two Parquet tables from the finished episodes.
+
+        Args:
+            episodes: gives all of them, sorted by key, where they are at hand; else they are read again.
+        """
         from agentbench.runs.tables import write_tables  # slow to import, and not needed to play
 
         try:
-            write_tables(self.folder)
+            write_tables(self.folder, episodes)
         except OSError as error:
             raise UserError(
                 f"cannot write the tables in {self.folder}: {error.strerror or error}; all "
