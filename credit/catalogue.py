@@ -22,12 +22,19 @@ from credit.schemes.ngrpo import ngrpo as ngrpo
 from credit.schemes.mcgrpo import mcgrpo as mcgrpo
 from credit.schemes.gdpo import gdpo as gdpo
 from credit.schemes.bnpo import bnpo as bnpo
+from credit.schemes.opo import opo as opo
+from credit.schemes.gpg import gpg as gpg
+from credit.schemes.grpo_passk import grpo_passk as grpo_passk
+from credit.schemes.max_rl import max_rl as max_rl
+from credit.schemes.single_stream import single_stream as single_stream
+from credit.schemes.rae import rae as rae
 
 # a critic's value
 from credit.schemes.gae import gae as gae
 from credit.schemes.turn_ppo import turn_ppo as turn_ppo
 from credit.schemes.bi_level_gae import bi_level_gae as bi_level_gae
 from credit.schemes.hiper import hiper as hiper
+from credit.schemes.vineppo import vineppo as vineppo
 
 # the group's trajectory graph
 from credit.schemes.graphgpo import graphgpo as graphgpo
@@ -37,12 +44,17 @@ from credit.schemes.tempo import tempo as tempo
 
 # turns
 from credit.schemes.matchtir import matchtir as matchtir
+from credit.schemes.turn_credit import turn_credit as turn_credit
+from credit.schemes.pure import pure as pure
 from credit.schemes.seeupo import seeupo as seeupo
 
-# measurements of the policy
+# measurements of the policy, and judgements of its actions
 from credit.schemes.empg import empg as empg
 from credit.schemes.igpo import igpo as igpo
 from credit.schemes.ocar import ocar as ocar
+from credit.schemes.agentopsd import agentopsd as agentopsd
+from credit.schemes.progress_advantage import progress_advantage as progress_advantage
+from credit.schemes.vpr import vpr as vpr
 
 # several agents
 from credit.schemes.drmas import drmas as drmas

@@ -46,11 +46,16 @@ OPTIONAL: Mapping[str, type] = {
     "subgoal": int,  # id of the sub-goal's text; -1 for none (HiPER)
     "switch": bool,  # a new sub-goal begins here (HiPER)
     "log_ratio": float,  # log-probability of the response after an update less before it (SeeUPO)
+    "teacher_gap": float,  # log-probability of the response under a teacher less under the policy (AgentOPSD)
+    "reference_gap": float,  # the same under the policy less under a reference policy (progress advantage)
+    "baseline": float,  # outcome expected before the episode was played (single-stream PO, RAE)
+    "oracle": float,  # an oracle's score of the action (VPR)
+    "choice": int,  # id of the decision: rows that share one are candidates in one situation (VPR)
 }
 """Further columns that schemes read, taken in where the table has them (a column of nulls counts as absent)."""
 
 _REQUIRED = ("group", "episode", "step", "reward")
-_IDS = ("group", "episode", "action", "agent", "subgoal")
+_IDS = ("group", "episode", "action", "agent", "subgoal", "choice")
 
 
 class CreditError(ValueError):

@@ -107,6 +107,13 @@ none on these three benchmarks.
 One testbed for several methods (ARLArena, arXiv 2602.21534, a fine-tuned Qwen3-4B; ALFWorld / WebShop success in %):
 GRPO 62.4 / 57.7, GiGPO 81.1 / 56.6, EMPG 57.9 / 64.3. The order of GiGPO and EMPG is not the same on the two.
 
+## Known, and not here
+
+Of these there is a name and an idea at second hand, not enough to write down what they compute, so they are left out:
+ProxMO (arXiv 2602.19225: episodes weighed by their group's success rate, and near states compared softly), COPO (arXiv
+2508.04138), CANON, and R3L's reflection (arXiv 2601.03715: the model names the turn to retry from, and writes what to
+do otherwise). Samplers that leave the advantage as it is (ARPO, Knapsack RL, VADE) are no schemes.
+
 ## One by one
 """
 

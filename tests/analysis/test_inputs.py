@@ -43,17 +43,22 @@ def test_every_scheme_can_be_measured_on_a_branched_run(branched):
 def test_without_a_critic_the_schemes_that_need_one_are_left_out(branched, tmp_path):
     make_truth(tmp_path, group_size=2, critic_rollouts=0, **GAMES)
     quality = Quality()
-    quality.add(run_sample(tmp_path), ["gae", "hiper", "igpo", "drmas"])
-    assert set(quality.skipped[tmp_path.name]) == {"gae", "hiper", "igpo"}
+    quality.add(run_sample(tmp_path), ["gae", "hiper", "igpo", "drmas", "vpr", "rae", "pure"])
+    assert set(quality.skipped[tmp_path.name]) == {"gae", "hiper", "igpo", "vpr", "rae"}
 
 
 def test_the_gain_telescopes_and_the_agents_take_turns():
-    frame = pd.DataFrame({"episode": [0] * 6, "step": range(6), "reward": [0.0] * 5 + [1.0]})
+    frame = pd.DataFrame({"episode": [0] * 6, "step": range(6), "reward": [0.0] * 5 + [1.0], "state": [7] * 6})
     found = with_inputs(frame.assign(value=[0.5, 0.25, 0.5, 0.75, 0.5, 0.875]))
     assert found["info_gain"].tolist() == [-0.25, 0.25, 0.25, -0.25, 0.375, 0.125]
     assert found["agent"].tolist() == [step % AGENTS for step in range(6)]
     assert np.flatnonzero(found["switch"]).tolist() == [0, SEGMENT]
     assert "info_gain" not in with_inputs(frame)
+    assert found["baseline"].tolist() == [0.5] * 6
+    assert found["oracle"].tolist() == [0.25, 0.5, 0.75, 0.5, 0.875, 1.0]
+    assert found["score"].tolist() == found["oracle"].tolist()
+    assert found["teacher_gap"].tolist() == pytest.approx(np.log(np.array([0.5, 2, 1.5, 2 / 3, 1.75, 8 / 7])))
+    assert found["choice"].nunique() == 6
 
 
 def test_surprise_is_the_chance_of_what_is_now_observed():
@@ -69,6 +74,26 @@ def test_surprise_is_the_chance_of_what_is_now_observed():
         # in the first cell going back is staying: either explains what is seen
         chance = policy[0, 1] + policy[0, 2] if cell == 0 and action in (1, 2) else policy[cell, action]
         assert surprise[row] == pytest.approx(-np.log(chance))
+
+
+def test_the_reference_is_a_random_choice():
+    problem = make_problem("chain")
+    played = play_problem(problem, 8, seed=0)
+    gap = problem_sample(problem, 8, 1).batches[0].extra["reference_gap"]
+    np.testing.assert_allclose(gap, np.log(3 * problem.process.policy[played.state, played.action]))
+
+
+def test_with_the_exact_values_vineppo_is_the_truth_and_vpr_ranks_as_q():
+    problem = make_problem("key-door")
+    sample = problem_sample(problem, 8, 4)
+    np.testing.assert_allclose(estimate(sample, "vineppo")[0], sample.truth, atol=1e-12)
+    found, batch = estimate(sample, "vpr")[0], sample.batches[0]
+    for choice in np.unique(batch.extra["choice"]):
+        rows = batch.extra["choice"] == choice
+        for group in np.unique(batch.group[rows]):
+            peers = rows & (batch.group == group)
+            ranks = np.argsort(np.argsort(sample.truth[peers].round(12), kind="stable"))
+            assert (np.argsort(np.argsort(found[peers].round(9), kind="stable")) == ranks).all()
 
 
 def test_in_a_game_the_surprise_is_that_of_the_action(branched):

@@ -43,7 +43,10 @@ def batch(tasks: int, seed: int = 0) -> pd.DataFrame:
     state = rng.choice(400, rows, p=chance / chance.sum())
     is_last = np.tile(np.arange(LENGTH) == LENGTH - 1, episodes)
     won = np.repeat(rng.random(episodes) < 0.4, LENGTH)
-    numbers = ("score", "value", "surprise", "surprise_ref", "info_gain", "value_low", "value_high", "value_term")
+    numbers = (
+        "score", "value", "surprise", "surprise_ref", "info_gain", "value_low", "value_high", "value_term",
+        "teacher_gap", "reference_gap", "baseline", "oracle",
+    )  # fmt: skip
     return pd.DataFrame(
         {
             "group": np.repeat(np.arange(tasks), ROLLOUTS * LENGTH),
@@ -61,6 +64,7 @@ def batch(tasks: int, seed: int = 0) -> pd.DataFrame:
             "tokens": rng.integers(1, 512, rows),
             "agent": rng.integers(0, 2, rows),
             "subgoal": rng.integers(0, 5, rows),
+            "choice": rng.integers(0, 100, rows),
             "switch": (np.tile(np.arange(LENGTH), episodes) == 0) | (rng.random(rows) < 0.3),
         }
     )

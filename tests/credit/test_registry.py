@@ -63,7 +63,7 @@ def test_calling_by_name_equals_calling_the_function(steps):
     ("name", "options", "message"),
     [
         ("gipgo", {}, "unknown scheme 'gipgo': did you mean gigpo"),
-        ("zzz", {}, "unknown scheme 'zzz': there is bi_level_gae, "),
+        ("zzz", {}, "unknown scheme 'zzz': there is agentopsd, bi_level_gae, "),
         ("gigpo", {"gama": 0.9}, "unknown option of gigpo 'gama': did you mean gamma"),
         ("gigpo", {"weighting": "row"}, "option 'weighting' is one of 'trajectories', 'rows', got 'row'"),
         ("gigpo", {"weighting": None}, "option 'weighting' is one of 'trajectories', 'rows', got None"),

@@ -73,6 +73,9 @@ def optional_columns(table, rng):
     columns["agent"] = [f"agent{agent}" for agent in rng.integers(0, 2, rows)]
     columns["subgoal"] = [f"goal{goal}" for goal in rng.integers(0, 3, rows)]
     columns["switch"] = (table["step"] == 0).to_numpy() | (rng.random(rows) < 0.4)
+    for name in ("teacher_gap", "reference_gap", "baseline", "oracle"):
+        columns[name] = rng.normal(size=rows).round(1)
+    columns["choice"] = [f"choice{choice}" for choice in rng.integers(0, 3, rows)]
     return columns
 
 

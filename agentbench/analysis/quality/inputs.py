@@ -19,6 +19,8 @@ measured, each input gets the nearest thing that is known here:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -28,21 +30,38 @@ SEGMENT = 4
 """Steps that a sub-goal lasts."""
 AGENTS = 2
 """Agents that take turns."""
+_LEAST = 1e-3
+"""Smaller values count as this in a logarithm."""
 
 
 def with_inputs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns that follow from the step and the value.
+    """Add the columns that follow from the step, the state and the value.
 
     Args:
-        frame: rows sorted by episode and step, with ``episode``, ``step``, ``reward`` and where known ``value``.
+        frame: rows sorted by episode and step, with ``episode``, ``step``, ``reward``, ``state`` and where known
+            ``value`` and ``score``.
     """
     frame = frame.assign(agent=frame["step"] % AGENTS, switch=frame["step"] % SEGMENT == 0)
-    if "value" in frame:
-        value = frame["value"]
-        after = frame.groupby("episode", sort=False)["value"].shift(-1)
-        gain = after.fillna(frame["reward"]) - value
-        frame = frame.assign(info_gain=gain, value_low=value, value_high=value, value_term=value)
-    return frame
+    if "value" not in frame:
+        return frame
+    value, episode = frame["value"], frame.groupby("episode", sort=False)
+    after = episode["value"].shift(-1)
+    reached = after.fillna(frame["reward"])
+    gap = np.log(np.maximum(reached, _LEAST)) - np.log(np.maximum(value, _LEAST))
+    return frame.assign(
+        info_gain=reached - value, value_low=value, value_high=value, value_term=value,
+        score=frame.get("score", reached),
+        teacher_gap=np.clip(gap, np.log(_LEAST), -np.log(_LEAST)),
+        baseline=episode["value"].transform("first"),
+        oracle=frame["reward"] + after.fillna(0.0),
+        choice=frame.groupby(["state", "step"], sort=False).ngroup(),
+    )  # fmt: skip
+
+
+def reference_gap(probabilities: Iterable[FloatArray], places: Iterable[int]) -> FloatArray:
+    """Log of the probability of each action over that of a random choice among those offered, shape ``(n,)``."""
+    pairs = zip(probabilities, places, strict=True)
+    return np.array([np.log(len(row) * max(float(row[place]), _LEAST**2)) for row, place in pairs])
 
 
 def entropy(probabilities: FloatArray) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from agentbench.analysis.quality.anchors import run_anchors
-from agentbench.analysis.quality.inputs import entropy, surprise, with_inputs
+from agentbench.analysis.quality.inputs import entropy, reference_gap, surprise, with_inputs
 from agentbench.analysis.truth.table import read_truth
 from agentbench.runs.run import open_run
 from credit import Steps, advantages
@@ -178,9 +178,11 @@ def _scheme_table(frame: pd.DataFrame, anchor: str) -> pd.DataFrame:
     if "value" in table and table["value"].isna().any():
         table = table.drop(columns="value")
     if frame["probabilities"].notna().all():
-        chance = np.array([row[place] for row, place in zip(frame["probabilities"], _places(frame), strict=True)])
+        places = _places(frame)
+        chance = np.array([row[place] for row, place in zip(frame["probabilities"], places, strict=True)])
         entropies = [entropy(np.asarray(row)) for row in frame["probabilities"]]
-        table = table.assign(entropy=entropies, surprise=surprise(chance, frame["step"]))
+        gap = reference_gap(frame["probabilities"], places)
+        table = table.assign(entropy=entropies, surprise=surprise(chance, frame["step"]), reference_gap=gap)
     hidden = ["true_advantage", "standard_error", "method", "probabilities", "anchor", "trial"]
     return with_inputs(table.drop(columns=hidden))
 

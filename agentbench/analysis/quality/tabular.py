@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from agentbench.analysis.quality.anchors import merged
-from agentbench.analysis.quality.inputs import entropy, surprise, with_inputs
+from agentbench.analysis.quality.inputs import entropy, reference_gap, surprise, with_inputs
 from agentbench.analysis.quality.sample import Sample, cut, features_of
 from agentbench.analysis.truth.problems import Problem
 from agentbench.analysis.truth.tabular import TabularEpisodes, play_problem
@@ -109,6 +109,7 @@ def _table(played: TabularEpisodes, number: IntArray, here: IntArray, after: Int
             "truncated": played.is_last & ~played.terminated,
             "value": played.value,
             "entropy": uncertainty[process.observation[played.state]],
+            "reference_gap": reference_gap(process.policy[process.observation[played.state]], played.action),
         }
     )
     return with_inputs(frame.assign(surprise=surprise(_chance_of_what_came(played), frame["step"])))
