@@ -24,7 +24,7 @@ class RunCredit:
     """Advantages of the steps of a run.
 
     Attributes:
-        table: one row a judged step, with text; ``group`` is the task's id.
+        table: one row a judged step, with text unless it was left out; ``group`` is the task's id.
         steps: the same rows, as the schemes take them.
         values: advantage of every row by scheme, each of shape ``(len(table),)``.
         skipped: why a scheme could not be computed, by scheme.
@@ -36,7 +36,7 @@ class RunCredit:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def read_run(folder: Path, columns: Path | None = None, *, replace: bool = False) -> RunCredit:
+def read_run(folder: Path, columns: Path | None = None, *, replace: bool = False, texts: bool = True) -> RunCredit:
     """Read the judged steps of a run.
 
     Args:
@@ -44,11 +44,12 @@ def read_run(folder: Path, columns: Path | None = None, *, replace: bool = False
         columns: a Parquet or CSV file with task_id, trial, step and further columns that schemes read (value,
             entropy, score, …), one row for every step.
         replace: a column of the run with the same name is replaced; otherwise it is refused.
+        texts: whether the table has the texts, and actions as such (:meth:`agentbench.runs.run.Run.judged_steps`).
 
     Raises:
         UserError: no run, no judged step in it, or a file of columns that does not fit it.
     """
-    table = open_run(folder).judged_steps().reset_index(drop=True)
+    table = open_run(folder).judged_steps(texts=texts or columns is not None).reset_index(drop=True)
     if table.empty:
         raise UserError(f"the run in {folder} has no judged steps yet: every episode ended in an error, or none ended")
     if columns is not None:

@@ -72,7 +72,8 @@ def _answer_steps(run: ReportRun) -> Iterator[dict[str, Any]]:
 
 def _credit(run: ReportRun, schemes: Sequence[str]) -> pd.DataFrame:
     book = make_book(run, schemes)
-    facts = book.table[["task_id", "trial", "step", "action", "reward"]]
+    facts = book.rows.facts[["task_id", "trial", "step"]].assign(action=book.rows.column("action"))
+    facts["reward"] = book.rows.facts["reward"]
     return pd.concat([pd.Series(run.name, facts.index, name="run"), facts, pd.DataFrame(book.credit)], axis=1)
 
 

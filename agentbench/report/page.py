@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,22 @@ def write_page(report: Report, out: Path) -> list[Path]:
     Raises:
         UserError: it cannot be written.
     """
-    packed = {f"{run}-{chunk}": report.pack(run, chunk) for run, chunk in report.chunk_names()}
-    inline = sum(map(len, packed.values())) <= INLINE_BYTES
     folder = out.with_name(f"{out.stem}-steps")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if inline:
-            write_text(out, render(report.index, {"kind": "inline"}, packed))
+        inline: dict[str, str] = {}
+        names = iter(report.chunk_names())
+        for run, chunk in names:
+            inline[f"{run}-{chunk}"] = report.pack(run, chunk)
+            if sum(map(len, inline.values())) > INLINE_BYTES:
+                break
+        else:
+            write_text(out, render(report.index, {"kind": "inline"}, inline))
             return [out]
-        _write_chunks(folder, packed)
+        folder.mkdir(exist_ok=True)
+        _write_chunks(folder, inline.items())
+        _write_chunks(folder, ((f"{run}-{chunk}", report.pack(run, chunk)) for run, chunk in names))
+        _remove_other_chunks(folder, {f"{run}-{chunk}" for run, chunk in report.chunk_names()})
         write_text(out, render(report.index, {"kind": "files", "prefix": f"{folder.name}/"}, {}))
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
@@ -98,11 +106,13 @@ def chunk_script(name: str, packed: str) -> str:
     return f"agentbenchSteps({json.dumps(name)},{json.dumps(packed)});\n"
 
 
-def _write_chunks(folder: Path, packed: dict[str, str]) -> None:
-    folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
-        if re.fullmatch(r"\d+-\d+\.js", old.name) and old.stem not in packed:
-            old.unlink()
-    for name, text in packed.items():
+def _write_chunks(folder: Path, packed: Iterable[tuple[str, str]]) -> None:
+    for name, text in packed:
         with replaced(folder / f"{name}.js") as temporary:
             temporary.write_text(chunk_script(name, text), encoding="ascii")
+
+
+def _remove_other_chunks(folder: Path, names: set[str]) -> None:
+    for old in folder.iterdir():
+        if re.fullmatch(r"\d+-\d+\.js", old.name) and old.stem not in names:
+            old.unlink()

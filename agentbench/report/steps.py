@@ -29,9 +29,10 @@ import pandas as pd
 
 from agentbench.analysis.advantages import RunCredit, compute, read_run
 from agentbench.report.runs import ReportRun
-from agentbench.runs.answers import Answer, answer_of
-from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from agentbench.report.step_rows import StepRows
+from agentbench.runs.answers import Answer
 from agentbench.runs.steps import judged_rows
+from agentbench.runs.tables import ANSWER_COLUMNS
 from credit import CreditError
 from credit.steps import FloatArray, IntArray
 from credit.transitions import succeeded
@@ -39,6 +40,8 @@ from envs.base.errors import UserError
 
 CHUNK_STEPS = 2000
 """Steps after which a chunk is closed at the next task."""
+LEVEL = 4
+"""Of deflation: higher ones take up to four times as long for a twentieth less."""
 TRUTH = "truth"
 
 
@@ -47,17 +50,16 @@ class StepBook:
     """The steps of one run.
 
     Attributes:
-        table: one row a step, sorted by episode and step.
+        rows: one row a step, sorted by episode and step; texts are read when they are packed.
         episodes: one row an episode, sorted by task.
         credit: number of every row by scheme; NaN where a step was not judged.
         scale: root mean square of each scheme's numbers: what its colours are measured by.
         state, next_state: codes of every row.
         skipped: why schemes are missing, by name.
         chunk_of: number of the chunk of every episode.
-        answers: what is known of the answer of every row; None where nothing was recorded.
     """
 
-    table: pd.DataFrame
+    rows: StepRows
     episodes: pd.DataFrame
     credit: dict[str, FloatArray]
     scale: dict[str, float]
@@ -65,7 +67,6 @@ class StepBook:
     next_state: IntArray
     skipped: dict[str, str]
     chunk_of: IntArray
-    answers: list[Answer] | None = None
 
     @property
     def chunks(self) -> int:
@@ -75,26 +76,29 @@ class StepBook:
     def pack(self, chunk: int) -> str:
         """Return a chunk as base64 of deflated JSON; equal runs give equal text."""
         text = json.dumps(self.content(chunk), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+        return base64.b64encode(zlib.compress(text.encode(), LEVEL)).decode("ascii")
 
     def content(self, chunk: int) -> dict[str, Any]:
         """Return a chunk as it is before packing (see the module's text)."""
         texts, lists = _Numbers(), _Numbers()
+        chosen = self.episodes[self.chunk_of == chunk]
+        of_rows = self.rows.facts["episode"].to_numpy()
+        begin, end = np.searchsorted(of_rows, [chosen["episode"].min(), chosen["episode"].max() + 1])
+        table = self.rows.read(int(begin), int(end))
         episodes = {}
-        for facts in self.episodes[self.chunk_of == chunk].itertuples():
-            first, last = np.searchsorted(self.table["episode"].to_numpy(), [facts.episode, facts.episode + 1])
-            packed = self._episode(slice(first, last), texts, lists)
+        for facts in chosen.itertuples():
+            first, last = (int(row) for row in np.searchsorted(of_rows, [facts.episode, facts.episode + 1]))
+            packed = self._episode(table.iloc[first - begin : last - begin], slice(first, last), texts, lists)
             packed |= {"final": texts.number(facts.final_observation), "error": texts.number(facts.error)}
             episodes[f"{facts.task_id}/{facts.trial}"] = packed
         return {"texts": texts.values, "lists": [list(each) for each in lists.values], "episodes": episodes}
 
-    def _episode(self, rows: slice, texts: _Numbers, lists: _Numbers) -> dict[str, Any]:
-        part = self.table.iloc[rows]
+    def _episode(self, part: pd.DataFrame, rows: slice, texts: _Numbers, lists: _Numbers) -> dict[str, Any]:
         offered = [
             -1 if actions is None else lists.number(tuple(texts.number(action) for action in actions))
             for actions in part["admissible_actions"]
         ]
-        known = {} if self.answers is None else _known(self.answers[rows], texts)
+        known = _known(part, texts) if self.rows.has_answers else {}
         return known | {
             "observation": [texts.number(text) for text in part["observation"]],
             "action": [texts.number(text) for text in part["action"]],
@@ -114,13 +118,13 @@ def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
     A scheme that lacks a column is left out with its reason, and so are all of them in a run without judged steps.
     """
     assert run.episodes is not None
-    table = run.run.step_table.sort_values(["episode", "step"], kind="stable", ignore_index=True)
-    judged = judged_rows(table, run.episodes)
+    rows = StepRows(run.run.current_table("steps"))
+    judged = judged_rows(rows.facts, run.episodes)
     columns: dict[str, FloatArray] = {}
     skipped: dict[str, str] = {}
-    state, following = np.full(len(table), -2, dtype=np.int64), np.full(len(table), -2, dtype=np.int64)
+    state, following = np.full(len(rows), -2, dtype=np.int64), np.full(len(rows), -2, dtype=np.int64)
     try:
-        done = read_run(run.run.folder)
+        done = read_run(run.run.folder, texts=False)
         state[judged], following[judged] = _codes(done)
         if schemes:
             computed = compute(done, schemes, {}, skip=True)
@@ -128,25 +132,23 @@ def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
     except (CreditError, UserError) as error:
         skipped = dict.fromkeys(schemes, str(error))
     if run.truth is not None:
-        columns = {TRUTH: _truth(table, run.truth), **columns}
+        columns = {TRUTH: _truth(rows.facts, run.truth), **columns}
     scale = {name: float(np.sqrt(np.nanmean(np.square(x)))) if judged.any() else 0.0 for name, x in columns.items()}
-    return StepBook(
-        table, run.episodes, columns, scale, state, following, skipped, _chunks(run.episodes), _answers(run, len(table))
-    )
+    return StepBook(rows, run.episodes, columns, scale, state, following, skipped, _chunks(run.episodes))
 
 
-def _answers(run: ReportRun, rows: int) -> list[Answer] | None:
-    """What the lines say of every row's answer; they lie in the order of the table that was made from them."""
-    lines = read_sorted(run.run.folder / EPISODES_FILE)
-    found = [answer_of(step.details) for episode in lines for step in episode.steps]
-    return found if len(found) == rows and any(answer.is_known for answer in found) else None
-
-
-def _known(answers: list[Answer], texts: _Numbers) -> dict[str, list[int]]:
+def _known(part: pd.DataFrame, texts: _Numbers) -> dict[str, list[int]]:
+    answers = [_answer(*facts) for facts in part[ANSWER_COLUMNS.names].itertuples(index=False, name=None)]
     return {
         "why": [texts.number(answer.invalid) for answer in answers],
         "about": [texts.number(", ".join(replace(answer, invalid=None).marks())) for answer in answers],
     }
+
+
+def _answer(invalid: Any, cut: Any, *rest: Any) -> Answer:
+    *counts, model = (None if pd.isna(value) else value for value in rest)
+    prompt, cached, answer = (None if count is None else int(count) for count in counts)
+    return Answer(None if pd.isna(invalid) else invalid, cut is True, prompt, cached, answer, model)
 
 
 class _Numbers:

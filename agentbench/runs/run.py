@@ -72,11 +72,21 @@ class Run:
 
         return Steps.from_frame(self.judged_steps(penalty=penalty))
 
-    def judged_steps(self, *, penalty: float = 0.0) -> pd.DataFrame:
-        """Return the steps of :meth:`steps` with their text: see :func:`agentbench.runs.steps.judged_table`."""
+    def judged_steps(self, *, penalty: float = 0.0, texts: bool = True) -> pd.DataFrame:
+        """Return the steps of :meth:`steps` with their text: see :func:`agentbench.runs.steps.judged_table`.
+
+        Args:
+            penalty: taken off the reward of an invalid action.
+            texts: without them, which are most of a run, there are the columns that schemes read alone, and ``action``
+                is a whole number for each different one (:func:`agentbench.runs.columns.read_coded`).
+        """
+        from agentbench.runs.columns import read_coded
         from agentbench.runs.steps import judged_table
 
-        return judged_table(self.step_table, self.episodes, penalty=penalty)
+        if texts:
+            return judged_table(self.step_table, self.episodes, penalty=penalty)
+        episodes = self.episodes
+        return judged_table(read_coded(self.current_table("steps"), episodes), episodes, penalty=penalty)
 
     def read_episodes(self) -> list[Episode]:
         """Return every finished episode, sorted by key."""
@@ -85,6 +95,14 @@ class Run:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
+        path = self.current_table(name)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:  # a table without the lines that it was made from
+            raise UserError(f"{path} cannot be read ({error}): it is damaged") from error
+
+    def current_table(self, name: str) -> Path:
+        """Return the file of a table, made again where the lines have changed."""
         from agentbench.runs.tables import is_current, write_tables
 
         path = self.folder / f"{name}.parquet"
@@ -93,10 +111,7 @@ class Run:
                 write_tables(self.folder)
             except OSError as error:
                 raise UserError(f"cannot write the tables in {self.folder}: {error.strerror or error}") from error
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:  # a table without the lines that it was made from
-            raise UserError(f"{path} cannot be read ({error}): it is damaged") from error
+        return path
 
 
 def open_run(folder: str | Path) -> Run:

@@ -12,7 +12,8 @@ from report_runs import EVIL, make_episode, write_run
 
 from agentbench.evaluation.compare_runs import compare
 from agentbench.evaluation.summary import summarise
-from agentbench.report import make_report, page, write_page
+from agentbench.report import make_report, page, steps, write_page
+from agentbench.runs import tables
 from agentbench.runs.run import open_run
 from credit import advantages
 from envs.base.errors import UserError
@@ -115,6 +116,28 @@ def test_many_steps_go_to_files_beside_the_page(weak: Path, tmp_path: Path, monk
     name, packed = json.loads("[" + (folder / "0-1.js").read_text().strip()[len("agentbenchSteps(") : -2] + "]")
     assert name == "0-1" and sorted(unpacked(packed)["episodes"]) == ["task-1/0", "task-1/1"]
     assert packed not in out.read_text()
+
+
+def test_texts_are_read_a_chunk_at_a_time_whatever_parts_the_table_was_written_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "CHUNK_STEPS", 3)
+    made = [make_episode(task, trial, ["a", "b"][: trial + 1], won=True) for task in range(5) for trial in range(3)]
+    made.append(make_episode(5, 0, [], won=False))
+    whole = make_report([write_run(tmp_path / "whole", made)])
+    monkeypatch.setattr(tables, "_BATCH_TEXT", 1)  # an episode a part
+    parts = make_report([write_run(tmp_path / "parts", made)])
+    assert len(parts.chunk_names()) > 3
+    for name in parts.chunk_names():
+        assert parts.pack(*name) == whole.pack(*name)
+
+
+def test_a_step_table_in_another_order_is_refused(weak: Path) -> None:
+    table = open_run(weak).step_table
+    (weak / "episodes.jsonl").unlink()  # else the table is made again
+    table.iloc[::-1].to_parquet(weak / "steps.parquet")
+    with pytest.raises(UserError, match="not sorted by episode and step"):
+        make_report([weak])
 
 
 def test_a_run_of_another_set_of_tasks_is_not_compared(weak: Path, tmp_path: Path) -> None:

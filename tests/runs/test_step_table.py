@@ -74,6 +74,9 @@ def test_a_run_on_disk_and_its_episodes_in_memory_give_the_same_table(made: list
         ]
         if groups:
             assert_same(run.steps(penalty=penalty), steps_of(groups_by_task(made), penalty=penalty))
+            without_texts = run.judged_steps(penalty=penalty, texts=False)
+            assert not {"observation", "text", "admissible_actions"} & set(without_texts)
+            assert_same(Steps.from_frame(without_texts), steps_of(groups_by_task(made), penalty=penalty))
 
 
 def test_errors_and_empty_episodes_have_no_rows_and_a_penalty_costs_invalid_actions_alone(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def credit(
         raise UserError(f"cannot write {out}: there is no folder {out.parent}")
     names = scheme_names(scheme)
     options = extra_options(context, options_of(names), ["agentbench schemes NAME"])
-    done = compute(read_run(run, columns, replace=replace), names, options, skip=scheme.strip() == "all")
+    done = compute(read_run(run, columns, replace=replace, texts=False), names, options, skip=scheme.strip() == "all")
     for name, reason in done.skipped.items():
         say(f"skipped {name}: {reason}", err=True)
     episodes = done.table["episode"].nunique()
