@@ -42,6 +42,9 @@ from credit.schemes.graph_value import graph_value as graph_value
 from credit.schemes.rtmc import rtmc as rtmc
 from credit.schemes.tempo import tempo as tempo
 
+# trees of episodes that share beginnings
+from credit.schemes.tree_grpo import tree_grpo as tree_grpo
+
 # turns
 from credit.schemes.matchtir import matchtir as matchtir
 from credit.schemes.turn_credit import turn_credit as turn_credit

@@ -51,9 +51,13 @@ OPTIONAL: Mapping[str, type] = {
     "baseline": float,  # outcome expected before the episode was played (single-stream PO, RAE)
     "oracle": float,  # an oracle's score of the action (VPR)
     "choice": int,  # id of the decision: rows that share one are candidates in one situation (VPR)
+    "node": int,  # the step that was played: episodes that share a beginning have its nodes in common (trees)
+    "parent": int,  # node of the step before; -1 at the root
+    "own": bool,  # this episode played the node itself; false where it shares that of the episode it branched off
 }
 """Further columns that schemes read, taken in where the table has them (a column of nulls counts as absent)."""
 
+_TREE = ("parent", "own")
 _REQUIRED = ("group", "episode", "step", "reward")
 _IDS = ("group", "episode", "action", "agent", "subgoal", "choice")
 
@@ -71,7 +75,8 @@ class MissingColumnError(CreditError):
     """A scheme needs a column that the table lacks."""
 
     def __init__(self, column: str, scheme: str = "this scheme") -> None:
-        super().__init__(f"{scheme} needs the column {column!r}, which this table does not have")
+        hint = ": play with rollouts = tree" if column == "node" else ""
+        super().__init__(f"{scheme} needs the column {column!r}, which this table does not have{hint}")
         self.column = column
 
 
@@ -114,6 +119,8 @@ class Steps:
         object.__setattr__(self, "extra", MappingProxyType(checked))
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
         self._check_ends()
+        if "node" in self.extra:
+            self._check_nodes()
 
     def __repr__(self) -> str:
         episodes, groups = len(self._layout[1]), len(np.unique(self.group))
@@ -144,6 +151,8 @@ class Steps:
         known = (*KINDS, *OPTIONAL, *extra)
         present = [name for name in dict.fromkeys(known) if name in table.columns]
         present = [name for name in present if name in _REQUIRED or not len(table) or table[name].notna().any()]
+        if "node" not in present:  # then these two are something else of the same name
+            present = [name for name in present if name not in _TREE or name in extra]
         for ids in (*((name,) for name in _IDS), ("state", "next_state")):
             taken = [name for name in ids if name in present]
             codes, book = _encode([table[name] for name in taken], in_order=ids[0] in ("group", "episode"))
@@ -274,6 +283,40 @@ class Steps:
                 row = int(np.argmax(early))
                 raise CreditError(
                     f"episode {self._name('episode', row)} is {name} at step {self.step[row]}, which is not its last"
+                )
+
+    def _check_nodes(self) -> None:
+        """Hold the columns of a tree to what they mean: rows of one node are one step, reached by the same nodes."""
+        place, starts, lengths = self._layout
+        node, before = self.extra["node"], np.full(len(self), -1, dtype=np.int64)
+        ordered, follows = np.empty_like(node), self.step > 0
+        ordered[place] = node
+        before[follows] = ordered[place[follows] - 1]
+        if (node < 0).any():
+            raise CreditError(
+                f"column 'node' holds {node.min()}: nodes are numbered from 0, and -1 is the root's parent"
+            )
+        code, _ = pd.factorize(pd.factorize(self.group)[0] * len(self) + pd.factorize(node)[0])
+        first = np.flatnonzero(np.diff(np.maximum.accumulate(code), prepend=-1))
+        last = np.zeros(len(self), dtype=np.bool_)
+        last[starts + lengths - 1] = True
+        last = last[place]
+        wrong = (before != before[first][code]) | (self.step != self.step[first][code]) | (last != last[first][code])
+        if "parent" in self.extra:
+            wrong |= before != self.extra["parent"]
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise CreditError(
+                f"episode {self._name('episode', row)}, step {self.step[row]}: node {node[row]} does not stand where "
+                "its other rows, or the column 'parent', have it: rows of one node are one step of episodes that had "
+                "all steps before in common, and go on after it"
+            )
+        if "own" in self.extra:
+            played = np.bincount(code, weights=self.extra["own"])
+            if (played != 1).any():
+                row = int(np.argmax(played[code] != 1))
+                raise CreditError(
+                    f"node {node[row]} is its episode's own in {played[code][row]:.0f} rows: one episode played it"
                 )
 
     def _name(self, column: str, row: int) -> str:

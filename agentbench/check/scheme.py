@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from agentbench.check.outcome import Check, Outcome, run_checks
-from agentbench.check.tables import random_table
+from agentbench.check.tables import random_table, random_trees
 from credit.registry import find
 from credit.scheme import Claim, Scheme
 from credit.steps import FloatArray, MissingColumnError, Steps
@@ -38,6 +38,8 @@ def check_scheme(name: str) -> Iterator[Outcome]:
         ("every needed column is missed by name, and no other is", partial(_needs, scheme)),
         ("its module says what it computes", partial(_documented, scheme)),
     ]
+    if "node" in scheme.needs:
+        checks.append(("rows of one step of a tree get the same number", partial(_nodes, scheme)))
     checks += [(f"claims {claim}: {CLAIMS[claim][0]}", partial(CLAIMS[claim][1], scheme)) for claim in scheme.claims]
     yield from run_checks(checks)
 
@@ -51,6 +53,8 @@ def tables() -> tuple[Table, ...]:
         random_table(11, longest=1),
         random_table(12, states=1, dense=True),
         random_table(13, groups=1, rollouts=6, states=50),
+        random_trees(14, rollouts=6),
+        random_trees(15, rollouts=6, dense=True),
     )
 
 
@@ -121,6 +125,14 @@ def _needs(scheme: Scheme) -> Iterator[str]:
             if error.column == column:
                 continue
         yield f"without {column!r}, which it says it needs, there is no error that names it"
+
+
+def _nodes(scheme: Scheme) -> Iterator[str]:
+    for seed in SEEDS:
+        table = random_trees(seed, rollouts=6, dense=True)
+        found = _advantages(scheme, table)
+        first = pd.Series(found).groupby(table["node"].to_numpy()).transform("first").to_numpy()
+        yield from _compare("on another row of the same step", found, first, 0)
 
 
 def _documented(scheme: Scheme) -> Iterator[str]:

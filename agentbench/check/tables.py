@@ -9,6 +9,9 @@ import pandas as pd
 
 from credit.steps import OPTIONAL
 
+TREE = ("node", "parent", "own")
+"""Columns that say which episodes share a beginning."""
+
 
 def random_table(
     seed: int, *, groups: int = 3, rollouts: int = 4, longest: int = 7, states: int = 4, dense: bool = False
@@ -47,8 +50,38 @@ def random_table(
                 )
     table = pd.DataFrame(rows)
     for name, kind in OPTIONAL.items():
-        table[name] = _column(name, kind, table, rng)
-    return table
+        if name not in TREE:
+            table[name] = _column(name, kind, table, rng)
+    return with_nodes(table)
+
+
+def random_trees(seed: int, **shape: Any) -> pd.DataFrame:
+    """Make a table of :func:`random_table` in which episodes of a group share beginnings."""
+    rng, table = np.random.default_rng(seed), random_table(seed, **shape).drop(columns=list(TREE))
+    table["source"] = table["episode"]
+    parts: list[pd.DataFrame] = []
+    for _, group in table.groupby("group", sort=False):
+        made: list[pd.DataFrame] = []
+        for name, chain in group.groupby("episode", sort=False):
+            parent = made[rng.integers(len(made))] if made and rng.random() < 0.7 else chain
+            fork = int(rng.integers(0, min(len(parent), len(chain))))
+            made.append(pd.concat([parent.iloc[:fork].assign(episode=name), chain.iloc[fork:]]))
+        parts += made
+    trees = pd.concat(parts, ignore_index=True)
+    return with_nodes(trees.drop(columns="source"), trees["source"])
+
+
+def with_nodes(table: pd.DataFrame, source: Any = None) -> pd.DataFrame:
+    """Return a table, sorted by episode and step, with the columns of a tree.
+
+    Args:
+        table: the columns group, episode and step.
+        source: of every row, the episode that played it; None: its own.
+    """
+    played = table["episode"] if source is None else source
+    node, _ = pd.factorize(pd.MultiIndex.from_arrays([played, table["step"]]))
+    parent = np.where(table["step"] > 0, np.roll(node, 1), -1)
+    return table.assign(node=node, parent=parent, own=(played == table["episode"]).to_numpy())
 
 
 def _column(name: str, kind: type, table: pd.DataFrame, rng: np.random.Generator) -> Any:

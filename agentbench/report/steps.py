@@ -125,10 +125,11 @@ def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
     state, following = np.full(len(rows), -2, dtype=np.int64), np.full(len(rows), -2, dtype=np.int64)
     try:
         done = read_run(run.run.folder, texts=False)
-        state[judged], following[judged] = _codes(done)
+        own = done.table["own"].to_numpy() if "own" in done.table else slice(None)  # a branch shows what it played
+        state[judged], following[judged] = (codes[own] for codes in _codes(done))
         if schemes:
             computed = compute(done, schemes, {}, skip=True)
-            columns, skipped = {name: _spread(x, judged) for name, x in computed.values.items()}, computed.skipped
+            columns, skipped = {name: _spread(x[own], judged) for name, x in computed.values.items()}, computed.skipped
     except (CreditError, UserError) as error:
         skipped = dict.fromkeys(schemes, str(error))
     if run.truth is not None:

@@ -39,6 +39,8 @@ class Step:
         text: a language model's whole answer, where there is more than the action.
         details: whatever the policy wanted recorded.
         trace: what a trainer needs of the answer (:class:`policies.contract.Response`); in memory only.
+        point: how to go back to before this step (:class:`agentbench.rollout.jobs.Point`), where other episodes may
+            branch off; in memory only.
     """
 
     observation: str
@@ -53,6 +55,7 @@ class Step:
     text: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     trace: Any = None
+    point: Any = None
 
     @property
     def response(self) -> Response:
@@ -62,7 +65,9 @@ class Step:
 
 @dataclass(slots=True)
 class Episode:
-    """One rollout of one task.
+    """One rollout of one task; or a branch, which begins where another episode of the task had come to.
+
+    A branch holds its own steps alone: those that it shares are its parent's (:mod:`agentbench.runs.trees`).
 
     Attributes:
         task_id, task_name, task_type: the task (see :class:`envs.Task`).
@@ -75,6 +80,9 @@ class Episode:
         final_observation, final_anchor: what came after the last action.
         error: what went wrong, for the outcome ``error``.
         timing: seconds and attempts; never part of what two runs are compared by.
+        parent: of a branch, the trial that it continues; None for an episode from the start.
+        fork: of a branch, how many steps it shares with its parent: its first own step has this index.
+        fork_by: of a branch, how its worker came to where it begins: ``snapshot``, or ``replay`` of the actions before.
     """
 
     task_id: str
@@ -90,6 +98,9 @@ class Episode:
     final_anchor: str = ""
     error: str | None = None
     timing: dict[str, float] = field(default_factory=dict)
+    parent: int | None = None
+    fork: int = 0
+    fork_by: str | None = None
 
     @property
     def is_judged(self) -> bool:
@@ -114,8 +125,10 @@ def is_judged(outcome: Any) -> Any:
     return outcome != "error"
 
 
-_STEP_FIELDS = [each.name for each in fields(Step) if each.name != "trace"]
-_EPISODE_FIELDS = [each.name for each in fields(Episode)]
+_STEP_FIELDS = [each.name for each in fields(Step) if each.name not in ("trace", "point")]
+BRANCH_FIELDS = ("parent", "fork", "fork_by")
+"""Fields that only a branch is stored with: an episode from the start is the same line as ever."""
+_EPISODE_FIELDS = [each.name for each in fields(Episode) if each.name not in BRANCH_FIELDS]
 
 
 def to_line(episode: Episode) -> str:
@@ -126,9 +139,8 @@ def to_line(episode: Episode) -> str:
     """
     _check_types(episode)
     steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
-    return sealed_line(
-        {name: getattr(episode, name) for name in _EPISODE_FIELDS} | {"schema": SCHEMA_VERSION, "steps": steps}
-    )
+    names = _EPISODE_FIELDS if episode.parent is None else [*_EPISODE_FIELDS, *BRANCH_FIELDS]
+    return sealed_line({name: getattr(episode, name) for name in names} | {"schema": SCHEMA_VERSION, "steps": steps})
 
 
 def from_line(line: str | bytes) -> Episode:
@@ -185,8 +197,22 @@ def _check_types(episode: Episode) -> None:
         and isinstance(episode.trial, int)
         and not isinstance(episode.trial, bool)
         and episode.outcome in OUTCOMES
+        and _is_branch_or_none(episode)
     ):
         raise ValueError("not an episode: a value is of another kind")
+
+
+def _is_branch_or_none(episode: Episode) -> bool:
+    """Return whether parent and fork are those of a branch, or of none. A parent is always played before."""
+    if episode.parent is None:
+        return episode.fork == 0 and episode.fork_by is None
+    return (
+        type(episode.parent) is int
+        and 0 <= episode.parent < episode.trial
+        and type(episode.fork) is int
+        and episode.fork >= 0
+        and episode.fork_by in ("snapshot", "replay")
+    )
 
 
 def make_step(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentbench.runs.episodes import Episode, is_judged
+from agentbench.runs.trees import is_tree, nodes_of, whole
 from credit import Steps
 from credit.steps import BoolArray, FloatArray
 
@@ -53,23 +54,28 @@ def steps_of(
     penalty: float = 0.0,
     values: FloatArray | None = None,
     kl: FloatArray | None = None,
+    tree: bool = False,
 ) -> Steps:
     """Lay the steps of groups of episodes end to end as a step table.
 
     Args:
         groups: the episodes of each group, judged ones alone (:func:`groups_by_task`). Groups are numbered in their
-            order from 0, and so are the episodes that have steps.
+            order from 0, and so are the episodes that have steps. Of a branch the steps that it shares stand there
+            too: rows of the same number ``node`` are the same step (:mod:`agentbench.runs.trees`), and ``own`` is true
+            in that of the episode which played it.
         penalty: taken off the reward of an invalid action.
-        values: float64, shape (steps,): value of the state before each step, if it is known.
-        kl: float64, shape (steps,): taken off the rewards, if the KL term goes into the reward.
+        values: float64, shape (nodes,): value of the state before each step, if it is known.
+        kl: float64, shape (nodes,): taken off the rewards, if the KL term goes into the reward.
+        tree: whether the columns ``node``, ``parent`` and ``own`` are there also where there is no branch.
 
     Raises:
+        UserError: a branch without its parent.
         CreditError: the episodes make no step table (a step that ends an episode is not its last).
     """
     rows = [
         (number, index, step, next_anchor)
         for number, episodes in enumerate(groups)
-        for episode in episodes
+        for episode in whole(episodes)
         for index, (step, next_anchor) in enumerate(zip(episode.steps, next_anchors(episode), strict=True))
     ]
     steps = [row[2] for row in rows]
@@ -77,9 +83,13 @@ def steps_of(
     is_valid = np.array([step.is_valid for step in steps], dtype=np.bool_)
     reward = less_penalty(np.array([step.reward for step in steps], dtype=np.float64), is_valid, penalty)
     extra: dict[str, npt.NDArray[Any]] = {"score": np.array([step.score for step in steps], dtype=np.float64)}
+    index = np.array([row[1] for row in rows], dtype=np.int64)
+    if tree or any(map(is_tree, groups)):
+        columns = _tree_columns(groups, index)
+        extra |= columns
+        values, kl = (None if each is None else each[columns["node"]] for each in (values, kl))
     if values is not None:
         extra["value"] = values
-    index = np.array([row[1] for row in rows], dtype=np.int64)
     return Steps(
         group=np.array([row[0] for row in rows], dtype=np.int64),
         episode=np.cumsum(index == 0) - 1,
@@ -95,6 +105,17 @@ def steps_of(
     )
 
 
+def _tree_columns(groups: Sequence[Sequence[Episode]], index: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns ``node``, ``parent`` and ``own`` of all rows."""
+    courses, first = [], 0
+    for group in groups:
+        courses += nodes_of(group, first)
+        first += sum(len(episode.steps) for episode in group)
+    node = np.array([each for course in courses for each in course], dtype=np.int64)
+    fork = np.repeat([episode.fork for group in groups for episode in group], [len(course) for course in courses])
+    return {"node": node, "parent": np.where(index > 0, np.roll(node, 1), -1), "own": index >= fork}
+
+
 def judged_rows(table: pd.DataFrame, episodes: pd.DataFrame) -> BoolArray:
     """Tell which rows of a run's step table are of episodes that count, shape (rows,)."""
     rows: BoolArray = table["episode"].isin(episodes.loc[is_judged(episodes["outcome"]), "episode"]).to_numpy()
@@ -105,16 +126,39 @@ def judged_table(table: pd.DataFrame, episodes: pd.DataFrame, *, penalty: float 
     """Return the judged steps of a run on disk, with text, under the column names of the schemes.
 
     ``Steps.from_frame`` of it equals :func:`steps_of` of the run's episodes; ``group`` is the task's id, and episodes
-    keep their row numbers of the episode table, in which those that are left out have one too.
+    keep their row numbers of the episode table, in which those that are left out have one too. Of a branch the steps
+    that it shares stand there too, as in :func:`steps_of`; rows with ``own`` are those of the table on disk, in order.
 
     Args:
         table, episodes: the run's two tables (:attr:`agentbench.runs.run.Run.step_table` and ``episodes``).
         penalty: taken off the reward of an invalid action.
     """
     table = table[judged_rows(table, episodes)].rename(columns=SCHEME_NAMES)
+    if "node" in table:
+        branches = episodes.loc[episodes["parent"].notna(), "episode"]
+        table = _with_shared(table) if table["episode"].isin(branches).any() else table.drop(columns=["node", "parent"])
     if penalty:
         table["reward"] = less_penalty(table["reward"].to_numpy(), table["is_valid"].to_numpy(dtype=np.bool_), penalty)
     return table
+
+
+def _with_shared(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the steps that a branch shares before its own, found from node to parent."""
+    place = dict(zip(table["node"], range(len(table)), strict=True))
+    parents = table["parent"].to_numpy()
+    rows, counts = [], []
+    starts = np.flatnonzero(np.diff(table["episode"].to_numpy(), prepend=-1))
+    ends = np.append(starts[1:], len(table))
+    for start, end in zip(starts, ends, strict=True):
+        shared, node = [], parents[start]
+        while node >= 0:
+            shared.append(place[node])
+            node = parents[place[node]]
+        rows += [*reversed(shared), *range(start, end)]
+        counts.append(len(shared) + end - start)
+    own = np.concatenate([np.arange(count) >= count - size for count, size in zip(counts, ends - starts, strict=True)])
+    names = {name: np.repeat(table[name].to_numpy()[starts], counts) for name in ("episode", "trial")}
+    return table.iloc[rows].reset_index(drop=True).assign(own=own, **names)
 
 
 def _codes(texts: list[str]) -> npt.NDArray[np.int64]:

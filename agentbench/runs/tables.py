@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agentbench.runs.answers import answer_of
-from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Step
+from agentbench.runs.episodes import BRANCH_FIELDS, SCHEMA_VERSION, Episode, Step
 from agentbench.runs.journal import EPISODES_FILE, read_sorted
 from agentbench.runs.steps import next_anchors
+from agentbench.runs.trees import lost_parent
 from envs.base.digest import sha256_of
+from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
 
 _META = {"agentbench_schema": str(SCHEMA_VERSION)}
@@ -83,6 +85,22 @@ ANSWER_COLUMNS = pa.schema(
 """Further columns of the step table, where a run has any (:func:`agentbench.runs.answers.answer_of`)."""
 
 
+EPISODE_BRANCH_COLUMNS = pa.schema(
+    [
+        ("parent", pa.int64()),  # trial that the episode goes on from; null for one from the start
+        ("fork", pa.int64()),  # steps that it shares with that one; ``steps`` and the sums count them too
+        ("fork_by", pa.string()),  # snapshot or replay
+    ]
+)
+STEP_BRANCH_COLUMNS = pa.schema(
+    [
+        ("node", pa.int64()),  # number of the row, from 0: a step is stored once, with the episode that played it
+        ("parent", pa.int64()),  # node of the step before, -1 at the start
+    ]
+)
+"""Further columns of the two tables, where a run has branches."""
+
+
 def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | None = None) -> None:
     """Write ``episodes.parquet`` and ``steps.parquet`` of the run in ``folder``, each all or nothing.
 
@@ -95,20 +113,26 @@ def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | No
     lines = folder / EPISODES_FILE
     source = sha256_of(lines) if lines.exists() else None
     numbered = enumerate(episodes_of() if episodes_of else read_sorted(lines))
-    has_answers = _has_answers(lines)
-    step_columns = _with_answers() if has_answers else STEP_COLUMNS
+    has_answers, courses = _has_answers(lines), Courses() if _has_branches(lines) else None
+    episode_columns = _schema(EPISODE_COLUMNS, EPISODE_BRANCH_COLUMNS if courses else None)
+    step_columns = _schema(
+        STEP_COLUMNS, ANSWER_COLUMNS if has_answers else None, STEP_BRANCH_COLUMNS if courses else None
+    )
     with (
         replaced(folder / "episodes.parquet") as episodes_path,
         replaced(folder / "steps.parquet") as steps_path,
     ):
         with (
-            pq.ParquetWriter(episodes_path, EPISODE_COLUMNS, compression="zstd") as episodes,
+            pq.ParquetWriter(episodes_path, episode_columns, compression="zstd") as episodes,
             pq.ParquetWriter(steps_path, step_columns, compression="zstd") as steps,
         ):
             while batch := _next_batch(numbered):
-                episodes.write_table(_table([_episode_row(*item) for item in batch], EPISODE_COLUMNS))
-                rows = [row for item in batch for row in _step_rows(*item, has_answers)]
-                steps.write_table(_table(rows, step_columns))
+                made = [(_episode_row(*item), _step_rows(*item, has_answers)) for item in batch]
+                if courses is not None:
+                    for (_, episode), (row, step_rows) in zip(batch, made, strict=True):
+                        courses.add(episode, row, step_rows)
+                episodes.write_table(_table([row for row, _ in made], episode_columns))
+                steps.write_table(_table([row for _, step_rows in made for row in step_rows], step_columns))
         # Of what was written here, not of what lies there later: another process may put older tables in their place.
         digests = {EPISODES_FILE: source, **dict(zip(TABLES, map(sha256_of, (episodes_path, steps_path)), strict=True))}
     write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
@@ -150,8 +174,19 @@ def _has_answers(lines: Path) -> bool:
     return any(answer_of(step.details).is_known for episode in read_sorted(lines) for step in episode.steps)
 
 
-def _with_answers() -> pa.Schema:
-    return pa.schema([*STEP_COLUMNS, *ANSWER_COLUMNS], metadata=_META)
+def _has_branches(lines: Path) -> bool:
+    """Return whether an episode branches off another. Runs of episodes from the start keep their bytes."""
+    if not lines.exists():
+        return False
+    with lines.open("rb") as file:
+        if not any(b'"fork_by"' in line for line in file):
+            return False
+    return any(episode.parent is not None for episode in read_sorted(lines))
+
+
+def _schema(columns: pa.Schema, *further: pa.Schema | None) -> pa.Schema:
+    more = [field for part in further if part is not None for field in part]
+    return pa.schema([*columns, *more], metadata=_META) if more else columns
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -210,3 +245,34 @@ def _answer_row(step: Step) -> dict[str, Any]:
         return {}
     facts = asdict(answer)
     return {"cut_answer": facts.pop("cut"), **facts}
+
+
+class Courses:
+    """The courses of the episodes of a task from their starts on, for rows that count what a branch shares too."""
+
+    def __init__(self) -> None:
+        self._task, self._played = "", 0
+        self._courses: dict[int, list[dict[str, Any]]] = {}
+
+    def add(self, episode: Episode, row: dict[str, Any], steps: list[dict[str, Any]]) -> None:
+        """Complete an episode's row and those of its own steps; episodes come by task and trial.
+
+        Raises:
+            UserError: it goes on from an episode that is not there.
+        """
+        if episode.task_id != self._task:
+            self._task, self._courses = episode.task_id, {}
+        course = [] if episode.parent is None else self._courses.get(episode.parent, [])[: episode.fork]
+        if len(course) < episode.fork:
+            raise UserError(lost_parent(episode))
+        for step in steps:
+            step |= {"step": len(course), "node": self._played, "parent": course[-1]["node"] if course else -1}
+            course.append(step)
+            self._played += 1
+        self._courses[episode.trial] = course
+        row |= {
+            **({} if episode.parent is None else {name: getattr(episode, name) for name in BRANCH_FIELDS}),
+            "steps": len(course),
+            "total_reward": sum(step["reward"] for step in course),
+            "invalid_actions": sum(not step["is_valid"] for step in course),
+        }

@@ -66,8 +66,19 @@ def batch(tasks: int, seed: int = 0) -> pd.DataFrame:
             "subgoal": rng.integers(0, 5, rows),
             "choice": rng.integers(0, 100, rows),
             "switch": (np.tile(np.arange(LENGTH), episodes) == 0) | (rng.random(rows) < 0.3),
+            **_tree(np.arange(episodes), rng),
         }
     )
+
+
+def _tree(episode: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Columns of trees: of every four rollouts the last three branch off the first, wherever."""
+    first = episode - episode % 4
+    fork = np.where(episode == first, 0, rng.integers(1, LENGTH, len(episode)))
+    own = np.arange(LENGTH) >= fork[:, None]
+    node = np.where(own, episode[:, None], first[:, None]) * LENGTH + np.arange(LENGTH)
+    before = np.hstack([np.full((len(episode), 1), -1), node[:, :-1]])
+    return {"node": node.ravel(), "parent": before.ravel(), "own": own.ravel()}
 
 
 def seconds(work: Callable[[], Any], repeats: int) -> float:

@@ -370,3 +370,53 @@ def mars(rows, gamma, by_group, unique):
             values = list({round(v, 9): v for v in values}.values())
         out.append(normalized(returned(row), values))
     return out
+
+
+# -- trees: rows of one group with the same node are one step ------------------------------------------------
+
+
+def path_of(rows, episode):
+    return [
+        (r["group"], r["node"]) for r in sorted((r for r in rows if r["episode"] == episode), key=lambda r: r["step"])
+    ]
+
+
+def forest_of(rows):
+    """Every node's children, and the episodes through it, both as lists; and each episode's outcome and root."""
+    episodes = list(dict.fromkeys(r["episode"] for r in rows))
+    children, through, root, outcome, leaf = {}, {}, {}, {}, {}
+    for each in episodes:
+        path = path_of(rows, each)
+        root[each], leaf[path[-1]] = path[0], each
+        outcome[each] = sum(r["reward"] for r in rows if r["episode"] == each)
+        for above, node in zip([None, *path], path, strict=False):
+            through.setdefault(node, []).append(each)
+            if node not in children.setdefault(above, []):
+                children[above].append(node)
+    return children, through, root, outcome, leaf
+
+
+def tree_grpo(rows, std=True, raw=False, backup="leaves", gamma=1.0, power=0.0):
+    children, through, root, outcome, leaf = forest_of(rows)
+    group_of = {r["episode"]: r["group"] for r in rows}
+
+    def compared(episode, of):
+        samples = [outcome[other] for other in outcome if of[other] == of[episode]]
+        if len(samples) == 1:
+            return outcome[episode] / ((1 + 1e-6) if std else 1) if raw else 0.0
+        return normalized(outcome[episode], samples, std=std)
+
+    advantage = {each: compared(each, root) + compared(each, group_of) for each in outcome}
+
+    def worth(node):
+        if node in leaf:
+            return advantage[leaf[node]]
+        below = [worth(child) for child in children[node]]
+        return gamma * sum(below) / len(below)
+
+    out = []
+    for row in rows:
+        node = (row["group"], row["node"])
+        mean = sum(advantage[each] for each in through[node]) / len(through[node])
+        out.append((mean if backup == "leaves" else worth(node)) * len(through[node]) ** power)
+    return out

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
+from agentbench.check.tables import random_trees
+
 COLUMNS = ["group", "episode", "step", "state", "action", "next_state", "reward", "is_valid", "terminated", "truncated"]
 
 
@@ -76,6 +78,8 @@ def optional_columns(table, rng):
     for name in ("teacher_gap", "reference_gap", "baseline", "oracle"):
         columns[name] = rng.normal(size=rows).round(1)
     columns["choice"] = [f"choice{choice}" for choice in rng.integers(0, 3, rows)]
+    columns["node"], columns["own"] = np.arange(rows), np.ones(rows, dtype=bool)
+    columns["parent"] = np.where(table["step"] > 0, np.arange(rows) - 1, -1)
     return columns
 
 
@@ -90,3 +94,13 @@ tables = st.builds(
     rewards=st.sampled_from(["sparse", "dense"]),
 )
 """Tables of all shapes: single rollouts, single steps, one state, states that hardly recur."""
+
+trees = st.builds(
+    random_trees,
+    seed=st.integers(0, 2**32 - 1),
+    groups=st.integers(1, 4),
+    rollouts=st.integers(1, 7),
+    longest=st.integers(1, 9),
+    dense=st.booleans(),
+)
+"""Tables in which episodes of a group share beginnings."""
