@@ -25,8 +25,8 @@ help:          ## list what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 demo: $(VENV)/.core  ## the whole story in five minutes: evaluate, train, compare, write a page
-	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy random --workers 2 --out results/demo-random
-	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --workers 2 --out results/demo-expert
+	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy random --out results/demo-random
+	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy expert --out results/demo-expert
 	$(BIN)/agentbench compare-runs results/demo-random results/demo-expert --changes 5
 	$(BIN)/agentbench show results/demo-random results/demo-expert --plot results/demo.png
 	@$(MAKE) --no-print-directory $(VENV)/.torch || echo "note: training is left out, the rest goes on. $(NO_TORCH)"
@@ -34,7 +34,7 @@ demo: $(VENV)/.core  ## the whole story in five minutes: evaluate, train, compar
 	@$(MAKE) --no-print-directory demo-credit
 
 demo-train:
-	$(BIN)/agentbench eval --env alfworld --split generated:1:100:small --policy expert --workers 2 --out results/demo-lessons
+	$(BIN)/agentbench eval --env alfworld --split generated:1:100:small --policy expert --out results/demo-lessons
 	$(BIN)/agentbench clone --from results/demo-lessons --out results/demo-cloned
 	$(BIN)/agentbench sweep --config recipes/demo.toml --schemes grpo,gigpo --seeds 1 --jobs 2 --out results/demo-training
 

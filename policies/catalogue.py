@@ -211,6 +211,7 @@ OWN = {
             "a causal language model of transformers: hf:FOLDER, hf:FILE.gguf, hf:ORGANISATION/NAME",
             _language,
             settings="policies.language.settings:LanguageSettings",
+            parallel=8,  # each keeps its past in memory
             is_language_model=True,
             learner=_new_language,
             load=_saved_language,
@@ -232,7 +233,7 @@ OWN = {
             runs="engine",
             is_language_model=True,
         ),
-        PolicyEntry("human", "you, in the terminal", _human),
+        PolicyEntry("human", "you, in the terminal", _human, parallel=1),
     )
 }
 """Our policies by name."""

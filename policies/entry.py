@@ -38,6 +38,7 @@ class PolicyEntry:
         runs: where its answers come from: ``here``, in this process; a ``server``; or an ``engine`` with GPUs of its
             own, which is placed on a cluster where there is one. An engine has the options of
             :class:`policies.vllm.engine.VllmOptions`, and perhaps more.
+        parallel: episodes that it plays at once where nobody says how many; None: as many as the environments allow.
         is_language_model: reads and writes text.
         sees_solution: plays from the task's own solution (``info["walkthrough"]``): a bound, no agent.
         learner: makes a new one that is to be trained: like ``factory``, from argument, environment, what training
@@ -53,6 +54,7 @@ class PolicyEntry:
     options: tuple[str, ...] = ()
     settings: str = ""
     runs: Place = "here"
+    parallel: int | None = None
     is_language_model: bool = False
     sees_solution: bool = False
     learner: Learner | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from agentbench.rollout.contract import Launch
 from agentbench.rollout.pool import ProcessWorker
 from envs.base.errors import unknown
@@ -21,3 +23,12 @@ def launcher(executor: str) -> Launch:
     if executor != "local":
         raise unknown("executor", executor, ("local", "ray", "ray:HOST:PORT"))
     return ProcessWorker
+
+
+def processors(executor: str) -> int:
+    """Return the number of processors where the workers run: those of the cluster that :func:`launcher` has joined."""
+    if executor != "local":
+        import ray
+
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

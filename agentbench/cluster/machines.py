@@ -13,13 +13,15 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from typing import Any
 
 import psutil
 
-from agentbench.rollout.contract import MEGABYTE, Launch, MachineFailure, Recipe, WorkerFailure
-from agentbench.rollout.worker import Host
+from agentbench.rollout.contract import MEGABYTE, Launch, MachineFailure, Recipe, Reply, WorkerFailure
+from agentbench.rollout.pool import FAILED
+from agentbench.worker.host import Answer, Host, begins
 from envs.base.errors import UserError
 from envs.base.extras import how_to_install
 from envs.base.safe_text import redacted
@@ -31,19 +33,19 @@ TOKEN = "set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN or ~/.ray/auth_token t
 
 
 class RemoteHost(Host):
-    """The environment of one actor; its replies say how much memory its process uses."""
+    """The environments of one actor; its replies say how much memory its process uses."""
 
-    def reply(self, command: str, arguments: Any) -> tuple[str, Any, float, float]:
+    def reply(self, slot: int, command: str, arguments: Any) -> tuple[Answer, float]:
         """Carry a command out: what :meth:`Host.answer` returns, and MB of memory."""
         if command == "make":
             path, entry_point, options = arguments
             # The other machine has import paths of its own: ours come behind them.
             arguments = [*sys.path, *(each for each in path if each not in sys.path)], entry_point, options
-        return *self.answer(command, arguments), psutil.Process().memory_info().rss / MEGABYTE
+        return self.answer(slot, command, arguments), psutil.Process().memory_info().rss / MEGABYTE
 
 
 class RayWorker:
-    """One actor with one environment."""
+    """One actor with its environments: a call each command, answered in their order."""
 
     def __init__(self, recipe: Recipe, start_timeout: float) -> None:
         import ray
@@ -53,33 +55,53 @@ class RayWorker:
         placed = ray.remote(RemoteHost).options(scheduling_strategy="SPREAD", max_restarts=0)
         self._actor = placed.remote()
         self.connection, self._waker = socket.socketpair()
-        self._reply: Future[tuple[str, Any, float, float]] = Future()
+        self.connection.setblocking(False)
+        self._noted: list[tuple[int, str, Any]] = []
+        self._calls: deque[tuple[int, float, Future[tuple[Answer, float]]]] = deque()
+        self._answered = time.monotonic()
         self._memory = 0.0
-        self.deadline = float("inf")
-        self.seconds = 0.0
-        environment = recipe.environment
-        self.request("make", (sys.path, environment.entry_point, recipe.options), start_timeout)
 
-    def request(self, command: str, arguments: Any, timeout: float) -> None:
-        """Send a command; :meth:`receive` says so if the actor is dead."""
-        self.deadline = time.monotonic() + timeout
-        self._reply = self._actor.reply.remote(command, arguments).future()
-        self._reply.add_done_callback(self._wake)
+    def request(self, slot: int, command: str, arguments: Any) -> None:
+        """Note a command for the next :meth:`send`."""
+        self._noted.append((slot, command, arguments))
 
-    def receive(self) -> Any:
-        """Take the reply, or say why there is none."""
+    def send(self) -> None:
+        """Send what is noted; :meth:`receive` says so if the actor is dead."""
+        for slot, command, arguments in sorted(self._noted, key=begins):
+            if command == "close":
+                self._actor.close.remote(slot)
+                continue
+            answer = self._actor.reply.remote(slot, command, arguments).future()
+            self._calls.append((slot, time.monotonic(), answer))
+            answer.add_done_callback(self._wake)
+        self._noted.clear()
+
+    def receive(self, seconds: float = 0.0) -> list[Reply]:
+        """Take the replies that are there, or say why there will be none."""
         import ray
 
-        self.deadline = float("inf")
-        self.connection.recv(1)
-        try:
-            status, reply, self.seconds, self._memory = self._reply.result()
-        except ray.exceptions.RayError as error:
-            kind = MachineFailure if is_of_machine(error) else WorkerFailure
-            raise kind(f"the Ray actor died ({beginning_of(error)})") from error
-        if status != "ok":
-            raise WorkerFailure(f"the environment failed: {reply}")
-        return reply
+        with contextlib.suppress(BlockingIOError):
+            self.connection.recv(4096)
+        replies: list[Reply] = []
+        while self._calls and self._calls[0][2].done():
+            try:
+                (slot, fault, value, took), self._memory = self._calls[0][2].result()
+            except ray.exceptions.RayError as error:
+                if replies:  # first what was answered before; the failure comes next
+                    self._wake(None)
+                    break
+                kind = MachineFailure if is_of_machine(error) else WorkerFailure
+                raise kind(f"the Ray actor died ({beginning_of(error)})") from error
+            self._calls.popleft()
+            replies.append(Reply(slot, None if fault is None else f"{FAILED}: {fault}", value, took))
+        return replies
+
+    def busy(self) -> tuple[int | None, float] | None:
+        """Return the slot of the oldest call, which is at work, and when it can have begun at the earliest."""
+        if not self._calls:
+            return None
+        slot, sent, answer = self._calls[0]
+        return (None, self._answered) if answer.done() else (slot, max(sent, self._answered))
 
     def memory(self) -> float:
         """Return the MB of resident memory that the actor's process had at its latest reply."""
@@ -93,7 +115,8 @@ class RayWorker:
         self.connection.close()
         self._waker.close()
 
-    def _wake(self, _: Future[Any]) -> None:
+    def _wake(self, _: Future[Any] | None) -> None:
+        self._answered = time.monotonic()
         with contextlib.suppress(OSError):  # killed meanwhile: nobody waits
             self._waker.send(b"\0")
 

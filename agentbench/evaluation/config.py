@@ -23,13 +23,13 @@ LONGEST = 1e7
 class EvaluateConfig(BaseModel):
     """Settings of one evaluation. Unknown names are errors.
 
-    Those from ``workers`` on say how the work is done and not what comes out: they may differ when a run is
+    Those from ``parallel`` on say how the work is done and not what comes out: they may differ when a run is
     resumed, and are recorded but not compared; but for ``max_text`` where it is not the usual one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    panels: ClassVar[dict[str, str]] = {"env": "What is played, and by whom", "workers": "How it is played"}
+    panels: ClassVar[dict[str, str]] = {"env": "What is played, and by whom", "parallel": "How it is played"}
     """The first setting of every part, and the part's heading in lists of the settings."""
 
     env: str = Field("alfworld", description="environment; 'agentbench envs' lists them")
@@ -48,8 +48,11 @@ class EvaluateConfig(BaseModel):
         None, ge=1, le=1_000_000_000, description="play only this many tasks, drawn with the seed"
     )
 
-    workers: int = Field(
-        2, ge=1, le=512, description="episodes at the same time, each environment in a process of its own"
+    parallel: int | None = Field(
+        None, ge=1, le=4096, description="episodes at the same time; none: 64, or fewer of environments that weigh much"
+    )
+    workers: int | None = Field(
+        None, ge=1, le=512, description="processes that share the environments; none: one a processor"
     )
     executor: str = Field("local", description="where workers and vLLM run: local, ray, or ray:HOST:PORT")
     inline: bool = Field(False, description="environments in this process: less work, but no supervision")

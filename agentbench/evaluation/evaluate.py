@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentbench.cluster.launch import launcher
+from agentbench.cluster.launch import launcher, processors
 from agentbench.evaluation.config import EvaluateConfig, check_config, resolved_options
 from agentbench.evaluation.held_out import overlap_notes, say_notes
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.contract import Launch, Recipe
 from agentbench.rollout.first_prompt import refuse_short_context
+from agentbench.rollout.jobs import shape_of
 from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import MAX_TEXT, Episode, is_judged
 from agentbench.runs.failures import tell
@@ -28,7 +29,7 @@ from envs.contract import Task, TextEnv
 from envs.registry import find, make
 from policies import Policy, make_policy
 from policies.contract import CountsUsage, HasRecord
-from policies.registry import place_of
+from policies.registry import entry_of, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,9 +119,12 @@ def evaluate(
     learned = overlap_notes(name, config.env, [task.id for task in tasks]) if isinstance(policy, str) else []
     say_notes(learned)
     notes = [*environment.notes, *environment.notes_on(tasks), *learned]
+    parallel, processes = shape_of(
+        _parallel(policy, config), config.workers, environment.per_process, processors(config.executor)
+    )
     record = {
         "kind": "evaluate",
-        "config": config.model_dump(),
+        "config": {**config.model_dump(), "parallel": parallel, "workers": processes},
         **resolved_options(config),
         "policy_record": actor.record if isinstance(actor, HasRecord) else {},
         "notes": notes,
@@ -129,7 +133,7 @@ def evaluate(
     }
     jobs = [Job(task, trial) for trial in range(config.trials) for task in tasks]
     with RunWriter(folder, identity, record, retry_errors=retry_errors) as writer:
-        _play_missing(writer, jobs, actor, config, launch, on_progress)
+        _play_missing(writer, jobs, actor, config, (parallel, processes), launch, on_progress)
         writer.close_tables()
     return Result(open_run(folder), tuple(notes))
 
@@ -146,11 +150,20 @@ def _make_actor(policy: str | Policy, config: EvaluateConfig) -> Policy:
     return policy
 
 
+def _parallel(policy: str | Policy, config: EvaluateConfig) -> int | None:
+    """Return how many episodes play at once, if the configuration says so, or the policy where it says nothing."""
+    entry = entry_of(policy) if isinstance(policy, str) else None
+    if config.parallel or entry is None or entry.parallel is None:
+        return config.parallel
+    return max(entry.parallel, config.workers or 1)
+
+
 def _play_missing(
     writer: RunWriter,
     jobs: Sequence[Job],
     policy: Policy,
     config: EvaluateConfig,
+    shape: tuple[int, int],
     launch: Launch,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
@@ -173,7 +186,8 @@ def _play_missing(
         warn(episodes)
 
     report()
-    options = PlayOptions(**config.model_dump(include=set(PlayOptions.__dataclass_fields__)))
+    limits = config.model_dump(include=set(PlayOptions.__dataclass_fields__) - {"parallel", "workers"})
+    options = PlayOptions(parallel=shape[0], workers=shape[1], **limits)
     recipe = Recipe(find(config.env), environment_options(config))
     with Workers(recipe, inline=config.inline, start_timeout=config.start_timeout, launch=launch) as workers:
         try:

@@ -36,6 +36,9 @@ from accelerate.utils import gather_object  # isort: skip
 from datasets import Dataset  # isort: skip
 from trl import GRPOConfig  # isort: skip
 
+PARALLEL = 256
+"""Most episodes that play at once by default where there are no worker processes."""
+
 
 class EpisodeRollout:
     """A ``rollout_func``: plays one episode for every prompt, with the weights that the trainer has at that moment.
@@ -46,7 +49,8 @@ class EpisodeRollout:
         env_options: of the environment.
         policy_options: of the language policy (:class:`policies.language.settings.LanguageSettings`):
             ``max_tokens`` of one answer, ``max_context``, ``thinking``, ``show_actions``, ….
-        workers: number of environments that play at once, each in a process; 0 plays all in this process.
+        workers: processes that share the environments; 0 plays all in this process.
+        parallel: episodes that play at once; None: one a process, or 256 in this one.
 
     Attributes:
         episodes: of the last call, in the order of its prompts.
@@ -63,8 +67,9 @@ class EpisodeRollout:
         env_options: Mapping[str, Any] | None = None,
         policy_options: Mapping[str, Any] | None = None,
         workers: int = 2,
+        parallel: int | None = None,
     ) -> None:
-        self.env, self.workers = env, workers
+        self.env, self.workers, self.parallel = env, workers, parallel or workers or PARALLEL
         self.policy_options = {**in_training({}), "max_tokens": 32, **renamed(policy_options or {})}
         for name, value in (("history", "all"), ("constrained", False), ("lora", 0)):
             if self.policy_options.setdefault(name, value) != value:
@@ -147,7 +152,7 @@ class EpisodeRollout:
         found: dict[tuple[str, str, int], Episode] = {}
         for split, of_split in jobs.items():
             played: list[Episode] = []
-            options = PlayOptions(workers=self.workers or min(max(1, len(of_split)), 256), seed=seed)
+            options = PlayOptions(workers=self.workers or 1, parallel=self.parallel, seed=seed)
             play(self._workers[split], policy, of_split, options, played.extend)
             found |= {(split, *episode.key): episode for episode in played}
         return [found[key] for key in keys]

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from agentbench.runs.episodes import MAX_TEXT
 from envs.contract import Task
 
+MOST_PARALLEL = 64
+"""Episodes that play at once by default, where as many processes as there are processors can host them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -18,10 +21,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PlayOptions:
-    """Limits of a rollout. Seconds count the environment's work alone, never the policy's thinking.
+    """Size and limits of a rollout. Nothing that is played depends on its size.
+
+    Seconds count the environment's work alone, never the policy's thinking.
 
     Attributes:
         workers: number of worker processes; at least 1.
+        parallel: episodes that play at once, spread over the workers; None: one in each.
         seed: every random draw of an episode derives from it, the task's id and the trial.
         step_timeout: seconds that one ``reset`` or ``step`` may take.
         episode_timeout: seconds that all of an episode's ``reset`` and ``step`` calls may take together.
@@ -31,9 +37,32 @@ class PlayOptions:
     """
 
     workers: int = 1
+    parallel: int | None = None
     seed: int = 0
     step_timeout: float = 60.0
     episode_timeout: float = 600.0
     memory_limit: float = 2048.0
     attempts: int = 3
     max_text: int = MAX_TEXT
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many episodes play at once, and in how many processes."""
+        parallel = self.parallel or self.workers
+        return parallel, min(self.workers, parallel)
+
+
+def shape_of(parallel: int | None, workers: int | None, per_process: int, processors: int) -> tuple[int, int]:
+    """Return how many episodes play at once and in how many processes, where not both are given.
+
+    Args:
+        parallel: as given; None: as many as the processes host by default, :data:`MOST_PARALLEL` at most.
+        workers: as given; None: one a processor, or more where these would host more than ``per_process`` each.
+        per_process: environments that one process hosts by default (:attr:`envs.contract.TextEnv.per_process`).
+        processors: where the processes run.
+    """
+    if workers is None:
+        workers = processors if parallel is None else max(processors, -(-parallel // per_process))
+    if parallel is None:
+        parallel = max(workers, min(MOST_PARALLEL, workers * per_process))
+    return parallel, min(workers, parallel)

@@ -21,7 +21,7 @@ from policies.registry import POLICIES, options_of
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
 
-HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul")
+HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul", "parallel")
 """Settings that a resumed run may have otherwise."""
 
 
@@ -127,7 +127,10 @@ class TrainConfig(BaseModel):
     float32_matmul: Literal["highest", "high", "medium"] | None = Field(
         None, description="of products of float32 matrices; None: high (TF32) on a GPU, else highest"
     )
-    workers: int = Field(0, ge=0, description="worker processes; 0: environments in this process, in large batches")
+    parallel: int | None = Field(
+        None, ge=1, le=4096, description="episodes at the same time; none: one a worker, or 256 in this process"
+    )
+    workers: int = Field(0, ge=0, description="processes that share the environments; 0: they play in this process")
     executor: str = Field("local", description="where worker processes run: local, ray, or ray:HOST:PORT")
     memory_limit: float = Field(2048.0, gt=0, allow_inf_nan=False, description="MB at which a worker is replaced")
     overlap: bool = Field(False, description="play the next step's rollouts during the update, with older weights")

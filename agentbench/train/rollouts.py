@@ -154,8 +154,10 @@ class Rollouts:
                 raise StoppedError
             episodes.extend(finished)
 
-        count = config.workers or min(max(1, len(own)), SEATS)
-        options = PlayOptions(workers=count, seed=seed, memory_limit=config.memory_limit)
+        parallel = config.parallel or config.workers or SEATS
+        options = PlayOptions(
+            workers=config.workers or 1, parallel=parallel, seed=seed, memory_limit=config.memory_limit
+        )
         play(self._environments[split], policy, own, options, collect)
         return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
 

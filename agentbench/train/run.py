@@ -240,7 +240,7 @@ def estimate(config: TrainConfig) -> dict[str, float]:
     if config.device != "cpu":
         # A GPU answers a few more prompts in the same time: what grows is the number of its turns, in batches of SEATS.
         rows = config.group_size * np.array([tasks, config.tasks_per_step])
-        turns = np.ceil(rows / (config.workers or SEATS))
+        turns = np.ceil(rows / (config.parallel or config.workers or SEATS))
         rollout = metrics["seconds/rollout"]
         seconds = (metrics["seconds"] - rollout) * factor + rollout * float(turns[1] / turns[0]) * config.steps
     return {

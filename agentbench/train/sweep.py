@@ -28,7 +28,7 @@ STOP_SECONDS = 60.0
 """Time that the runs of a sweep have to end by themselves when it is stopped."""
 
 COMMAND = (sys.executable, "-m", "agentbench")
-PERHAPS_CHANGED = frozenset(("device", "threads", "workers"))
+PERHAPS_CHANGED = frozenset(("device", "threads", "workers", "parallel"))
 
 
 @dataclass(frozen=True, slots=True)

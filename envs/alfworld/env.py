@@ -41,6 +41,7 @@ class ALFWorldEnv(TextEnv):
     """
 
     name: ClassVar[str] = "alfworld"
+    per_process: ClassVar[int] = 64
 
     def __init__(
         self,

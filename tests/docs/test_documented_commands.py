@@ -143,7 +143,8 @@ def test_no_two_pages_play_different_things_into_one_folder() -> None:
         if words[:2] == ["agentbench", "eval"] and "--out" in words:
             options = dict(zip(words[2::2], words[3::2], strict=False))
             folder = options.pop("--out")
-            options.pop("--workers", None)
+            for how in ("--workers", "--parallel"):
+                options.pop(how, None)
             played.setdefault(folder, set()).add(tuple(sorted(" ".join(pair) for pair in options.items())))
     assert {folder: ways for folder, ways in played.items() if len(ways) > 1} == {}
 

@@ -191,7 +191,7 @@ def kill_workers(folder: Path, times: int, generator: random.Random) -> Tally:
     evaluate("toy", "random", out=folder / "whole", **about)
 
     def shoot() -> bool:
-        workers = [each for each in psutil.Process().children() if "agentbench.rollout.worker" in each.cmdline()]
+        workers = [each for each in psutil.Process().children(recursive=True) if "agentbench.worker" in each.cmdline()]
         for worker in generator.sample(workers, min(1, len(workers))):
             worker.kill()
         return bool(workers)

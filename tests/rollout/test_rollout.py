@@ -127,7 +127,7 @@ def test_a_worker_that_has_grown_by_its_episode_is_replaced_at_no_cost(
 ) -> None:
     """Below the limit at its start, above it ever after: a new worker for each episode, and no attempt lost."""
     workers = launched(monkeypatch, [100, 500])
-    monkeypatch.setattr(sys.modules["agentbench.rollout.play"], "MEMORY_SECONDS", 3600.0)
+    monkeypatch.setattr(sys.modules["agentbench.rollout.seats"], "MEMORY_SECONDS", 3600.0)
     assert outcomes(tmp_path, memory_limit=400, attempts=1, env_options={"tasks": 3}) == ["success"] * 3
     assert len(workers) == 3
 
@@ -197,7 +197,7 @@ def test_an_environment_that_cannot_start_in_the_workers_ends_the_run(tmp_path: 
 
     broken = dataclasses.replace(ENVIRONMENTS["toy"], entry_point="toy_environment:ToyEnv")
     monkeypatch.setitem(ENVIRONMENTS, "toy", broken)
-    monkeypatch.setattr("agentbench.rollout.pool.sys.executable", "/bin/false")
+    monkeypatch.setattr("agentbench.rollout.nursery.sys.executable", "/bin/false")
     with pytest.raises(UserError, match="workers cannot start the environment 'toy'"):
         outcomes(tmp_path)
 
@@ -208,10 +208,18 @@ class LostWorker:
     def __init__(self) -> None:
         self.connection, theirs = socket.socketpair()
         theirs.close()
-        self.deadline, self.seconds = float("inf"), 0.0
 
-    def receive(self) -> Any:
+    def request(self, slot: int, command: str, arguments: Any) -> None:
+        pass
+
+    def send(self) -> None:
+        pass
+
+    def receive(self, seconds: float = 0.0) -> Any:
         raise MachineFailure("its machine is gone")
+
+    def busy(self) -> None:
+        return None
 
     def memory(self) -> float:
         return 0.0
@@ -272,3 +280,14 @@ def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
         evaluate("toy", "random", out=out, trials=3, workers=workers, seed=5)
         tables.append([(out / f"{name}.parquet").read_bytes() for name in ("episodes", "steps")])
     assert tables[0] == tables[1]
+
+
+def test_no_split_of_episodes_over_processes_changes_a_byte(tmp_path: Path) -> None:
+    tables = []
+    for workers, inline in ((1, True), (1, False), (2, False), (64, False)):
+        out = tmp_path / f"{workers}-{inline}"
+        evaluate(
+            "toy", "random", out=out, parallel=64, workers=workers, inline=inline, seed=5, env_options={"tasks": 80}
+        )
+        tables.append([(out / f"{name}.parquet").read_bytes() for name in ("episodes", "steps")])
+    assert all(each == tables[0] for each in tables)

@@ -121,7 +121,7 @@ class Hungry(UpPolicy):
 
 @pytest.mark.parametrize("error", [MemoryError(), OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")])
 def test_a_policy_out_of_memory_ends_the_run_with_what_to_lower(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(UserError, match=r"'hungry' ran out of memory when it was asked for 1 actions.* lower workers"):
+    with pytest.raises(UserError, match=r"'hungry' ran out of memory when it was asked for 1 actions.* lower parallel"):
         evaluate("toy", Hungry(error), out=tmp_path / "run", inline=True, workers=1)
     assert len(open_run(tmp_path / "run").episodes) == 2, "what was finished is stored"
 

@@ -88,17 +88,17 @@ NOT_RUN = {
         "serves until Ctrl-C: tests/integrations/test_openenv.py"
     ),
     "pip install -e '.[ray]'": "installs",
-    "agentbench eval --env alfworld --policy expert --workers 64 --executor ray --out results/cluster": (
+    "agentbench eval --env alfworld --policy expert --parallel 64 --executor ray --out results/cluster": (
         "starts a cluster: tests/cluster/test_ray.py"
     ),
     "agentbench truth --env alfworld --policy mixed:0.7 --executor ray:127.0.0.1:6379 --out results/truth-cluster": (
         "needs a cluster: tests/cluster/test_ray.py"
     ),
     "agentbench eval --env webshop --policy vllm:Qwen/Qwen2.5-7B-Instruct --llm-arguments "
-    "'{\"tensor_parallel_size\": 2}' --engines 4 --workers 64 --executor ray --out results/vllm-cluster": (
+    "'{\"tensor_parallel_size\": 2}' --engines 4 --parallel 64 --executor ray --out results/vllm-cluster": (
         "needs a cluster with GPUs: tests/cluster/test_ray_engine.py"
     ),
-    "agentbench train --policy results/cloned --engine vllm --executor ray --workers 64 --env alfworld "
+    "agentbench train --policy results/cloned --engine vllm --executor ray --workers 8 --parallel 64 --env alfworld "
     "--split generated:1:200:small --out results/rl": "needs vLLM on a cluster: tests/train/test_ray_server.py",
     "python docs/examples/train_with_trl.py results/tiny results/trl 2": "needs TRL: tests/integrations/test_trl.py",
     "python docs/examples/train_with_trl_tools.py Qwen/Qwen3-4B results/tools 100": (
@@ -116,7 +116,7 @@ NOT_RUN = {
     "agentbench verify alfworld --reference FOLDER": "needs recordings: tests/reference",
     "agentbench verify webshop --reference FOLDER": "needs recordings: tests/reference",
     "agentbench view results/run": "serves until Ctrl-C: tests/report/test_server.py",
-    "agentbench eval --env webshop --policy vllm:Qwen/Qwen2.5-1.5B-Instruct --workers 16": "needs vLLM and a GPU",
+    "agentbench eval --env webshop --policy vllm:Qwen/Qwen2.5-1.5B-Instruct --parallel 64": "needs vLLM and a GPU",
     "python -m envs.webshop.nouns FOLDER [MODEL]": "needs spaCy and WebShop's products",
     "torchrun --standalone --nproc-per-node 2 -m agentbench train --config recipes/alfworld-scorer.toml "
     "--out results/two": "several processes: tests/train/test_distributed.py",

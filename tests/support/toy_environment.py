@@ -24,6 +24,7 @@ class ToyEnv(TextEnv):
         present: folder in which each process leaves a file, named by its id, when it begins an episode, and one more,
             ``ID-starting``, when it makes the environment.
         start_delay: seconds that making the environment takes.
+        plays: folder in which each task has a file, with a byte for every time that it was begun.
     """
 
     name = "toy"
@@ -39,6 +40,7 @@ class ToyEnv(TextEnv):
         max_steps: int = 10,
         present: str | None = None,
         start_delay: float = 0.0,
+        plays: str | None = None,
     ) -> None:
         super().__init__(max_steps)
         self.split = split
@@ -50,6 +52,7 @@ class ToyEnv(TextEnv):
             self._tasks = self._tasks[-1:]
         self._faults = {int(k): fault for k, fault in (faults or {}).items()}
         self._times, self._folder, self._delay, self._present = times, folder, delay, present
+        self._plays = plays
         if self._present:
             (Path(self._present) / f"{os.getpid()}-starting").touch()
         time.sleep(start_delay)
@@ -68,6 +71,9 @@ class ToyEnv(TextEnv):
         self._count = 0
         if self._present:
             (Path(self._present) / str(os.getpid())).touch()
+        if self._plays:
+            with (Path(self._plays) / task.name).open("ab") as file:
+                file.write(b".")
         self._about = {"instruction": f"count to {task.index + 1}", "walkthrough": ["up"] * (task.index + 1)}
         return f"count to {task.index + 1}", self._info(True)
 

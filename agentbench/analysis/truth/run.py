@@ -22,13 +22,13 @@ from agentbench.analysis.truth.table import EpisodeTruth, write_truth
 from agentbench.analysis.truth.tabular import as_episodes, play_problem
 from agentbench.evaluation.config import check_config
 from agentbench.evaluation.evaluate import Progress, environment_options, evaluate
-from agentbench.rollout.worker import ignore_signals
 from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.failures import NothingJudgedError, tell_episodes
 from agentbench.runs.lines import add_lines, read_lines
 from agentbench.runs.provenance import describe
 from agentbench.runs.run import Run, open_run
 from agentbench.runs.writer import RunWriter
+from agentbench.worker.host import ignore_signals
 from envs.base.errors import UserError, error_line, unknown
 from envs.base.log import log
 from envs.base.safe_text import redacted

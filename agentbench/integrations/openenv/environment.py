@@ -15,7 +15,8 @@ from openenv.core.env_server.types import EnvironmentMetadata
 
 from agentbench.integrations.openenv.models import TextAction, TextObservation, TextState
 from agentbench.integrations.openenv.workers import Split
-from agentbench.rollout.contract import Worker, WorkerFailure
+from agentbench.rollout.contract import WorkerFailure
+from agentbench.rollout.pool import Home
 from envs.base.errors import UserError
 from envs.base.moment import Moment
 from envs.base.version import __version__
@@ -58,7 +59,7 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
         super().__init__()
         self._env, self._splits = env, splits
         self._split = next(iter(splits.values()))
-        self._worker: Worker | None = None
+        self._worker: Home | None = None
         self._state = TextState(environment=env)
         self._random = np.random.default_rng()
         self._kept: dict[str, tuple[Split, Any, TextState]] = {}

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from agentbench.rollout.contract import Recipe, Worker, WorkerFailure
-from agentbench.rollout.pool import Workers, ready
+from agentbench.rollout.contract import Recipe, WorkerFailure
+from agentbench.rollout.pool import Home, Workers, replies_of
 from envs.base.errors import UserError
 from envs.contract import Task
 from envs.registry import find, make, read_options
@@ -42,11 +42,11 @@ class Split:
         finally:
             environment.close()
         self.limit, self.step_timeout, self.start_timeout = limit, step_timeout, start_timeout
-        recipe = Recipe(find(env), read_options(env, options))
-        self._workers = Workers(recipe, inline=inline, start_timeout=start_timeout)
-        self._lock, self._taken = threading.Lock(), set[Worker]()
+        self._recipe = Recipe(find(env), read_options(env, options))
+        self._workers = Workers(self._recipe, inline=inline, start_timeout=start_timeout)
+        self._lock, self._taken = threading.Lock(), set[Home]()
 
-    def take(self) -> Worker:
+    def take(self) -> Home:
         """Return a worker that is ready to be asked.
 
         Raises:
@@ -56,44 +56,50 @@ class Split:
         with self._lock:
             if len(self._taken) >= self.limit:
                 raise UserError(f"all {self.limit} environments are in use: end a session, or raise --max-sessions")
-            worker, is_new = self._workers.take()
-            self._taken.add(worker)
-        if is_new:
-            self._answer(worker, self.start_timeout)
-        return worker
+            home = self._workers.take()
+            self._taken.add(home)
+        if not home.slots:
+            home.slots = 1
+            self._ask(home, "make", self._recipe.order, self.start_timeout)
+        return home
 
-    def give_back(self, worker: Worker) -> None:
+    def give_back(self, home: Home) -> None:
         """Keep a worker that nobody waits for."""
         with self._lock:
-            if worker in self._taken:
-                self._taken.discard(worker)
-                self._workers.give_back(worker)
+            if home in self._taken:
+                self._taken.discard(home)
+                self._workers.give_back(home)
 
-    def ask(self, worker: Worker, command: str, arguments: Any) -> Any:
+    def ask(self, home: Home, command: str, arguments: Any) -> Any:
         """Ask a worker, and wait for its answer.
 
         Raises:
             WorkerFailure: it hung, died, or its environment raised; the worker is gone.
         """
-        worker.request(command, arguments, self.step_timeout)
-        return self._answer(worker, self.step_timeout)
+        return self._ask(home, command, arguments, self.step_timeout)
 
     def close(self) -> None:
         """End all workers."""
         with self._lock:
-            for worker in self._taken:
-                worker.kill()
+            for home in self._taken:
+                self._workers.discard(home)
             self._taken.clear()
             self._workers.__exit__()
 
-    def _answer(self, worker: Worker, timeout: float) -> Any:
+    def _ask(self, home: Home, command: str, arguments: Any, timeout: float) -> Any:
+        """Ask for something; the one environment of a worker is in its first slot."""
         try:
-            if not ready([worker], timeout):
+            home.worker.request(0, command, arguments)
+            home.worker.send()
+            replies = replies_of(home.worker, timeout)
+            if not replies:
                 raise WorkerFailure(f"the environment did not answer within {timeout:g} seconds")
-            return worker.receive()
+            if replies[0].fault is not None:
+                raise WorkerFailure(replies[0].fault)
+            return replies[0].value
         except WorkerFailure:
             with self._lock:
-                if worker in self._taken:
-                    self._taken.discard(worker)
-                    worker.kill()
+                if home in self._taken:
+                    self._taken.discard(home)
+                    self._workers.discard(home)
             raise
