@@ -7,7 +7,7 @@ episodes count, what comes after a step and what an invalid action costs are eac
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,7 @@ def steps_of(
     penalty: float = 0.0,
     values: FloatArray | None = None,
     kl: FloatArray | None = None,
+    columns: Mapping[str, npt.NDArray[Any]] | None = None,
     tree: bool = False,
 ) -> Steps:
     """Lay the steps of groups of episodes end to end as a step table.
@@ -66,6 +67,7 @@ def steps_of(
         penalty: taken off the reward of an invalid action.
         values: float64, shape (nodes,): value of the state before each step, if it is known.
         kl: float64, shape (nodes,): taken off the rewards, if the KL term goes into the reward.
+        columns: further columns that a scheme reads, each of shape (nodes,).
         tree: whether the columns ``node``, ``parent`` and ``own`` are there also where there is no branch.
 
     Raises:
@@ -85,11 +87,13 @@ def steps_of(
     extra: dict[str, npt.NDArray[Any]] = {"score": np.array([step.score for step in steps], dtype=np.float64)}
     index = np.array([row[1] for row in rows], dtype=np.int64)
     if tree or any(map(is_tree, groups)):
-        columns = _tree_columns(groups, index)
-        extra |= columns
-        values, kl = (None if each is None else each[columns["node"]] for each in (values, kl))
+        extra |= (of_tree := _tree_columns(groups, index))
+        node = of_tree["node"]
+        values, kl = (None if each is None else each[node] for each in (values, kl))
+        columns = {name: each[node] for name, each in (columns or {}).items()}
     if values is not None:
         extra["value"] = values
+    extra |= columns or {}
     return Steps(
         group=np.array([row[0] for row in rows], dtype=np.int64),
         episode=np.cumsum(index == 0) - 1,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentbench.runs.episodes import Episode
-from agentbench.train.config import TrainConfig
+from agentbench.train.config import BRANCHED, TrainConfig
 from credit import Steps
 from credit.registry import SCHEMES, advantages
 from credit.returns import step_returns
@@ -41,9 +41,14 @@ class Batch:
         return len(self.traces)
 
 
+def needs(scheme: str, column: str) -> bool:
+    """Return whether a scheme cannot do without a column."""
+    return column in SCHEMES[scheme].needs
+
+
 def needs_values(scheme: str) -> bool:
     """Return whether a scheme reads values of states."""
-    return "value" in SCHEMES[scheme].needs
+    return needs(scheme, "value")
 
 
 def discount(config: TrainConfig) -> float:
@@ -53,7 +58,9 @@ def discount(config: TrainConfig) -> float:
 
 
 def lookahead(config: TrainConfig) -> float:
-    """Return the scheme's own lam, how far it looks beyond the next value; 1 where it has none."""
+    """Return the scheme's own lam, how far it looks beyond the next value; 0 for those that never do, else 1."""
+    if config.scheme in BRANCHED:
+        return 0.0
     default = SCHEMES[config.scheme].options.get("lam", 1.0)
     return float(config.scheme_options.get("lam", default))
 

@@ -51,7 +51,7 @@ class Branching:
         self.config, self.ranks = config, ranks
         self.returns = Returns(discount(config), config.invalid_action_penalty)
         self._shares_numbers = lookahead(config) < 1.0
-        self._environments: list[TextEnv] = []
+        self._walks = Walks(config, self.returns)
 
     def values(self, policy: Policy, groups: Sequence[Sequence[Episode]], step: int) -> tuple[FloatArray, int]:
         """Measure the value of every state of the groups of a training step.
@@ -69,7 +69,9 @@ class Branching:
         """
         config = self.config
         own = self.ranks.shares(list(groups))[self.ranks.rank]
-        tracks = [self._walk(number, episode) for number, group in enumerate(own) for episode in group]
+        tracks = [self._walks.again(number, episode) for number, group in enumerate(own) for episode in group]
+        if self._shares_numbers:
+            tracks = [replace(track, trial=0) for track in tracks]
         tracks = list(_each_state_once(tracks, config.branch_every))
         seed = stable_seed(config.seed, "branching", step)
         found, played = play_on(tracks, policy, config.branch_rollouts, seed, self.returns)
@@ -84,18 +86,29 @@ class Branching:
 
     def close(self) -> None:
         """Release the environments."""
-        for environment in self._environments:
-            environment.close()
+        self._walks.close()
 
-    def _walk(self, number: int, episode: Episode) -> Track:
-        """Walk an episode again, in an environment that its group has to itself."""
+
+class Walks:
+    """Walks episodes again, to where their states can be branched, in environments that each group has to itself."""
+
+    def __init__(self, config: TrainConfig, returns: Returns) -> None:
+        self.config, self.returns = config, returns
+        self._environments: list[TextEnv] = []
+
+    def again(self, number: int, episode: Episode) -> Track:
+        """Walk an episode of the group with this number."""
         config = self.config
         while len(self._environments) <= number:
             self._environments.append(make(config.env, **{**config.env_options, "split": config.split}))
         environment = self._environments[number]
         task = environment.find_task(episode.task_id)
-        track = walk_again(environment, task, episode.trial, episode.steps, 0, self.returns)
-        return replace(track, trial=0) if self._shares_numbers else track
+        return walk_again(environment, task, episode.trial, episode.steps, 0, self.returns)
+
+    def close(self) -> None:
+        """Release the environments."""
+        for environment in self._environments:
+            environment.close()
 
 
 def _each_state_once(tracks: Sequence[Track], every: int) -> Iterator[Track]:

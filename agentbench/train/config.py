@@ -21,6 +21,9 @@ from policies.registry import POLICIES, options_of
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
 
+BRANCHED = ("vineppo",)
+"""Schemes whose values are measured by branching, whatever ``values`` says."""
+
 HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul", "parallel")
 """Settings that a resumed run may have otherwise."""
 
@@ -115,7 +118,9 @@ class TrainConfig(BaseModel):
     entropy_coefficient: float = Field(0.0, ge=0, description="weight of the bonus for entropy")
     value_coefficient: float = Field(0.0, ge=0, description="weight of the critic's loss")
     values: Values = Field("critic", description="where schemes that read values get them: learned, or by branching")
-    branch_rollouts: int = Field(2, ge=1, description="with values = branching: rollouts from a state")
+    branch_rollouts: int = Field(
+        2, ge=1, description="with values = branching and vineppo: rollouts from a state; vpr: candidates in a state"
+    )
     branch_every: int = Field(1, ge=1, description="with values = branching: from every so many steps of an episode")
 
     seed: int = Field(0, ge=0, description="of every random draw")
@@ -148,11 +153,17 @@ class TrainConfig(BaseModel):
     def _fits_together(self) -> Self:
         if self.executor != "local" and not self.workers:
             raise ValueError(f"executor = {self.executor} needs worker processes: set workers")
-        if self.values == "branching" and self.overlap:
-            raise ValueError("values = branching measures the weights that play: set overlap = false")
-        if self.values == "branching" and self.kl_coefficient and self.kl_in == "reward":
-            raise ValueError("values = branching counts no KL term: set kl_in = loss")
+        what = f"scheme = {self.scheme}" if self.scheme in BRANCHED else "values = branching"
+        if self.branches and self.overlap:
+            raise ValueError(f"{what} measures the weights that play: set overlap = false")
+        if self.branches and self.kl_coefficient and self.kl_in == "reward":
+            raise ValueError(f"{what} counts no KL term: set kl_in = loss")
         return self
+
+    @property
+    def branches(self) -> bool:
+        """Whether values of states are measured by branching."""
+        return self.values == "branching" or self.scheme in BRANCHED
 
     def correction_settings(self) -> CorrectionSettings | None:
         """Return how the gap between sampler and trainer is corrected, or None where it is not."""

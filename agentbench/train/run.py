@@ -17,9 +17,10 @@ from agentbench.runs.lines import METRICS_FILE, add_lines, read_metrics
 from agentbench.runs.provenance import describe
 from agentbench.runs.steps import steps_of
 from agentbench.runs.writer import claim
-from agentbench.train.batch import discount, lookahead, needs_values
+from agentbench.train.batch import discount, lookahead, needs, needs_values
+from agentbench.train.candidates import check_candidates
 from agentbench.train.chosen import choose_for_training
-from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
+from agentbench.train.config import BRANCHED, HOW_NOT_WHAT, TrainConfig
 from agentbench.train.curve import draw_curve
 from agentbench.train.distributed import Ranks, join
 from agentbench.train.memory import refuse_large_model
@@ -41,6 +42,8 @@ from policies.saved import POLICY_FOLDER, saved_in
 CURVE_FILE = "curve.png"
 COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
 """Columns beyond the required ones that training gives every scheme."""
+MADE = ("reference_gap", "baseline", "oracle", "choice")
+"""Columns that training makes for the schemes that need them."""
 
 
 def train(
@@ -150,10 +153,16 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
         UserError: it needs a column that training does not make.
         CreditError: the scheme or one of its options does not exist.
     """
-    branches = config.values == "branching"
-    known = {*COLUMNS, *(["value"] if config.value_coefficient or branches else [])}
-    if branches:
+    known = {*COLUMNS, *MADE, *(["value"] if config.value_coefficient or config.branches else [])}
+    if config.branches:
         _check_branching(config)
+    if needs(config.scheme, "choice"):
+        check_candidates(config)
+    if config.scheme == "progress_advantage" and not config.scheme_options.get("outcome_weight"):
+        raise UserError(
+            "scheme 'progress_advantage' is 0 everywhere as long as the policy is its own reference, so it would never "
+            "begin: set outcome_weight in scheme_options (say 1.0)"
+        )
     if missing := [name for name in find_scheme(config.scheme).needs if name not in known]:
         if missing == ["value"]:
             raise UserError(
@@ -166,7 +175,8 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
         )
     step = Step("", "", None, "", 0.0, True, False, True, 0.0)
     tiny = [[Episode("", "", "", "", trial, "failure", False, 0.0, [step]) for trial in range(2)]]
-    advantages(config.scheme, steps_of(tiny, values=np.zeros(2)), **config.scheme_options)
+    columns = {name: np.zeros(2, dtype=np.int64 if name == "choice" else np.float64) for name in MADE}
+    advantages(config.scheme, steps_of(tiny, values=np.zeros(2), columns=columns), **config.scheme_options)
 
 
 def _check_branching(config: TrainConfig) -> None:
@@ -177,7 +187,7 @@ def _check_branching(config: TrainConfig) -> None:
     if config.branch_every > 1 and lookahead(config) < 1:
         raise UserError(
             "with lam below 1 a step is credited with the change of the value, so every state has to be measured: set "
-            "branch_every = 1, or lam = 1 in scheme_options"
+            + ("branch_every = 1" if config.scheme in BRANCHED else "branch_every = 1, or lam = 1 in scheme_options")
         )
 
 

@@ -18,12 +18,14 @@ import torch
 
 from agentbench.runs.episodes import Episode, to_line
 from agentbench.runs.steps import steps_of
-from agentbench.train.batch import Batch, make_batch, needs_values
+from agentbench.train.batch import Batch, make_batch, needs, needs_values
 from agentbench.train.branching import Branching
+from agentbench.train.candidates import Candidates
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
 from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
 from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, full_weights, same_start, split_weights
+from agentbench.train.expected import Expected
 from agentbench.train.gap import correct_batch
 from agentbench.train.optimizer import make_optimizer
 from agentbench.train.outcomes import save_outcomes
@@ -61,10 +63,13 @@ class Trainer:
         torch.set_num_threads(config.threads)
         self.config, self.policy, self.folder, self.ranks = config, policy, folder, ranks
         self.rollouts = Rollouts(config, ranks)
-        self.branching = Branching(config, ranks) if config.values == "branching" else None
+        self.branching = Branching(config, ranks) if config.branches else None
+        self.candidates = Candidates(config, ranks) if needs(config.scheme, "choice") else None
+        self.expected = Expected(config) if needs(config.scheme, "baseline") else None
         self.module = policy.module.to(config.device)
         same_start(self.module, ranks)
-        self.reference = _reference(policy) if config.kl_coefficient else None
+        has_reference = config.kl_coefficient or needs(config.scheme, "reference_gap")
+        self.reference = _reference(policy) if has_reference else None
         self.sampler = Sampler(config, policy, folder, ranks)
         if config.shard:
             split_weights(self.module, config.device, ranks)
@@ -99,8 +104,9 @@ class Trainer:
         self._thread.shutdown()
         self.rollouts.close()
         self.sampler.close()
-        if self.branching is not None:
-            self.branching.close()
+        for measuring in (self.branching, self.candidates):
+            if measuring is not None:
+                measuring.close()
 
     def train_step(self) -> Metrics:
         """Play one batch of groups, learn from it, and say what happened."""
@@ -154,12 +160,13 @@ class Trainer:
     def _learn(self, groups: Sequence[Sequence[Episode]], clock: Clock) -> Metrics:
         """Compute the advantages of groups of episodes and update the policy."""
         config = self.config
-        reference = self.reference if config.kl_in == "loss" else None
+        reference = self.reference if config.kl_coefficient and config.kl_in == "loss" else None
         try:
             values, branched = self._values(groups, clock)
+            groups, columns = self._columns(groups, clock)
             with clock.phase("table"):
                 penalty = config.invalid_action_penalty
-                table = steps_of(groups, penalty=penalty, values=values, kl=self._kl(groups))
+                table = steps_of(groups, penalty=penalty, values=values, kl=self._kl(groups), columns=columns)
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
             with clock.phase("update"):
@@ -198,21 +205,37 @@ class Trainer:
             values, steps = self.branching.values(self.sampler.actor, groups, self.step)
         return values, {"branch_steps": steps}
 
+    def _columns(
+        self, groups: Sequence[Sequence[Episode]], clock: Clock
+    ) -> tuple[Sequence[Sequence[Episode]], dict[str, Any]]:
+        """Return the groups with all that is learned from, and the further columns that the scheme needs."""
+        columns: dict[str, Any] = {}
+        if self.candidates is not None:
+            with clock.phase("candidates"):
+                groups, columns = self.candidates.add(self.sampler.actor, groups, self.step)
+        if self.expected is not None:
+            columns["baseline"] = self.expected.before(groups)
+        if needs(self.config.scheme, "reference_gap"):
+            with clock.phase("reference"):
+                columns["reference_gap"] = self._measure(groups, self._reference_gap)
+        return groups, columns
+
+    def _reference_gap(self, traces: list[Any]) -> torch.Tensor:
+        """Log-probability of each answer when it was sampled, less that under the reference, shape (steps,)."""
+        assert self.reference is not None
+        ours, theirs = self.policy.sampled(traces), self.reference.likelihood(traces)
+        return ((ours.log_probs - theirs.log_probs) * ours.mask).sum(1)
+
     def _critic(self, traces: list[Any]) -> torch.Tensor:
         values = self.policy.likelihood(traces).values
         assert values is not None, "make_learner() takes no policy without a critic for a scheme that reads its values"
         return values
 
     def _kl(self, groups: Sequence[Sequence[Episode]]) -> FloatArray | None:
-        reference = self.reference
-        if reference is None or self.config.kl_in == "loss":
+        config = self.config
+        if not config.kl_coefficient or config.kl_in == "loss":
             return None
-
-        def difference(traces: list[Any]) -> torch.Tensor:
-            ours, theirs = self.policy.sampled(traces), reference.likelihood(traces)
-            return ((ours.log_probs - theirs.log_probs) * ours.mask).sum(1)
-
-        return self.config.kl_coefficient * self._measure(groups, difference)
+        return config.kl_coefficient * self._measure(groups, self._reference_gap)
 
     def _measure(self, groups: Sequence[Sequence[Episode]], of: Callable[[list[Any]], torch.Tensor]) -> FloatArray:
         """Measure something of every step, a token budget at a time. float64, shape (steps,)."""
@@ -229,6 +252,8 @@ class Trainer:
         """Write a checkpoint of this moment."""
         started = time.perf_counter()
         counters = {"step": self.step, "position": self.rollouts.position, "best": self.best, "run": self.run_digest}
+        if self.expected is not None:
+            counters["expected"] = self.expected.known
         folder, keep = self.folder / "checkpoints", self.config.keep_checkpoints
         save_checkpoint(folder, self.policy, self.optimizer, counters, keep, writes=self.ranks.rank == 0)
         self._saving_seconds = round(time.perf_counter() - started, 5)
@@ -242,6 +267,8 @@ class Trainer:
         counters = load_checkpoint(self.folder / "checkpoints", self.policy, self.optimizer, self.run_digest)
         if counters is not None:
             self.step, self.rollouts.position, self.best = (counters[name] for name in ("step", "position", "best"))
+            if self.expected is not None:
+                self.expected.known = counters.get("expected", {})
         if len(set(self.ranks.gather([self.step]))) > 1:
             raise UserError(f"the processes see different checkpoints: {self.folder} must be the same disk for all")
 
