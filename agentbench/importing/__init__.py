@@ -10,11 +10,13 @@
 ``tau2``        results of tau2-bench (:mod:`agentbench.importing.tau2`)
 ``steps``       step tables, one row a step (:mod:`agentbench.importing.step_table`)
 
+and of agents' own programs, ``responses``, ``openhands``, ``swe-agent``, ``claude-code``, ``langsmith``, ``appworld``.
+
 Further formats come from plug-ins (:mod:`agentbench.importing.formats`).
 """
 
 from agentbench.importing.detect import FORMATS
-from agentbench.importing.formats import Format, from_records
+from agentbench.importing.formats import Format, from_groups, from_records
 from agentbench.importing.run import Imported, import_run
 
-__all__ = ["FORMATS", "Format", "Imported", "from_records", "import_run"]
+__all__ = ["FORMATS", "Format", "Imported", "from_groups", "from_records", "import_run"]

@@ -12,6 +12,7 @@ LangChain (``type``, ``args``), Gemini (``parts``), or ShareGPT (``from``, ``val
 ``error``      what failed, if it was not the agent; false, null, "" and "none" say that nothing did
 ``task_id``    says which episodes are rollouts of one task; else one of :data:`IDS`, else the first user message
 ``model``      who played; a run holds one model
+``given``      number of the first messages that were given: answers among them are examples and no steps
 ``task_name``, ``task_type``, ``instruction``, ``truncated``
 """
 
@@ -26,7 +27,8 @@ from typing import Any
 
 from agentbench.importing.content import beside
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
-from agentbench.importing.files import read_records
+from agentbench.importing.files import plain_name, read_records
+from agentbench.importing.outcomes import read_outcomes
 from agentbench.importing.parts import (
     Bad,
     BadPartError,
@@ -56,25 +58,32 @@ def is_chat(record: Mapping[str, Any]) -> bool:
 def read_chat(path: Path, options: Options) -> Iterator[Part]:
     """Yield the episode of every record, or why it is none."""
     for where, record in read_records(path):
-        yield record if isinstance(record, Bad) else read_part(where, partial(_named_episode, record, options))
+        yield record if isinstance(record, Bad) else read_part(where, partial(_named_episode, record, path, options))
 
 
-def _named_episode(record: dict[str, Any], options: Options) -> Read:
-    return episode_of(with_named_fields(record, record, options), options)
+def _named_episode(record: dict[str, Any], path: Path, options: Options) -> Read:
+    return episode_of(with_named_fields(record, record, options, path), options)
 
 
-def with_named_fields(chat: dict[str, Any], record: Mapping[str, Any], options: Options) -> dict[str, Any]:
+def with_named_fields(chat: dict[str, Any], record: Mapping[str, Any], options: Options, path: Path) -> dict[str, Any]:
     """Return a chat record in which the fields that the user named stand under the names that are read.
+
+    Where the user gave a file of outcomes, the one of this episode takes the place of what the record says: of its
+    ``episode_id``, of the file's name, or of the task, whichever is there first.
 
     Args:
         chat: the chat record.
         record: what it was made of, in which the fields are looked up; a name with dots leads into objects.
         options: which fields.
+        path: the log.
 
     Raises:
-        BadPartError: a field is not there.
+        BadPartError: a field, or an outcome, is not there.
     """
     found = dict(chat)
+    name = plain_name(path)
+    if found.pop("task_is_file", False):
+        found["task_id"] = name
     for name, field in options.fields.items():
         value = _value_at(record, field)
         if value is None and name != "model":
@@ -89,6 +98,13 @@ def with_named_fields(chat: dict[str, Any], record: Mapping[str, Any], options: 
         found.pop("rewards", None)
         if isinstance(found["reward"], list):
             found["rewards"] = found.pop("reward")
+    if options.outcomes is not None:
+        known = read_outcomes(options.outcomes, options.outcomes.stat().st_mtime_ns)
+        names = [str(each) for each in (found.get("episode_id"), name, task_of(found, options)[1]) if each]
+        told = next((known[each] for each in names if each in known), None)
+        if told is None:
+            raise BadPartError(f"{options.outcomes.name} has no outcome of {' or '.join(names)}")
+        found = {each: value for each, value in found.items() if each not in OUTCOMES} | dict(told)
     return found
 
 
@@ -124,6 +140,7 @@ def episode_of(record: dict[str, Any], options: Options) -> Read:
         task_type=name_of(record.get("task_type"), "task_type") or "imported",
         instruction=record["instruction"] if isinstance(record.get("instruction"), str) else None,
         model=next((record[name] for name in MODELS if isinstance(record.get(name), str) and record[name]), None),
+        given=range(record["given"]) if isinstance(record.get("given"), int) else (),
     )
     return replace(made, by_message=made.by_message if field == "id" else "")
 
@@ -170,7 +187,7 @@ def ending_of(record: Mapping[str, Any], options: Options) -> Ending:
         named = f" ({', '.join(numbers[:4])})" if numbers else ""
         raise BadPartError(
             f"nothing says how it ended: add one of {', '.join(OUTCOMES)} to each line, or name the field that says it"
-            f"{named} with --reward or --success"
+            f"{named} with --reward or --success; --outcomes FILE takes it from another file"
         )
     truncated = record.get("truncated") is True
     success = told.get("success")

@@ -7,16 +7,23 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from agentbench.importing import chat, inspect_log, trl, verifiers, verl, verl_agent
+from agentbench.importing import appworld, chat, inspect_log, trl, verifiers, verl, verl_agent
 from agentbench.importing.atif import ATIF
-from agentbench.importing.files import is_log_name, read_records
+from agentbench.importing.claude_code import CLAUDE_CODE
+from agentbench.importing.files import is_log_name, read_records, unpacked_name
 from agentbench.importing.formats import Format
+from agentbench.importing.langsmith import LANGSMITH
+from agentbench.importing.openhands import OPENHANDS
 from agentbench.importing.parts import Bad
+from agentbench.importing.responses import RESPONSES
 from agentbench.importing.step_table import is_step_table, read_step_table
+from agentbench.importing.swe_agent import SWE_AGENT
 from agentbench.importing.tau2 import TAU2
 from envs.base.errors import UserError, unknown
 from envs.base.plugins import PluginTable
 
+_SPECIAL = ("swe-agent", "openhands", "claude-code", "responses", "langsmith", "appworld")
+"""Formats that are asked first: some of their records have a field of the others too."""
 _OWN = {
     "chat": Format(chat.read_chat, chat.is_chat, takes_fields=True),
     "inspect": Format(inspect_log.read_inspect, inspect_log.is_inspect),
@@ -27,6 +34,12 @@ _OWN = {
     "atif": ATIF,
     "tau2": TAU2,
     "steps": Format(read_step_table, is_step_table),
+    "swe-agent": SWE_AGENT,
+    "openhands": OPENHANDS,
+    "claude-code": CLAUDE_CODE,
+    "responses": RESPONSES,
+    "langsmith": LANGSMITH,
+    "appworld": appworld.APPWORLD,
 }
 
 
@@ -41,13 +54,16 @@ FORMATS = PluginTable("format", "agentbench.importers", _OWN, _read_plugin)
 """Every format: ours, then those of plug-ins."""
 
 
-def choose(source: Path, format: str, fields: Mapping[str, str] | None = None) -> tuple[str, list[Path], list[Bad]]:
+def choose(
+    source: Path, format: str, fields: Mapping[str, str] | None = None, with_outcomes: bool = False
+) -> tuple[str, list[Path], list[Bad]]:
     """Return the format's name, the files to read, and those of a folder that are no log.
 
     Args:
         source: a file or folder.
         format: a name of :data:`FORMATS`, or ``auto``.
         fields: those that the user named (``messages``, ``reward``, …); with the messages it is a chat log.
+        with_outcomes: whether the outcomes are in a file of their own.
 
     Raises:
         UserError: no such source or format, no log in it, logs of several formats, a link out of the folder.
@@ -56,10 +72,17 @@ def choose(source: Path, format: str, fields: Mapping[str, str] | None = None) -
         raise unknown("format", format, (*FORMATS, "auto"))
     if format == "auto" and fields and "messages" in fields:
         format = "chat"
-    if format != "auto" and fields and not FORMATS[format].takes_fields:
-        raise UserError(
-            f"--messages, --reward, --success and --model-field name fields of chat logs, not of {format}'s"
-        )
+    name, files, other = _chosen(source, format)
+    if (fields or with_outcomes) and not FORMATS[name].takes_fields:
+        if fields:
+            raise UserError(
+                f"--messages, --reward, --success and --model-field name fields of chat logs, not of {name}'s"
+            )
+        raise UserError(f"--outcomes is not for logs of {name}, which say how their episodes ended")
+    return name, files, other
+
+
+def _chosen(source: Path, format: str) -> tuple[str, list[Path], list[Bad]]:
     if source.is_file():
         if format != "auto":
             return format, [source], []
@@ -74,6 +97,9 @@ def choose(source: Path, format: str, fields: Mapping[str, str] | None = None) -
         return format, files, []
     kinds: dict[str, list[Path]] = {}
     other: list[Bad] = []
+    own = _endings(format)
+    if named := [path for path in files if _by_name(path, own)]:
+        files = named  # what lies beside logs of such names belongs to them
     for path in files:
         found = format_of(path)
         if isinstance(found, Bad):
@@ -89,9 +115,21 @@ def choose(source: Path, format: str, fields: Mapping[str, str] | None = None) -
     return name, known, other
 
 
+def _endings(format: str) -> dict[str, str]:
+    """Return the format by the endings of names that it has to itself, of all formats or of one."""
+    kinds = FORMATS.items() if format == "auto" else [(format, FORMATS[format])]
+    return {ending: name for name, kind in kinds for ending in kind.files}
+
+
+def _by_name(path: Path, endings: Mapping[str, str]) -> str | None:
+    name = unpacked_name(path)
+    return next((format for ending, format in endings.items() if name.endswith(ending)), None)
+
+
 def _files_in(source: Path, format: str) -> list[Path]:
     """Return the files of a folder that could be logs, sorted by path."""
-    files = sorted(path for path in source.rglob("*") if is_log_name(path) and path.is_file())
+    own = _endings(format)
+    files = sorted(path for path in source.rglob("*") if (is_log_name(path) or _by_name(path, own)) and path.is_file())
     for path in files:
         if not path.resolve().is_relative_to(source.resolve()):
             raise UserError(
@@ -99,12 +137,15 @@ def _files_in(source: Path, format: str) -> list[Path]:
             )
     results = {path.parent for path in files if path.name.startswith(("results.jsonl", "traces.jsonl"))}
     files = [path for path in files if not (path.name == "metadata.json" and path.parent in results)]
-    if format == "inspect":
+    if own and format != "auto":
+        files = [path for path in files if _by_name(path, own)]
+    elif format == "inspect":
         files = [path for path in files if path.suffix in (".eval", ".json")]
     elif format != "auto":
         files = [path for path in files if path.suffix != ".eval"]
     if not files:
-        raise UserError(f"{source} holds no log: no file in it ends in .jsonl, .json, .eval, .parquet or .csv")
+        endings = " or ".join(own) if own and format != "auto" else ".jsonl, .json, .eval, .parquet or .csv"
+        raise UserError(f"{source} holds no log: no file in it ends in {endings}")
     return files
 
 
@@ -112,6 +153,8 @@ def format_of(path: Path) -> str | Bad:
     """Return the format of a file, or why it is not known."""
     if inspect_log.is_zip(path) and inspect_log.is_archive(path):
         return "inspect"
+    if path.name == appworld.LOG:
+        return "appworld"  # no file of records
     seen: list[str] = []
     first_record: dict[str, Any] = {}
     damaged: list[Bad] = []
@@ -121,7 +164,7 @@ def format_of(path: Path) -> str | Bad:
             continue
         seen = seen or list(record)
         first_record = first_record or record
-        for name, kind in FORMATS.items():
+        for name, kind in (*((each, _OWN[each]) for each in _SPECIAL), *FORMATS.items()):
             with FORMATS.used(name):
                 if kind.matches(record):
                     return name

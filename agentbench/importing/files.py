@@ -24,7 +24,7 @@ from agentbench.importing.parts import MAX_BYTES, Bad, BadPartError, parse_objec
 
 Found = tuple[str, dict[str, Any] | Bad]
 
-ENDINGS = (".jsonl", ".ndjson", ".json", ".eval", ".parquet", ".csv", ".tsv")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".eval", ".parquet", ".csv", ".tsv", ".traj")
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 WRAPPERS = ("data", "episodes", "rollouts", "trajectories", "records", "results", "items", "examples", "rows")
 """Names under which an object holds the list of the records and nothing else of that kind."""
@@ -45,10 +45,22 @@ _OTHER = (
 
 def is_log_name(path: Path) -> bool:
     """Return whether a file in a folder is one that could hold a log, by its ending; packed ones too."""
-    name = path.name.lower()
+    return unpacked_name(path).lower().endswith(ENDINGS)
+
+
+def unpacked_name(path: Path) -> str:
+    """Return a file's name without the ending of what packed it."""
+    name = path.name
     for ending in PACKED:
         name = name.removesuffix(ending)
-    return name.endswith(ENDINGS)
+    return name
+
+
+def plain_name(path: Path) -> str:
+    """Return a file's name without the endings that say what is in it."""
+    name = unpacked_name(path)
+    ending = next((each for each in ENDINGS if name.lower().endswith(each)), "")
+    return name[: len(name) - len(ending)]
 
 
 def read_records(path: Path) -> Iterator[Found]:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from agentbench.runs.episodes import MAX_TEXT, Episode
@@ -46,6 +47,7 @@ class Options:
         max_text: longest text that is stored whole, in characters.
         messages_field, reward_field, success_field, model_field: the fields of a chat record that hold these, where
             they have other names; a name with dots leads into objects.
+        outcomes: a file that says how the episodes ended (:mod:`agentbench.importing.outcomes`).
     """
 
     success_at: float = 1.0
@@ -59,6 +61,7 @@ class Options:
     reward_field: str | None = None
     success_field: str | None = None
     model_field: str | None = None
+    outcomes: Path | None = None
 
     @property
     def fields(self) -> dict[str, str]:

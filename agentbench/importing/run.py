@@ -66,7 +66,7 @@ def import_run(
             source's folder, an output folder that holds another run.
     """
     options = options or Options()
-    name, files, other = choose(Path(source), format, options.fields)
+    name, files, other = choose(Path(source), format, options.fields, options.outcomes is not None)
     with Spool(Path(out)) as spool:
         found = survey(spool.passing(_parts(files, FORMATS[name].read, options)), options)
         bad = [*other, *found.bad]
@@ -79,12 +79,16 @@ def import_run(
             "policy": model or "unknown",
             "source_digest": _digest(files),
             "import_options": {
-                field: value for field, value in asdict(options).items() if field in _OLD_OPTIONS or field in changed
+                field: value
+                for field, value in asdict(options).items()
+                if field in _OLD_OPTIONS or field in changed - {"outcomes"}
             },
+            **({"outcomes_digest": _digest([options.outcomes])} if options.outcomes else {}),
         }
         record = {
             "kind": "import", "source": [path.name for path in files], "notes": found.notes,
             "imported": {"episodes": found.kept, "left_out": len(bad), "reasons": _recorded(bad)}, **describe(),
+            **({"protected": FORMATS[name].protected} if FORMATS[name].protected else {}),
         }  # fmt: skip
         with RunWriter(Path(out), identity, record) as writer:
             _store(writer, spool, found)
@@ -192,9 +196,11 @@ def options_from(success_at: float, anchor: str, scorer: str | None, **more: Any
     """Make the options from what the command line gives.
 
     Raises:
-        UserError: an anchor that there is not.
+        UserError: an anchor, or a file of outcomes, that there is not.
     """
     if anchor not in ("observation", "history"):
         raise unknown("anchor", anchor, ("observation", "history"))
+    if (outcomes := more.get("outcomes")) is not None and not outcomes.is_file():
+        raise UserError(f"no file {outcomes}: --outcomes takes one that says how the episodes ended")
     checked: dict[str, Any] = {"success_at": success_at, "anchor": anchor, "scorer": scorer, **more}
     return Options(**checked)

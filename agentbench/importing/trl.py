@@ -37,7 +37,9 @@ def read_trl(path: Path, options: Options) -> Iterator[Part]:
 
 
 def _episode(record: dict[str, Any], options: Options) -> Read:
-    prompt = _messages(record.get("prompt"), "user")
+    if missing := [name for name in ("prompt", "completion") if record.get(name) is None]:
+        raise BadPartError(f"it has no {missing[0]}")
+    prompt = _messages(record["prompt"], "user")
     if pictures := beside(record):
         prompt.append({"role": "user", "content": pictures})
     said = [

@@ -33,6 +33,9 @@ def import_logs(
     reward: Annotated[str | None, typer.Option(help="the field that holds the reward (or one a step)")] = None,
     success: Annotated[str | None, typer.Option(help="the field that says whether the task was solved")] = None,
     model_field: Annotated[str | None, typer.Option(help="the field that holds the model's name")] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="file that says how the episodes ended, where the logs do not")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="read the episodes of this model alone")] = None,
     max_text: Annotated[int, typer.Option(min=1, help="longest text that is stored whole, in characters")] = 20_000,
 ) -> None:
@@ -55,6 +58,7 @@ def import_logs(
         reward_field=reward,
         success_field=success,
         model_field=model_field,
+        outcomes=outcomes,
     )
     try:
         with _lines(out):
