@@ -1,8 +1,9 @@
 """ATIF, the Agent Trajectory Interchange Format of Harbor: a trajectory a file, ``{"schema_version": "ATIF-v1.4", …}``.
 
 A step of the source ``agent`` is an answer with its ``tool_calls`` (``function_name``, ``arguments``), and its
-``observation.results`` are what the tools said. The format has no field for the outcome. Read are ``metrics.reward`` of
-the agent's steps, else ``extra.reward``, or what ``--reward`` names; a trajectory that has none of these is left out.
+``observation.results`` are what the tools said. The format has no field for the outcome. Read are ``metrics.reward``
+(or ``metrics.extra.reward``) of the agent's steps, else ``extra.reward``, or what ``--reward`` names; a trajectory that
+has none of these is left out. What ``agentbench export --to atif`` puts into ``extra`` is read back.
 Source: Harbor, ``docs/rfcs/0001-trajectory-format.md`` (v1.4).
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 from agentbench.importing.formats import from_records
 
+_TOLD = ("task_id", "task_name", "task_type", "instruction", "success", "score", "truncated", "error")
 _ROLES = {"system": "system", "user": "user", "agent": "assistant"}
 
 
@@ -32,15 +34,21 @@ def to_chat(record: Mapping[str, Any]) -> dict[str, Any]:
                 {"id": each.get("tool_call_id"), "name": each["function_name"], "arguments": each.get("arguments", {})}
                 for each in calls
             ]
-        messages.append(message)
+        beside = step.get("extra") or {}
         if step["source"] == "agent":
-            rewards.append((step.get("metrics") or {}).get("reward"))
+            metrics = step.get("metrics") or {}
+            rewards.append(metrics.get("reward", (metrics.get("extra") or {}).get("reward")))
+            if isinstance(offered := beside.get("admissible_actions"), list):
+                messages.append({"role": "user", "content": "", "admissible_actions": offered})
+            message |= {name: beside[name] for name in ("action", "is_valid") if name in beside}
+        messages.append(message)
         for result in (step.get("observation") or {}).get("results", []):
             role = "tool" if result.get("source_call_id") else "user"
             said = {"role": role, "content": result.get("content") or "", "tool_call_id": result.get("source_call_id")}
             messages.append(said)
     extra, agent = record.get("extra") or {}, record.get("agent") or {}
-    chat = {"messages": messages, "model": agent.get("model_name"), "task_id": extra.get("task_id")}
+    told = {name: extra[name] for name in _TOLD if name in extra}
+    chat = {"messages": messages, "model": agent.get("model_name"), **told}
     if any(each is not None for each in rewards):
         return {**chat, "rewards": [0.0 if each is None else each for each in rewards]}
     return {**chat, "reward": extra.get("reward")}

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentbench.importing.chat import task_of
+from agentbench.importing.chat import episode_of, task_of
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
 from agentbench.importing.files import read_records
 from agentbench.importing.parts import (
@@ -59,6 +59,9 @@ def _episode(record: dict[str, Any], options: Options, env: str, model: str | No
     if options.task_field is not None:
         _, task = task_of(record, options)
     own = record.get("model")
+    if ours := _object(_object(record.get("info")).get("agentbench")):  # what agentbench export wrote
+        chat = {**ours, "messages": messages, "given": len(prompt), "model": own or model}
+        return replace(episode_of(chat, options), env=env, by_message="")
     made = make_episode(
         messages,
         _ending(record, options),

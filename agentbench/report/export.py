@@ -16,8 +16,10 @@ from agentbench.report.messages import messages_of
 from agentbench.report.runs import ReportRun, read_runs, warn_of_protected
 from agentbench.report.steps import make_book
 from agentbench.report.tables import result_tables
+from agentbench.report.trajectories import write_atif, write_verifiers
 from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import Episode, is_judged
+from agentbench.runs.run import Run
 from envs.base.errors import UserError, unknown
 from envs.base.files import replaced, write_text
 
@@ -28,8 +30,8 @@ def export(folders: Sequence[Path], form: str, out: Path, schemes: Sequence[str]
     Args:
         folders: of runs.
         form: a key of :data:`FORMS`.
-        out: a folder for ``csv`` and ``parquet`` (one file a table), a file for the others; for ``inspect`` a folder
-            too, in which the file gets the name that Inspect looks for.
+        out: a folder for ``csv`` and ``parquet`` (one file a table), ``atif`` and ``verifiers``, a file for the
+            others; for ``inspect`` a folder too, in which the file gets the name that Inspect looks for.
         schemes: for ``csv`` and ``parquet``: also write a table ``credit``, one row a step, a column a scheme.
 
     Returns:
@@ -180,6 +182,23 @@ def _inspect(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> li
     return [path]
 
 
+def _atif(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> list[Path]:
+    return _of_one(runs, out, write_atif)
+
+
+def _verifiers(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> list[Path]:
+    return _of_one(runs, out, write_verifiers)
+
+
+def _of_one(runs: Sequence[ReportRun], out: Path, write: Callable[[Run, Iterator[Episode], Path], None]) -> list[Path]:
+    if len(runs) != 1:
+        raise UserError(f"trajectories are written of one run, got {len(runs)}: name one")
+    if out.suffix in (".json", ".jsonl"):
+        raise UserError(f"{out} is no folder: trajectories are several files; give a folder as --out")
+    write(runs[0].run, _episodes(runs[0]), out)
+    return [out]
+
+
 def _episodes(run: ReportRun) -> Iterator[Episode]:
     if run.episodes is None:
         raise UserError(f"the run in {run.run.folder} has no finished episodes")
@@ -192,5 +211,7 @@ FORMS: dict[str, Callable[[Sequence[ReportRun], Path, Sequence[str]], list[Path]
     "latex": _latex,
     "chat": _chat,
     "inspect": _inspect,
+    "atif": _atif,
+    "verifiers": _verifiers,
 }
 """Forms that runs can be written in, by name."""

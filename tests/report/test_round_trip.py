@@ -68,7 +68,7 @@ def episodes(draw: st.DrawFn, task: str) -> Episode:
 
 def told(episode: Episode, form: str) -> dict[str, Any]:
     """What must come back. Inspect has no score beside an error, so no rewards either."""
-    is_scored = form == "chat" or episode.outcome != "error"
+    is_scored = form != "inspect" or episode.outcome != "error"
     return {
         "task": episode.task_name,
         "type": episode.task_type,
@@ -83,7 +83,7 @@ def told(episode: Episode, form: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("form", ["chat", "inspect"])
+@pytest.mark.parametrize("form", ["chat", "inspect", "atif", "verifiers"])
 @settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_every_episode_that_is_exported_comes_back(form: str, data: st.DataObject) -> None:
