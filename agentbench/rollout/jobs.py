@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from agentbench.runs.episodes import MAX_TEXT
 from envs.contract import Task
+from policies.contract import Prompt
+
+Keep = Literal["nothing", "prompts", "snapshots"]
 
 MOST_PARALLEL = 64
 """Episodes that play at once by default, where as many processes as there are processors can host them."""
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """A point of an episode that was played: what the policy saw, and how to go back to it.
+
+    Attributes:
+        prompt: with the whole past.
+        snapshot: of the environment; None where it was not kept.
+    """
+
+    prompt: Prompt
+    snapshot: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a branch begins.
+
+    Attributes:
+        parent: the trial that it goes on from.
+        point: from where; its past has as many steps as the two share.
+        root: the trial that the whole course began with: the environment was reset with that one's seed.
+        digest: of what was seen on the way (:func:`agentbench.worker.host.digest_of_course`), by which a replay of
+            the actions is held to it.
+    """
+
+    parent: int
+    point: Point
+    root: int
+    digest: str
+
+    @property
+    def fork(self) -> int:
+        """Number of steps that it shares."""
+        return len(self.point.prompt.history)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One episode to play: a task, and which trial of it."""
+    """One episode to play: a task, and which trial of it; a branch has a start."""
 
     task: Task
     trial: int
+    start: Start | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +75,7 @@ class PlayOptions:
         memory_limit: MB of resident memory at which a worker is replaced; one that has played nothing must be below.
         attempts: how often an episode is tried before its outcome is ``error``.
         max_text: characters of an action or an answer that are stored; the environment gets all of it.
+        keep: what is kept with every step (:attr:`agentbench.runs.episodes.Step.point`) so that others can branch off.
     """
 
     workers: int = 1
@@ -44,6 +86,7 @@ class PlayOptions:
     memory_limit: float = 2048.0
     attempts: int = 3
     max_text: int = MAX_TEXT
+    keep: Keep = "nothing"
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 from agentbench.rollout.answers import act, result_of
 from agentbench.rollout.calls import Calls
 from agentbench.rollout.contract import MachineFailure, Reply, WorkerFailure
-from agentbench.rollout.jobs import Job, PlayOptions
+from agentbench.rollout.jobs import Job, PlayOptions, Point, Start
 from agentbench.rollout.pool import Home, Workers
 from agentbench.rollout.seats import Seat, Seats
 from agentbench.runs.episodes import Episode, is_judged, make_step
@@ -97,17 +99,21 @@ class _Rollout:
             self.seats.next_job(seat)
             return False
         seat.seconds += reply.seconds
-        observation, reward, terminated, truncated, info = reply.value
+        observation, reward, terminated, truncated, info, *snapshot = reply.value
         assert seat.job is not None
-        task, trial = seat.job.task, seat.job.trial
+        task, trial, start = seat.job.task, seat.job.trial, seat.job.start
         if info["task_id"] != task.id:
             raise WorkerFailure(f"asked for task {task.id}, the worker plays {info['task_id']}")
         if seat.response is not None:
             self._record(seat, reward, terminated, truncated, info)
         goes_on = not (terminated or truncated)
-        seed = step_seed(self.options.seed, task.id, trial, len(seat.steps)) if goes_on else 0
+        index = len(seat.steps) + (start.fork if start else 0)
+        seed = step_seed(self.options.seed, task.id, trial, index) if goes_on else 0
+        seat.snapshot = snapshot[0] if snapshot else None
         if seat.prompt is None or seat.response is None:
             seat.prompt = Prompt.first(task, observation, info, seed, trial)
+            if start is not None:
+                seat.prompt = _branched(seat.prompt, start)
         else:
             seat.prompt = seat.prompt.after(seat.response, observation, info, seed)
         if goes_on:
@@ -134,6 +140,8 @@ class _Rollout:
                 max_text=self.options.max_text,
             )
         )
+        if self.options.keep != "nothing":
+            seat.steps[-1].point = Point(seat.prompt, seat.snapshot)
 
     def _answered(self, seat: Seat, answer: Response | str) -> None:
         if not seat.is_taken:  # a loss that was noticed as others of the same worker were taken in
@@ -143,14 +151,27 @@ class _Rollout:
             self.seats.next_job(seat)
         else:
             seat.response = answer
-            self.seats.ask(seat, "step", answer.action)
+            self._ask(seat, "step", answer.action)
 
     # -- jobs ----------------------------------------------------------------------------------------
 
     def _begin(self, seat: Seat) -> None:
         assert seat.job is not None
-        task, trial = seat.job.task, seat.job.trial
-        self.seats.ask(seat, "reset", (task.name, stable_seed(self.options.seed, task.id, trial)))
+        task, start = seat.job.task, seat.job.start
+        if start is None:
+            self._ask(seat, "reset", (task.name, stable_seed(self.options.seed, task.id, seat.job.trial)))
+        elif start.point.snapshot is not None:
+            self._ask(seat, "restore", start.point.snapshot)
+        else:
+            actions = [turn.action for turn in start.point.prompt.history]
+            seed = stable_seed(self.options.seed, task.id, start.root)
+            self._ask(seat, "replay", (task.name, seed, actions, start.digest), 1 + len(actions))
+
+    def _ask(self, seat: Seat, command: str, arguments: Any, steps: int = 1) -> None:
+        """Ask for a moment, and for the snapshot after it where those are kept."""
+        if self.options.keep == "snapshots":
+            command, arguments = "mark", (command, arguments)
+        self.seats.ask(seat, command, arguments, steps)
 
     def _give_up(self, seat: Seat, why: str) -> None:
         self._finish(seat, "error", why)
@@ -159,7 +180,7 @@ class _Rollout:
         assert seat.job is not None
         task, info = seat.job.task, {} if seat.prompt is None else seat.prompt.info
         tries = self.seats.losses.get(seat.job, 0)
-        judged = is_judged(outcome)
+        judged, start = is_judged(outcome), seat.job.start
         self.finished.append(
             Episode(
                 task_id=task.id,
@@ -175,6 +196,7 @@ class _Rollout:
                 final_anchor=str(info["anchor"]) if judged else "",
                 error=None if error is None else redacted(error),
                 timing={"environment_seconds": round(seat.seconds, 4), "attempts": tries + judged},
+                **({} if start is None else _of_branch(start)),
             )
         )
 
@@ -184,6 +206,23 @@ class _Rollout:
         if self.calls:
             self.calls.close()
         self.seats.close()
+
+
+def _branched(found: Prompt, start: Start) -> Prompt:
+    """Return the first prompt of a branch: what its parent saw there, with numbers of its own.
+
+    Raises:
+        WorkerFailure: the environment is somewhere else.
+    """
+    there = start.point.prompt
+    if (found.observation, found.info["anchor"]) != (there.observation, there.info["anchor"]):
+        raise WorkerFailure(f"a branch of trial {start.parent} does not begin where that one was")
+    return replace(there, seed=found.seed, trial=found.trial)
+
+
+def _of_branch(start: Start) -> dict[str, Any]:
+    by = "replay" if start.point.snapshot is None else "snapshot"
+    return {"parent": start.parent, "fork": start.fork, "fork_by": by}
 
 
 def _prompt(seat: Seat) -> Prompt:

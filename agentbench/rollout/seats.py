@@ -49,6 +49,7 @@ class Seat:
     job: Job | None = None
     steps: list[Step] = field(default_factory=list)
     prompt: Prompt | None = None
+    snapshot: tuple[Any, ...] | None = None
     response: Response | None = None
     is_thinking: bool = False
     seconds: float = 0.0
@@ -113,10 +114,10 @@ class Seats:
             home.worker.send()
         return count > 0
 
-    def ask(self, seat: Seat, command: str, arguments: Any) -> None:
-        """Note what the environment of a seat is to do."""
+    def ask(self, seat: Seat, command: str, arguments: Any, steps: int = 1) -> None:
+        """Note what the environment of a seat is to do, and how many steps that is."""
         left = self.options.episode_timeout - seat.seconds
-        seat.allowed = max(0.0, min(self.options.step_timeout, left))
+        seat.allowed = max(0.0, min(steps * self.options.step_timeout, left))
         seat.home.worker.request(seat.slot, command, arguments)
 
     def next_job(self, seat: Seat) -> None:

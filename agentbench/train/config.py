@@ -20,12 +20,16 @@ from policies.registry import POLICIES, options_of
 
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
+ForkChoice = Literal["uniform", "entropy", "pivot", "invalid"]
 
 BRANCHED = ("vineppo",)
 """Schemes whose values are measured by branching, whatever ``values`` says."""
 
 HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul", "parallel")
 """Settings that a resumed run may have otherwise."""
+
+ADDED = ("rollouts", "trees", "forks", "fork_rounds", "fork_choice", "fork_depth", "pivot_by", "step_budget")
+"""Settings that came after the first runs: where they have their defaults, a run is what it was without them."""
 
 
 class TrainConfig(BaseModel):
@@ -85,7 +89,27 @@ class TrainConfig(BaseModel):
     scheme_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the scheme; 'agentbench schemes NAME' lists them"
     )
-    group_size: int = Field(8, ge=1, description="rollouts of a task")
+    group_size: int = Field(8, ge=1, description="rollouts of a task; with rollouts = tree the settings below say")
+    rollouts: Literal["chain", "tree"] = Field(
+        "chain", description="episodes from the start; or trees: further ones branch off at steps of those"
+    )
+    trees: int = Field(4, ge=1, description="with rollouts = tree: episodes of a task from the start")
+    forks: int = Field(1, ge=0, description="with rollouts = tree: branches that each tree gets in a round")
+    fork_rounds: int = Field(
+        1, ge=1, description="with rollouts = tree: how often branches are chosen, one after the other"
+    )
+    fork_choice: ForkChoice = Field(
+        "uniform",
+        description="the step before which a branch begins: any, of the highest entropy, of the lowest "
+        "advantage by pivot_by, or the first invalid action",
+    )
+    fork_depth: int | None = Field(None, ge=1, description="no branch begins at this step or later; none: anywhere")
+    pivot_by: str = Field(
+        "rtmc", description="with fork_choice = pivot: scheme whose advantages are compared; branching: measured ones"
+    )
+    step_budget: int | None = Field(
+        None, ge=1, description="environment steps that the rollouts of a task may take, trees or not; none: no bound"
+    )
     tasks_per_step: int = Field(16, ge=1, description="tasks of a training step, each with a group of rollouts")
     steps: int = Field(100, ge=1, description="training steps: one batch of rollouts each")
     invalid_action_penalty: float = Field(0.0, ge=0, description="taken off the reward of an invalid action")
@@ -158,12 +182,27 @@ class TrainConfig(BaseModel):
             raise ValueError(f"{what} measures the weights that play: set overlap = false")
         if self.branches and self.kl_coefficient and self.kl_in == "reward":
             raise ValueError(f"{what} counts no KL term: set kl_in = loss")
+        if self.rollouts == "tree" and self.ratio == "sequence":
+            raise ValueError("ratio = sequence is that of whole episodes: set rollouts = chain, or ratio = step")
+        if self.rollouts == "tree" and (self.branches or self.scheme == "vpr"):
+            what = "scheme = vpr" if self.scheme == "vpr" else what
+            raise ValueError(f"{what} branches off whole episodes itself: set rollouts = chain")
         return self
+
+    @property
+    def rollouts_of_task(self) -> int:
+        """How many episodes of a task there are where no budget ends them before."""
+        return self.group_size if self.rollouts == "chain" else self.trees * (1 + self.forks * self.fork_rounds)
 
     @property
     def branches(self) -> bool:
         """Whether values of states are measured by branching."""
         return self.values == "branching" or self.scheme in BRANCHED
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that decide what comes out of a run; a run that is resumed must have the same ones."""
+        fields, found = type(self).model_fields, self.model_dump(exclude=set(HOW_NOT_WHAT))
+        return {name: value for name, value in found.items() if name not in ADDED or value != fields[name].default}
 
     def correction_settings(self) -> CorrectionSettings | None:
         """Return how the gap between sampler and trainer is corrected, or None where it is not."""

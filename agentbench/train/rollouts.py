@@ -11,6 +11,7 @@ import numpy as np
 
 from agentbench.cluster.launch import launcher
 from agentbench.rollout import Job, PlayOptions, play
+from agentbench.rollout.branch import grow
 from agentbench.rollout.contract import Recipe
 from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import Episode, is_judged
@@ -20,6 +21,7 @@ from agentbench.runs.steps import groups_by_task
 from agentbench.train.batch import is_informative
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
+from agentbench.train.trees import score_of, tree_options
 from envs.base.errors import UserError
 from envs.base.log import log
 from envs.contract import Task
@@ -60,12 +62,14 @@ class Rollouts:
         ranks: the processes that play together.
 
     Attributes:
+        tree: shape of the groups; None where each is ``group_size`` episodes.
         position: how many tasks were drawn so far.
     """
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self.config, self.ranks = config, ranks
         self.tasks = tasks_of(config, config.split)
+        self.tree = tree_options(config)
         self.position = 0
         self._launch = launcher(config.executor)
         self._environments: dict[str, Workers] = {}
@@ -88,8 +92,7 @@ class Rollouts:
             # Around the end of an epoch a task can come twice: each draw is a group of its own.
             seed = stable_seed(config.seed, "rollouts", step, attempt)
             for number, part in enumerate(_without_repeats(tasks)):
-                jobs = [Job(task, trial) for task in part for trial in range(config.group_size)]
-                episodes = self._play(policy, config.split, jobs, stable_seed(seed, number))
+                episodes = self._play_groups(policy, part, stable_seed(seed, number))
                 played += episodes
                 groups = groups_by_task(episodes)
                 kept += [group for group in groups if is_informative(group) or not config.drop_equal_groups]
@@ -139,27 +142,45 @@ class Rollouts:
         self.position += 1
         return self.tasks[int(order[place])]
 
+    def _play_groups(self, policy: Policy, tasks: Sequence[Task], seed: int) -> list[Episode]:
+        """Play a group of each task: so many episodes from the start, or what trees and budget make of it."""
+        config = self.config
+        if self.tree is None:
+            jobs = [Job(task, trial) for task in tasks for trial in range(config.group_size)]
+            return self._play(policy, config.split, jobs, seed)
+        own = self.ranks.shares(list(tasks))[self.ranks.rank]  # whole trees
+        options, score = self._options(seed), score_of(config, policy, seed)
+        episodes = grow(self._workers(config.split), policy, own, self.tree, options, score, self._go_on)
+        return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
+
     def _play(self, policy: Policy, split: str, jobs: Sequence[Job], seed: int) -> list[Episode]:
         """Play this process's share of the jobs and return the episodes of all processes, in order of their keys."""
+        own = self.ranks.shares(jobs)[self.ranks.rank]
+        episodes: list[Episode] = []
+
+        def collect(finished: list[Episode]) -> None:
+            self._go_on()
+            episodes.extend(finished)
+
+        play(self._workers(split), policy, own, self._options(seed), collect)
+        return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
+
+    def _options(self, seed: int) -> PlayOptions:
+        config = self.config
+        parallel = config.parallel or config.workers or SEATS
+        return PlayOptions(workers=config.workers or 1, parallel=parallel, seed=seed, memory_limit=config.memory_limit)
+
+    def _workers(self, split: str) -> Workers:
         config = self.config
         if split not in self._environments:
             recipe = Recipe(find(config.env), {**config.env_options, "split": split})
             workers = Workers(recipe, inline=config.workers == 0, launch=self._launch)
             self._environments[split] = self._open.enter_context(workers)
-        own = self.ranks.shares(jobs)[self.ranks.rank]
-        episodes: list[Episode] = []
+        return self._environments[split]
 
-        def collect(finished: list[Episode]) -> None:
-            if self._stopped.is_set():
-                raise StoppedError
-            episodes.extend(finished)
-
-        parallel = config.parallel or config.workers or SEATS
-        options = PlayOptions(
-            workers=config.workers or 1, parallel=parallel, seed=seed, memory_limit=config.memory_limit
-        )
-        play(self._environments[split], policy, own, options, collect)
-        return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise StoppedError
 
 
 def tasks_of(config: TrainConfig, split: str) -> list[Task]:

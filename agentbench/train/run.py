@@ -97,7 +97,7 @@ def _train_and_record(
     if not resume and (out / METRICS_FILE).exists():
         raise UserError(f"{out} holds a training run: add --resume to continue with it, or choose another --out")
     settings = config.model_dump()
-    identity = {"kind": "train", **{name: value for name, value in settings.items() if name not in HOW_NOT_WHAT}}
+    identity = {"kind": "train", **config.deciding()}
     how = {name: settings[name] for name in HOW_NOT_WHAT}
     notes = training_notes(config)
     say_notes(notes)
@@ -156,6 +156,8 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
     known = {*COLUMNS, *MADE, *(["value"] if config.value_coefficient or config.branches else [])}
     if config.branches:
         _check_branching(config)
+    if config.rollouts == "tree":
+        known |= {"node", "parent", "own"}
     if needs(config.scheme, "choice"):
         check_candidates(config)
     if config.scheme == "progress_advantage" and not config.scheme_options.get("outcome_weight"):
@@ -169,14 +171,25 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
                 f"scheme {config.scheme!r} needs values of states: set value_coefficient (say 0.5) for a critic, "
                 "or values = branching"
             )
+        if missing[0] in ("node", "own"):
+            raise UserError(
+                f"scheme {config.scheme!r} compares episodes that share beginnings, and these are played each from the "
+                "start: set rollouts = tree"
+            )
         raise UserError(
             f"scheme {config.scheme!r} needs the column {missing[0]!r}, which training does not make: "
             "choose another scheme"
         )
+    if config.fork_choice == "pivot" and (lacks := set(find_scheme(config.pivot_by).needs) - known):
+        raise UserError(f"pivot_by = {config.pivot_by} needs the column {min(lacks)!r}, which rollouts do not make")
     step = Step("", "", None, "", 0.0, True, False, True, 0.0)
     tiny = [[Episode("", "", "", "", trial, "failure", False, 0.0, [step]) for trial in range(2)]]
     columns = {name: np.zeros(2, dtype=np.int64 if name == "choice" else np.float64) for name in MADE}
-    advantages(config.scheme, steps_of(tiny, values=np.zeros(2), columns=columns), **config.scheme_options)
+    advantages(
+        config.scheme,
+        steps_of(tiny, values=np.zeros(2), columns=columns, tree=config.rollouts == "tree"),
+        **config.scheme_options,
+    )
 
 
 def _check_branching(config: TrainConfig) -> None:
@@ -249,7 +262,7 @@ def estimate(config: TrainConfig) -> dict[str, float]:
     seconds = metrics["seconds"] * factor
     if config.device != "cpu":
         # A GPU answers a few more prompts in the same time: what grows is the number of its turns, in batches of SEATS.
-        rows = config.group_size * np.array([tasks, config.tasks_per_step])
+        rows = config.rollouts_of_task * np.array([tasks, config.tasks_per_step])
         turns = np.ceil(rows / (config.parallel or config.workers or SEATS))
         rollout = metrics["seconds/rollout"]
         seconds = (metrics["seconds"] - rollout) * factor + rollout * float(turns[1] / turns[0]) * config.steps

@@ -37,7 +37,7 @@ def training_notes(config: TrainConfig) -> list[str]:
             )
         notes += overlap_notes(config.policy, config.env, evaluated)
     notes += clone_notes(config.split)
-    if config.group_size == 1 and compares_episodes(config.scheme, config.scheme_options):
+    if config.rollouts_of_task == 1 and compares_episodes(config.scheme, config.scheme_options):
         notes.append(
             f"group_size = 1 leaves scheme {config.scheme} nothing to compare: every advantage is 0 and nothing is "
             "learned, unless an episode comes back to a state; set group_size to 2 or more (8, say), or choose a "

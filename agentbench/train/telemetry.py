@@ -78,16 +78,27 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, Any]:
         "success": float(np.mean([episode.won for episode in judged])),
         **types,
         "score": float(np.mean([episode.score for episode in judged])),
-        "reward": float(sum(step.reward for step in steps) / len(judged)),
-        "episode_steps": len(steps) / len(judged),
+        "reward": _total_reward(judged) / len(judged),
+        "episode_steps": sum(episode.fork + len(episode.steps) for episode in judged) / len(judged),
         "invalid_share": float(np.mean([not step.is_valid for step in steps])),
     }
+
+
+def _total_reward(judged: Sequence[Episode]) -> float:
+    """Sum the rewards of whole courses: a branch earned what it shares, too. A parent stands before its branches."""
+    rewards: dict[tuple[str, int], list[float]] = {}
+    total = 0.0
+    for episode in judged:
+        shared = [] if episode.parent is None else rewards[episode.task_id, episode.parent][: episode.fork]
+        rewards[episode.key] = [*shared, *(step.reward for step in episode.steps)]
+        total += sum(rewards[episode.key])
+    return float(total)
 
 
 def advantage_metrics(scheme: str, batch: Batch) -> dict[str, Any]:
     """Summarise the advantages of a batch, with the scheme's health counters."""
     counters = {
-        f"advantage/{name}": value for name, value in asdict(health(scheme, batch.table, batch.advantages)).items()
+        f"advantage/{name}": value for name, value in asdict(health(scheme, batch.table, batch.of_rows)).items()
     }
     return {
         "advantage/mean": float(batch.advantages.mean()),

@@ -22,7 +22,7 @@ from agentbench.train.batch import Batch, make_batch, needs, needs_values
 from agentbench.train.branching import Branching
 from agentbench.train.candidates import Candidates
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
-from agentbench.train.config import HOW_NOT_WHAT, TrainConfig
+from agentbench.train.config import TrainConfig
 from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, full_weights, same_start, split_weights
 from agentbench.train.expected import Expected
@@ -32,6 +32,7 @@ from agentbench.train.outcomes import save_outcomes
 from agentbench.train.rollouts import Rollouts, TrainingEpisodes
 from agentbench.train.sampler import Sampler
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
+from agentbench.train.trees import tree_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
 from credit.steps import FloatArray
 from envs.base.digest import digest_of_json
@@ -75,7 +76,7 @@ class Trainer:
             split_weights(self.module, config.device, ranks)
         self.optimizer = make_optimizer(self.module, config.learning_rate, config.weight_decay)
         self.step, self.best = 0, -1.0
-        self.run_digest = digest_of_json(config.model_dump(exclude=set(HOW_NOT_WHAT)))
+        self.run_digest = digest_of_json(config.deciding())
         self._thread = ThreadPoolExecutor(1)
         self._ahead: Future[TrainingEpisodes] | None = None
         self._saving_seconds = 0.0
@@ -114,6 +115,8 @@ class Trainer:
         with clock.phase("rollout"):
             played, staleness = self._next_rollouts()
         metrics: Metrics = {"step": self.step + 1, **episode_metrics(played.episodes), "staleness": staleness}
+        if self.config.rollouts == "tree":
+            metrics |= tree_metrics(played.episodes)
         metrics |= self.sampler.metrics
         if played.groups:
             metrics |= self._learn(played.groups, clock)
@@ -166,7 +169,14 @@ class Trainer:
             groups, columns = self._columns(groups, clock)
             with clock.phase("table"):
                 penalty = config.invalid_action_penalty
-                table = steps_of(groups, penalty=penalty, values=values, kl=self._kl(groups), columns=columns)
+                table = steps_of(
+                    groups,
+                    penalty=penalty,
+                    values=values,
+                    kl=self._kl(groups),
+                    columns=columns,
+                    tree=config.rollouts == "tree",
+                )
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
             with clock.phase("update"):

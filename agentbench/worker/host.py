@@ -6,12 +6,13 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from envs.base.digest import digest_of_json
 from envs.base.errors import ContractError, UserError
 from envs.base.moment import checked_moment
-from envs.base.safe_text import redacted
+from envs.base.safe_text import redacted, without_half_characters
 from envs.contract import TextEnv
 from envs.registry import load
 
@@ -72,16 +73,19 @@ class Host:
 
 def begins(request: tuple[int, str, Any]) -> bool:
     """Return whether a request begins an episode, which can take long (a game is loaded): those under way go first."""
-    return request[1] in ("reset", "make")
+    command = request[2][0] if request[1] == "mark" else request[1]
+    return command in ("reset", "make", "replay")
 
 
 def play_command(environment: TextEnv, command: str, arguments: Any) -> Any:
     """Carry out ``reset`` (arguments: task, seed), ``step`` (the action) or ``restore`` (a snapshot): five values.
 
-    ``snapshot`` gives the value that ``restore`` takes.
+    ``snapshot`` gives the value that ``restore`` takes. ``mark`` carries out another command (its name, its arguments)
+    and gives a snapshot of the point after it as a sixth value, None where the episode is over. ``replay`` (task, seed,
+    actions, digest) plays an episode again as far as its actions go.
 
     Raises:
-        ContractError: the environment gave something that is not what the contract says.
+        ContractError: the environment gave something that is not what the contract says, or does not repeat itself.
     """
     kind = type(environment)
     if command == "step":
@@ -97,9 +101,28 @@ def play_command(environment: TextEnv, command: str, arguments: Any) -> Any:
         return checked_moment((found[0], 0.0, False, False, found[1]))
     if command == "snapshot":
         return environment.snapshot()
+    if command == "mark":
+        moment = play_command(environment, *arguments)
+        return (*moment, None if moment[2] or moment[3] else environment.snapshot())
+    if command == "replay":
+        return _replay(environment, *arguments)
     observation, info = environment.restore(arguments)
     end = arguments[3]
     return checked_moment((observation, 0.0, *(end[:2] if end else (False, False)), info))
+
+
+def _replay(environment: TextEnv, task: str, seed: int, actions: Sequence[str], digest: str) -> Any:
+    moments = [play_command(environment, "reset", (task, seed))]
+    moments += [play_command(environment, "step", action) for action in actions]
+    seen = [(moment[0], str(moment[4]["anchor"]), moment[1]) for moment in moments]
+    if digest_of_course(seen) != digest:
+        raise ContractError(f"task {task} does not repeat itself: the same {len(actions)} actions led elsewhere")
+    return moments[-1]
+
+
+def digest_of_course(seen: Sequence[tuple[str, str, float]]) -> str:
+    """Return the digest of what an episode showed: observation, anchor and reward (0 at first) of every moment."""
+    return digest_of_json([(without_half_characters(text), anchor, float(reward)) for text, anchor, reward in seen])
 
 
 def ignore_signals() -> None:
