@@ -5,22 +5,34 @@ The store only saves work: it is looked up by the exact token ids, and whatever 
 
 from __future__ import annotations
 
+import bisect
 import functools
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from transformers import DynamicCache
+from transformers.cache_utils import Cache
+
+from policies.language.buffer import KeyValues
 
 Ids = npt.NDArray[np.int32]
-Row = list[tuple[Tensor, Tensor]]
-"""Keys and values of one sequence: for each layer two tensors of shape (heads, tokens, width)."""
+
+
+class Place(NamedTuple):
+    """Where the keys and values of a sequence lie.
+
+    Attributes:
+        row: of the buffer.
+        tokens: how many of the sequence's tokens it holds.
+    """
+
+    row: int
+    tokens: int
 
 
 @dataclass(slots=True)
@@ -44,63 +56,106 @@ class Work:
 
 
 class PrefixCache:
-    """The keys and values of token sequences; the least recently used ones go first.
+    """Where the keys and values of token sequences lie in one buffer; the least recently used ones go first.
 
     Args:
-        limit: bytes that may be held.
+        limit: bytes that may be held between two calls.
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.used = limit, 0
-        self._rows: OrderedDict[bytes, Row] = OrderedDict()
+        self.limit = limit
+        self.buffer = KeyValues()
+        self._kept: OrderedDict[bytes, Place] = OrderedDict()
+        self._free: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._kept)
 
-    def put(self, ids: Ids, row: Row) -> None:
-        """Remember the keys and values of ``ids`` (or of their beginning, if the row is shorter)."""
+    @property
+    def used(self) -> int:
+        """Bytes that are held."""
+        return self.buffer.rows * self.buffer.row_bytes
+
+    def put(self, ids: Ids, place: Place) -> None:
+        """Remember where the keys and values of ``ids`` (or of their beginning, if they are fewer) lie."""
         key = ids.tobytes()
         self._forget(key)
-        if (size := _bytes(row)) > self.limit:
-            return
-        self._rows[key] = row
-        self.used += size
-        while self.used > self.limit:
-            self._forget(next(iter(self._rows)))
+        self._kept[key] = place
 
-    def take(self, ids: Ids, ends: Sequence[int]) -> Row | None:
-        """Return the keys and values of the longest known beginning of ``ids``.
+    def take(self, ids: Ids, ends: Sequence[int]) -> tuple[Place, bool] | None:
+        """Return where the longest known beginning of ``ids`` lies, and whether it stays for others.
 
         What is found at one of the ``ends`` is handed over and forgotten: the episode continues from it. Only the
-        whole of ``ids`` is kept, for the other episodes that begin with it.
+        whole of ``ids`` stays, for the other episodes that begin with it.
 
         Args:
             ids: the prompt.
             ends: where earlier answers ended within it, ascending.
         """
         whole = ids.tobytes()
-        if whole in self._rows:
-            self._rows.move_to_end(whole)
-            return self._rows[whole]
+        if whole in self._kept:
+            self._kept.move_to_end(whole)
+            return self._kept[whole], True
         for end in reversed(ends):
-            if (key := ids[:end].tobytes()) in self._rows:
-                row = self._rows[key]
-                self._forget(key)
-                return row
+            if (place := self._kept.pop(ids[:end].tobytes(), None)) is not None:
+                return place, False
         return None
+
+    def rows(self, count: int, tokens: int, in_use: Collection[int] = ()) -> list[int]:
+        """Return free rows of the buffer, with room for so many tokens in every row.
+
+        Where the limit is reached the oldest are forgotten first, but none that are ``in_use``.
+        """
+        buffer = self.buffer
+        # In steps, so that a conversation that grows does not make room anew at every turn.
+        tokens = buffer.tokens if tokens <= buffer.tokens else max(tokens, buffer.tokens * 5 // 4)
+        each = buffer.row_bytes * tokens // max(1, buffer.tokens)
+        for key in list(self._kept):
+            if len(self._free) >= count or (buffer.rows + count - len(self._free)) * each <= self.limit:
+                break
+            if self._kept[key].row not in in_use:
+                self._forget(key)
+        rows = buffer.rows
+        if (lacking := count - len(self._free)) > 0:
+            spare = rows // 2 if not each else min(rows // 2, self.limit // each - rows)
+            rows += max(lacking, spare)
+            self._free += range(buffer.rows, rows)
+        buffer.reserve(rows, tokens)
+        found, self._free = self._free[:count], self._free[count:]
+        return found
+
+    def give_back(self, row: int) -> None:
+        """Let others have a row."""
+        bisect.insort(self._free, row)
+
+    def trim(self) -> None:
+        """Forget as much as the limit wants."""
+        if self.used <= self.limit:
+            return
+        most = self.limit // self.buffer.row_bytes
+        while len(self._kept) > most:
+            self._kept.popitem(last=False)
+        if not self._kept:
+            self.clear()
+            return
+        order = sorted(place.row for place in self._kept.values())
+        number = {row: index for index, row in enumerate(order)}
+        self._kept = OrderedDict((key, Place(number[each.row], each.tokens)) for key, each in self._kept.items())
+        self.buffer.keep(order)
+        self._free = []
 
     def clear(self) -> None:
         """Forget everything: the weights have changed."""
-        self._rows.clear()
-        self.used = 0
+        self._kept.clear()
+        self._free = []
+        self.buffer = KeyValues()
 
     def _forget(self, key: bytes) -> None:
-        row = self._rows.pop(key, None)
-        if row is not None:
-            self.used -= _bytes(row)
+        if (place := self._kept.pop(key, None)) is not None:
+            self.give_back(place.row)
 
 
-def cache_argument(model: Any, cache: DynamicCache) -> dict[str, DynamicCache]:
+def cache_argument(model: Any, cache: Cache) -> dict[str, Cache]:
     """Return a cache as the argument of a model's forward pass; its name changed within transformers 5.
 
     Args:
@@ -114,37 +169,6 @@ def cache_argument(model: Any, cache: DynamicCache) -> dict[str, DynamicCache]:
 @functools.cache
 def _cache_name(forward: Callable[..., Any]) -> str:
     return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
-
-
-def length(row: Row) -> int:
-    """Return how many tokens a row covers."""
-    return row[0][0].shape[1]
-
-
-def stack(rows: Sequence[Row]) -> DynamicCache:
-    """Make one batch of rows, filled up with zeros on the right to the longest one."""
-    longest = max(length(row) for row in rows)
-    cache = DynamicCache()
-    for layer in range(len(rows[0])):
-        pair = []
-        for part in (0, 1):
-            first = rows[0][layer][part]
-            padded = first.new_zeros((len(rows), first.shape[0], longest, first.shape[2]))
-            for index, row in enumerate(rows):
-                padded[index, :, : length(row)] = row[layer][part]
-            pair.append(padded)
-        cache.update(pair[0], pair[1], layer)
-    return cache
-
-
-def unstack(cache: DynamicCache, index: int, columns: Tensor) -> Row:
-    """Copy one row of a batch: the tokens at ``columns``, int64, shape (tokens,)."""
-    layers: Sequence[Any] = cache.layers
-    return [(layer.keys[index, :, columns], layer.values[index, :, columns]) for layer in layers]
-
-
-def _bytes(row: Row) -> int:
-    return sum(part.numel() * part.element_size() for pair in row for part in pair)
 
 
 def weights_version(module: torch.nn.Module) -> tuple[int, ...]:

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-from policies.language.cache import Ids, PrefixCache, Row, Work, cache_argument, length, stack, unstack
+from policies.language.buffer import attention_mask
+from policies.language.cache import Ids, Place, PrefixCache, Work, cache_argument
 from policies.language.constraint import Trie
 from policies.language.forward import forbid, logits_at, tempered
 
 PREFILL_TOKENS = 32_768
 """Most tokens, padding included, of one forward pass over prompts."""
+
+BLOCK = 4
+"""Tokens that a GPU samples before the host looks at them; what is behind the end of an answer is thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +86,81 @@ def decode(model: nn.Module, requests: Sequence[Request], rules: Rules, cache: P
         cache: keys and values of earlier turns; those of these answers are added.
         work: its counts are raised.
     """
+    try:
+        answers = _answered(model, requests, rules, cache, work)
+    except BaseException:
+        cache.clear()  # it no longer knows which rows are in use
+        raise
+    cache.trim()
+    return answers
+
+
+def _answered(
+    model: nn.Module, requests: Sequence[Request], rules: Rules, cache: PrefixCache, work: Work
+) -> list[Answer]:
     distinct: dict[bytes, int] = {}
-    place = [distinct.setdefault(request.ids.tobytes(), len(distinct)) for request in requests]
-    firsts = [requests[place.index(number)] for number in range(len(distinct))]
-    rows, logits = _prefill(model, firsts, cache, work)
+    prompt_of = [distinct.setdefault(request.ids.tobytes(), len(distinct)) for request in requests]
+    firsts = [requests[prompt_of.index(number)] for number in range(len(distinct))]
+    prompt = max(len(request.ids) for request in firsts)
+    longest = prompt + max(_most_tokens(request, rules) for request in requests)
+    rows, stays, logits = _prefill(model, firsts, longest, cache, work)
     work.reused += sum(len(request.ids) for request in requests) - sum(len(request.ids) for request in firsts)
-    for request, row in zip(firsts, rows, strict=True):
-        if not request.ends:
-            cache.put(request.ids, row)
-    return _Loop(model, requests, rules, cache, work).run([rows[each] for each in place], logits[place])
+    own = _own_rows(prompt_of, rows, stays, prompt, cache)
+    return _Loop(model, requests, own, rules, cache, work).run(logits, prompt_of)
 
 
-def _prefill(model: nn.Module, requests: Sequence[Request], cache: PrefixCache, work: Work) -> tuple[list[Row], Tensor]:
-    """Compute what the cache does not have; return each prompt's keys and values and the logits behind it."""
+def _most_tokens(request: Request, rules: Rules) -> int:
+    return rules.max_new_tokens if request.trie is None else max(map(len, request.trie.answers))
+
+
+def _own_rows(
+    prompt_of: Sequence[int], rows: list[int], stays: list[bool], tokens: int, cache: PrefixCache
+) -> list[int]:
+    """Give every request a row of its own: the first one its prompt's, where that need not stay, the others copies."""
+    taken = list(stays)
+    own = [-1] * len(prompt_of)
+    for index, number in enumerate(prompt_of):
+        if not taken[number]:
+            own[index], taken[number] = rows[number], True
+    copied = [index for index, row in enumerate(own) if row < 0]
+    made = cache.rows(len(copied), tokens, in_use=rows)
+    cache.buffer.copy([rows[prompt_of[index]] for index in copied], made, tokens)
+    for index, row in zip(copied, made, strict=True):
+        own[index] = row
+    return own
+
+
+def _prefill(
+    model: nn.Module, requests: Sequence[Request], longest: int, cache: PrefixCache, work: Work
+) -> tuple[list[int], list[bool], Tensor]:
+    """Compute what the cache does not have.
+
+    Returns:
+        each prompt's row, whether the row stays for others, and the logits behind the prompt.
+    """
     known = [cache.take(request.ids, request.ends) for request in requests]
     # At least the last token has to be computed, for its logits.
     kept = [
-        0 if row is None else min(length(row), len(each.ids) - 1) for row, each in zip(known, requests, strict=True)
+        0 if found is None else min(found[0].tokens, len(each.ids) - 1)
+        for found, each in zip(known, requests, strict=True)
     ]
-    order = sorted(range(len(requests)), key=lambda index: (len(requests[index].ids) - kept[index], index))
-    rows: list[Row] = [[] for _ in requests]
+    in_use = {found[0].row for found in known if found is not None}
+    fresh = iter(cache.rows(sum(found is None for found in known), longest, in_use))
+    rows = [next(fresh) if found is None else found[0].row for found in known]
+    stays = [not each.ends if found is None else found[1] for found, each in zip(known, requests, strict=True)]
+    order = sorted(range(len(requests)), key=lambda index: (len(requests[index].ids) - kept[index], rows[index]))
     logits: list[Tensor] = [torch.empty(0)] * len(requests)
     for part in _parts(order, [len(each.ids) for each in requests], kept):
         new = [requests[index].ids[kept[index] :] for index in part]
-        old = [_cut(known[index], kept[index]) for index in part]
-        found, at_end = _extend(model, old, new)
-        for index, row, last in zip(part, found, at_end, strict=True):
-            rows[index], logits[index] = row, last
+        at_end = _extend(model, cache, [rows[index] for index in part], [kept[index] for index in part], new)
+        for index, last in zip(part, at_end, strict=True):
+            logits[index] = last
         work.prefilled += sum(map(len, new))
         work.reused += sum(kept[index] for index in part)
-    return rows, torch.stack(logits)
+    for request, row, stay in zip(requests, rows, stays, strict=True):
+        if stay:
+            cache.put(request.ids, Place(row, len(request.ids)))
+    return rows, stays, torch.stack(logits)
 
 
 def _parts(order: Sequence[int], lengths: Sequence[int], kept: Sequence[int]) -> list[list[int]]:
@@ -129,119 +177,148 @@ def _parts(order: Sequence[int], lengths: Sequence[int], kept: Sequence[int]) ->
     return parts
 
 
-def _cut(row: Row | None, tokens: int) -> Row | None:
-    return None if row is None or tokens == 0 else [(keys[:, :tokens], values[:, :tokens]) for keys, values in row]
-
-
-def _extend(model: nn.Module, old: list[Row | None], new: list[Ids]) -> tuple[list[Row], Tensor]:
-    """Run new tokens behind old ones, both filled up on the right; return all keys and values, and the last logits."""
+def _extend(model: nn.Module, cache: PrefixCache, rows: list[int], kept: list[int], new: list[Ids]) -> Tensor:
+    """Run new tokens behind those that are kept, filled up on the right; return the last logits of each row."""
     device = next(model.parameters()).device
-    kept = torch.tensor([0 if row is None else length(row) for row in old], device=device)
-    past, width = _stack_some(old), int(kept.max())
     longest = max(map(len, new))
-    ids = np.zeros((len(new), longest), np.int64)
+    numbers = np.zeros((len(new), longest + 2), np.int64)
     for index, each in enumerate(new):
-        ids[index, : len(each)] = each
-    lengths = torch.tensor([len(each) for each in new], device=device)
-    columns = torch.arange(width + longest, device=device)
-    mask = torch.where(columns < width, columns < kept[:, None], columns - width < lengths[:, None])
-    last = torch.arange(longest, device=device) == lengths[:, None] - 1
-    with logits_at(model, last):
+        numbers[index, : len(each)] = each
+        numbers[index, -2:] = kept[index], len(each)
+    there = torch.from_numpy(numbers).to(device)  # in one copy
+    ids, past, lengths = there[:, :longest], there[:, longest], there[:, longest + 1]
+    columns = torch.arange(longest, device=device)
+    positions = past[:, None] + columns
+    # What fills up a row stands behind its end, where no token that counts looks: without a past no mask is needed,
+    # and without a mask attention has its fastest kernels.
+    width = max(kept) + longest
+    mask = attention_mask(model, positions, width) if any(kept) else None
+    with logits_at(model, columns == lengths[:, None] - 1):
         logits: Tensor = model(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=mask.long(),
-            position_ids=kept[:, None] + torch.arange(longest, device=device),
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
             use_cache=True,
-            **cache_argument(model, past),
+            **cache_argument(model, cache.buffer.at(rows, positions, width)),
         ).logits
-    return [unstack(past, index, mask[index].nonzero()[:, 0]) for index in range(len(new))], logits
-
-
-def _stack_some(rows: list[Row | None]) -> DynamicCache:
-    some = next((row for row in rows if row is not None), None)
-    if some is None:
-        return DynamicCache()
-    nothing = [(keys[:, :0], values[:, :0]) for keys, values in some]
-    return stack([nothing if row is None else row for row in rows])
+    return logits
 
 
 class _Loop:
     """One token a turn for every answer that is not finished."""
 
     def __init__(
-        self, model: nn.Module, requests: Sequence[Request], rules: Rules, cache: PrefixCache, work: Work
+        self,
+        model: nn.Module,
+        requests: Sequence[Request],
+        rows: Sequence[int],
+        rules: Rules,
+        cache: PrefixCache,
+        work: Work,
     ) -> None:
-        self.model, self.requests, self.rules, self.cache, self.work = model, requests, rules, cache, work
+        self.model, self.requests, self.rows, self.rules = model, requests, rows, rules
+        self.cache, self.work = cache, work
         self.device = next(model.parameters()).device
         self.answers = [Answer() for _ in requests]
         self.generators = [np.random.default_rng(request.seed) for request in requests]
+        self.fed = [0] * len(requests)
+        self.constrained = any(request.trie is not None for request in requests)
 
-    def run(self, rows: list[Row], logits: Tensor) -> list[Answer]:
-        """Sample until every answer is finished."""
-        active = list(range(len(self.requests)))
-        self._sample(active, logits)
-        fed = 0
-        lengths = torch.tensor([len(request.ids) for request in self.requests], device=self.device)
-        for index in self._finished(active):
-            self._keep(index, rows[index])
-        active = [index for index in active if self.answers[index].finish is None]
-        if not active:
-            return self.answers
-        past = stack([rows[index] for index in active])
-        rows.clear()
-        width, lengths = int(lengths[active].max()), lengths[active]
-        while active:
-            logits = self._step(active, past, width, lengths, fed)
-            fed += 1
-            self._sample(active, logits)
-            if finished := self._finished(active):
-                columns = torch.arange(width + fed, device=self.device)
-                for place, index in enumerate(active):
-                    if index in finished:
-                        chosen = columns[(columns < lengths[place]) | (columns >= width)]
-                        self._keep(index, unstack(past, place, chosen))
-                places = [place for place, index in enumerate(active) if index not in finished]
-                active = [active[place] for place in places]
-                lengths = lengths[places]
-                if active:
-                    past.batch_select_indices(torch.tensor(places, device=self.device))
+    def run(self, logits: Tensor, prompt_of: Sequence[int]) -> list[Answer]:
+        """Sample until every answer is finished.
+
+        Args:
+            logits: behind each distinct prompt.
+            prompt_of: for each request the number of its prompt.
+        """
+        # By their rows, as those that lie together are read where they lie.
+        batch = sorted(range(len(self.rows)), key=lambda index: self.rows[index])
+        begin = np.array([(prompt_of[index], len(self.requests[index].ids)) for index in batch]).T
+        prompts, lengths = torch.from_numpy(begin).to(self.device)
+        logits, width, count, is_new = logits[prompts], int(begin[1].max()), 0, True
+        tokens = torch.empty(0)
+        while batch:
+            sampled = []
+            for draw in self._draws(batch, count):
+                if count:
+                    logits = self._step(batch, tokens, lengths + (count - 1), width + count, is_new)
+                    is_new = False
+                tokens, log_probs = self._sample(batch, logits, draw)
+                # A float32 holds every number of a token, up to 2**24 of them.
+                sampled.append(torch.stack((tokens.to(log_probs), log_probs)))
+                count += 1
+            self._take(batch, torch.stack(sampled), count)
+            places = [place for place, index in enumerate(batch) if self.answers[index].finish is None]
+            # A row more costs a GPU next to nothing, and to read rows that do not lie together is to copy them.
+            most = len(batch) // 2 if self.device.type == "cuda" else len(batch) - 1
+            if len(places) <= most:
+                chosen, is_new = torch.tensor(places, dtype=torch.int64, device=self.device), True
+                tokens, lengths, batch = tokens[chosen], lengths[chosen], [batch[place] for place in places]
         return self.answers
 
-    def _step(self, active: list[int], past: DynamicCache, width: int, lengths: Tensor, fed: int) -> Tensor:
-        """Feed the newest token of every active answer; return the logits behind it."""
-        tokens = torch.tensor([[self.answers[index].tokens[fed]] for index in active], device=self.device)
-        columns = torch.arange(width + fed + 1, device=self.device)
-        mask = (columns < lengths[:, None]) | (columns >= width)
+    def _step(self, batch: list[int], tokens: Tensor, positions: Tensor, width: int, is_new: bool) -> Tensor:
+        """Feed the newest token of every answer; return the logits behind it.
+
+        Args:
+            batch: the answers.
+            tokens: of each the newest, shape (answers,).
+            positions: where it stands, shape (answers,).
+            width: columns of the buffer that are looked at.
+            is_new: whether the batch is another than in the step before.
+        """
+        where, buffer = positions[:, None], self.cache.buffer
+        past = buffer.at([self.rows[index] for index in batch], where, width) if is_new else buffer.move(where, width)
         out = self.model(
-            input_ids=tokens,
-            attention_mask=mask.long(),
-            position_ids=(lengths + fed)[:, None],
+            input_ids=tokens[:, None],
+            attention_mask=attention_mask(self.model, where, width),
+            position_ids=where,
             use_cache=True,
             **cache_argument(self.model, past),
         )
-        self.work.decoded += len(active)
         logits: Tensor = out.logits[:, -1]
         return logits
 
-    def _sample(self, active: list[int], logits: Tensor) -> None:
-        tries = [self.requests[index].trie for index in active]
-        allowed = [
-            None if trie is None else trie.allowed(self.answers[index].tokens)
-            for index, trie in zip(active, tries, strict=True)
-        ]
-        log_probs = tempered(forbid(logits, allowed), self.rules.temperature)
+    def _draws(self, batch: list[int], count: int) -> Sequence[Any]:
+        """Return the draws of the next tokens: of one, or of a block where the host need not look in between."""
+        block = 1
+        if self.device.type == "cuda" and not self.constrained:
+            block = min(BLOCK, self.rules.max_new_tokens - count)
         if self.rules.temperature == 0:
-            chosen = log_probs.argmax(-1)
-        else:
-            draws = [self.generators[index].random() for index in active]
-            chosen = _draw(log_probs, torch.tensor(draws, dtype=torch.float64))
-        found = log_probs.gather(1, chosen[:, None])[:, 0]
-        # In one copy, as each waits for the device. A float32 holds every number of a token, up to 2**24 of them.
-        tokens, found_log_probs = torch.stack((chosen.to(found), found)).tolist()
-        for index, token, log_prob in zip(active, tokens, found_log_probs, strict=True):
-            self.answers[index].tokens.append(int(token))
-            self.answers[index].log_probs.append(log_prob)
-            self._check(index)
+            return [None] * block
+        draws = np.zeros((block, len(batch)))
+        for place, index in enumerate(batch):
+            if self.answers[index].finish is None:
+                draws[:, place] = self.generators[index].random(block)
+        exact = torch.from_numpy(draws) if self.device.type != "mps" else torch.from_numpy(draws).float()
+        return list(exact.to(self.device))
+
+    def _sample(self, batch: list[int], logits: Tensor, draw: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the next token of every answer, and its log-probability."""
+        if self.constrained:
+            logits = forbid(logits, [self._allowed(index) for index in batch])
+        log_probs = tempered(logits, self.rules.temperature)
+        chosen = log_probs.argmax(-1) if draw is None else _draw(log_probs, draw)
+        return chosen, log_probs.gather(1, chosen[:, None])[:, 0]
+
+    def _allowed(self, index: int) -> Sequence[int] | None:
+        trie, answer = self.requests[index].trie, self.answers[index]
+        return None if trie is None or answer.finish is not None else trie.allowed(answer.tokens)
+
+    def _take(self, batch: list[int], sampled: Tensor, count: int) -> None:
+        """Take in what was sampled, shape (tokens, 2, answers), after which ``count`` tokens stand in every answer."""
+        going = [index for index in batch if self.answers[index].finish is None]
+        for tokens, log_probs in sampled.tolist():  # in one copy, as each waits for the device
+            for index, token, log_prob in zip(batch, tokens, log_probs, strict=True):
+                if self.answers[index].finish is None:
+                    self.answers[index].tokens.append(int(token))
+                    self.answers[index].log_probs.append(log_prob)
+                    self._check(index)
+        for index in going:
+            # The newest token has not been fed.
+            self.work.decoded += min(count - 1, len(self.answers[index].tokens)) - self.fed[index]
+            self.fed[index] = min(count - 1, len(self.answers[index].tokens))
+            if self.answers[index].finish is not None:
+                self._keep(index)
 
     def _check(self, index: int) -> None:
         """Finish an answer that is complete, or of which only one continuation is left."""
@@ -260,19 +337,16 @@ class _Loop:
         elif len(answer.tokens) >= self.rules.max_new_tokens:
             answer.finish = "length"
 
-    def _finished(self, active: list[int]) -> set[int]:
-        return {index for index in active if self.answers[index].finish is not None}
-
-    def _keep(self, index: int, row: Row) -> None:
+    def _keep(self, index: int) -> None:
         ids = np.concatenate([self.requests[index].ids, np.array(self.answers[index].tokens, np.int32)])
-        self.cache.put(ids, row)
+        self.cache.put(ids, Place(self.rows[index], len(self.requests[index].ids) + self.fed[index]))
 
 
 def _draw(log_probs: Tensor, draws: Tensor) -> Tensor:
     """Draw a token a row by inverting the cumulated probabilities, in float64 where the device has it."""
     exact = log_probs.double() if log_probs.device.type != "mps" else log_probs
     cumulated = exact.exp().cumsum(-1)
-    target = draws.to(cumulated)[:, None] * cumulated[:, -1:]
+    target = draws[:, None] * cumulated[:, -1:]
     index = torch.searchsorted(cumulated, target, right=True)[:, 0].clamp_max(log_probs.shape[1] - 1)
     # Rounding can only lead behind the last token that has a probability at all.
     possible = log_probs.gather(1, index[:, None])[:, 0] > -1e29

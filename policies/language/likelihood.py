@@ -56,13 +56,11 @@ def _pass(
     device = next(model.parameters()).device
     longest = max(len(each.ids) for each in batch)
     ids = np.zeros((len(batch), longest), np.int64)
-    filled = np.zeros((len(batch), longest), np.int64)
     wanted = np.zeros((len(batch), longest), np.bool_)
     places: list[int] = []
     allowed: list[list[int] | None] = []
     for row, sequence in enumerate(batch):
         ids[row, : len(sequence.ids)] = sequence.ids
-        filled[row, : len(sequence.ids)] = 1
         for step in sequence.steps:
             trace = traces[step]
             begin = len(trace.prompt)
@@ -71,12 +69,10 @@ def _pass(
             places += range(step * width, step * width + trace.tokens)
             allowed += _allowed(trace)
     tokens = torch.tensor([token for each in batch for step in each.steps for token in traces[step].answer.tolist()])
+    # What fills up a row stands behind its end, where no token that counts looks: no mask is needed, and without one
+    # attention has its fastest kernels.
     with logits_at(model, torch.from_numpy(wanted).to(device)):
-        out = model(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=torch.from_numpy(filled).to(device),
-            use_cache=False,
-        )
+        out = model(input_ids=torch.from_numpy(ids).to(device), use_cache=False)
     logits = forbid(out.logits, allowed)
     found = tempered(logits, temperature)
     entropy = -(found.exp() * found).sum(-1)

@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="language models need transformers: p
 
 import tiny_language as tiny  # noqa: E402
 
-from policies.language.cache import PrefixCache, Work, length  # noqa: E402
+from policies.language.cache import Place, PrefixCache, Work  # noqa: E402
 from policies.language.constraint import Trie  # noqa: E402
 from policies.language.decode import Request, Rules, decode, stop_check  # noqa: E402
 from policies.language.loading import prepare  # noqa: E402
@@ -56,6 +56,41 @@ def test_sampled_log_probabilities_equal_a_plain_forward_pass(family: str, optio
     for trace in tiny.traces(tiny.play(player, range(4), turns=3)):
         expected = plain_log_probs(model, trace, options.get("temperature", 1.0))
         np.testing.assert_allclose(trace.log_probs, expected, atol=1e-4)
+
+
+WINDOWS: dict[str, dict[str, Any]] = {
+    "Mistral": {"sliding_window": 24},
+    "Qwen2": {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
+    "Gemma3Text": {"sliding_window": 24, "query_pre_attn_scalar": 16},
+    "Llama4Text": {"attention_chunk_size": 24, "num_local_experts": 1, "intermediate_size_mlp": 96},
+}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", WINDOWS)
+def test_layers_that_see_a_window_see_that_window(family: str, attention: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(tiny.tokenizer()),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        initializer_range=0.15,
+        bos_token_id=None,
+        eos_token_id=tiny.tokenizer().eos_token_id,
+        pad_token_id=tiny.tokenizer().pad_token_id,
+        attn_implementation=attention,
+        **WINDOWS[family],
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{family.removesuffix('Text')}ForCausalLM")(config).eval()
+    found = tiny.traces(tiny.play(tiny.policy(model), range(3), turns=3))
+    assert min(len(trace.prompt) for trace in found) > 48
+    for trace in found:
+        np.testing.assert_allclose(trace.log_probs, plain_log_probs(model, trace), atol=1e-4)
 
 
 def test_greedy_decoding_equals_generate() -> None:
@@ -143,17 +178,44 @@ def test_a_stop_string_ends_an_answer_as_soon_as_it_is_complete(stop: str) -> No
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest() -> None:
-    row = [(torch.zeros(2, 10, 4), torch.zeros(2, 10, 4))]
-    cache = PrefixCache(limit=3 * 2 * 2 * 10 * 4 * 4)
-    keys = [np.arange(start, start + 10, dtype=np.int32) for start in range(5)]
-    for key in keys:
-        cache.put(key, row)
+    model = tiny.model()
+    row = 2 * 2 * 2 * 20 * 16 * 4  # keys and values of two layers, two heads, 20 tokens
+    cache = PrefixCache(limit=3 * row)
+    ids = [np.arange(start, start + 10, dtype=np.int32) for start in range(10, 15)]
+    for each in ids:
+        decode(model, [Request(each, ends=(5,))], rules(tokens=10), cache, Work())
         assert cache.used <= cache.limit
     assert len(cache) == 3
-    assert cache.take(keys[0], ()) is None
-    found = cache.take(np.append(keys[4], 99).astype(np.int32), (10,))
-    assert found is not None and length(found) == 10
-    assert len(cache) == 2
+    work = Work()
+    decode(model, [Request(ids[0])], rules(tokens=1), cache, work)
+    assert work.prefilled == 10 and cache.used <= cache.limit
+
+
+def test_what_is_forgotten_is_never_what_a_prompt_continues_from() -> None:
+    """With room for fewer conversations than play, each turn is answered as without any cache."""
+    model = tiny.model()
+    expected = tiny.play(tiny.policy(model, cache_mb=0), range(6), turns=3)
+    for limit in (1, 40_000, 150_000, 400_000, 10**9):
+        player = tiny.policy(model)
+        player._cache = PrefixCache(limit)
+        found = tiny.play(player, range(6), turns=3)
+        assert player._cache.used <= limit
+        for ours, theirs in zip(tiny.traces(found), tiny.traces(expected), strict=True):
+            assert ours.answer.tolist() == theirs.answer.tolist()
+            np.testing.assert_allclose(ours.log_probs, theirs.log_probs, atol=1e-5)
+
+
+def test_a_conversation_goes_on_in_its_own_row() -> None:
+    model, cache = tiny.model(), PrefixCache(2**30)
+    ids = np.arange(10, 30, dtype=np.int32)
+    prompts = [np.append(ids, np.int32(40 + number)) for number in range(3)]
+    (first,) = decode(model, [Request(prompts[0], ends=(3,))], rules(), cache, Work())
+    place, stays = cache.take(np.append(prompts[0], first.tokens).astype(np.int32), ()) or (None, None)
+    assert place == Place(0, 20 + 1 + len(first.tokens) - 1) and stays
+    follow = np.concatenate([prompts[0], first.tokens, [50, 51]]).astype(np.int32)
+    work = Work()
+    decode(model, [Request(follow, ends=(21 + len(first.tokens),))], rules(tokens=1), cache, work)
+    assert work.prefilled == 3 and cache.buffer.rows == 1
 
 
 def test_changed_weights_empty_the_cache() -> None:
