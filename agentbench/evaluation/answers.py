@@ -10,7 +10,7 @@ from typing import Any
 from agentbench.evaluation.summary import OVERALL
 from agentbench.runs.answers import Answer, answer_of
 from agentbench.runs.episodes import Episode, Step, is_judged
-from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from agentbench.runs.journal import read_sorted
 from agentbench.runs.run import Run
 from envs.base.safe_text import is_cut_short
 
@@ -67,7 +67,7 @@ class Answers:
 
 def answers_of(run: Run) -> Answers:
     """Go through a run's episodes and count; those that ended in an error of the infrastructure are left out."""
-    return count_answers(read_sorted(run.folder / EPISODES_FILE))
+    return count_answers(read_sorted(run.folder))
 
 
 def count_answers(episodes: Iterable[Episode]) -> Answers:

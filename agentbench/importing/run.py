@@ -20,7 +20,7 @@ from agentbench.importing.parts import Bad, Options, Part
 from agentbench.importing.spool import Spool
 from agentbench.importing.survey import Survey, survey
 from agentbench.runs.episodes import Episode, Key, to_line
-from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from agentbench.runs.journal import read_sorted
 from agentbench.runs.provenance import describe
 from agentbench.runs.run import Run, open_run
 from agentbench.runs.writer import RunWriter
@@ -156,7 +156,7 @@ def _store(writer: RunWriter, spool: Spool, found: Survey) -> None:
 
 
 def _stored(folder: Path) -> dict[Key, str]:
-    return {episode.key: _line_digest(episode) for episode in read_sorted(folder / EPISODES_FILE)}
+    return {episode.key: _line_digest(episode) for episode in read_sorted(folder)}
 
 
 def _line_digest(episode: Episode) -> str:

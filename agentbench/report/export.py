@@ -22,6 +22,7 @@ from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.run import Run
 from envs.base.errors import UserError, unknown
 from envs.base.files import replaced, write_text
+from envs.base.journal import journal_of, lines
 
 
 def export(folders: Sequence[Path], form: str, out: Path, schemes: Sequence[str] = ()) -> list[Path]:
@@ -173,6 +174,16 @@ def _chat_call(number: str, name: str, arguments: dict[str, Any]) -> dict[str, A
     return {"id": number, "type": "function", "function": {"name": name, "arguments": text}}
 
 
+def _jsonl(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> list[Path]:
+    """The finished episodes of a run as they are stored, a line each, whole ones alone."""
+    if len(runs) != 1:
+        raise UserError(f"a file of stored lines holds one run, got {len(runs)}: name one")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(out) as temporary, temporary.open("wb") as file:
+        file.writelines(lines(journal_of(runs[0].run.folder)))
+    return [out]
+
+
 def _inspect(runs: Sequence[ReportRun], out: Path, schemes: Sequence[str]) -> list[Path]:
     if len(runs) != 1:
         raise UserError(f"an Inspect log holds one run, got {len(runs)}: name one")
@@ -213,5 +224,6 @@ FORMS: dict[str, Callable[[Sequence[ReportRun], Path, Sequence[str]], list[Path]
     "inspect": _inspect,
     "atif": _atif,
     "verifiers": _verifiers,
+    "jsonl": _jsonl,
 }
 """Forms that runs can be written in, by name."""

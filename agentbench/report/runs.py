@@ -11,13 +11,14 @@ import pandas as pd
 
 from agentbench.analysis.quality.table import QUALITY_FILE
 from agentbench.analysis.truth.table import TRUTH_TABLE
-from agentbench.runs.journal import EPISODES_FILE
+from agentbench.runs.journal import has_journal
 from agentbench.runs.lines import METRICS_FILE, read_metrics
 from agentbench.runs.run import RUN_FILE, Run, names_of, open_run
 from envs.base.errors import UserError
+from envs.base.journal import JOURNALS
 from envs.base.log import log
 
-READ_FILES = (EPISODES_FILE, METRICS_FILE, QUALITY_FILE, TRUTH_TABLE, RUN_FILE)
+READ_FILES = (*JOURNALS, METRICS_FILE, QUALITY_FILE, TRUTH_TABLE, RUN_FILE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def warn_of_protected(runs: Iterable[Run]) -> None:
 
 def _read(name: str, folder: Path) -> ReportRun:
     run = open_run(folder)
-    has_episodes = any((folder / file).exists() for file in (EPISODES_FILE, "episodes.parquet"))
+    has_episodes = has_journal(folder) or (folder / "episodes.parquet").exists()
     episodes = run.episodes if has_episodes else None
     quality, truth = folder / QUALITY_FILE, folder / TRUTH_TABLE
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from agentbench.runs.lines import is_number
-from envs.base.digest import read_line, sealed_line
+from envs.base.digest import checked_line, read_line, sealed_line
 from envs.base.errors import UserError
 from envs.base.safe_text import cut_short, without_half_characters
 from policies.contract import Response
@@ -164,6 +165,27 @@ def from_line(line: str | bytes) -> Episode:
         raise ValueError(f"not an episode: {error}") from error
     _check_types(episode)
     return episode
+
+
+def key_of(line: bytes) -> Key:
+    """Return the key of an episode's line, without reading its steps where that can be known.
+
+    Raises:
+        ValueError: the line is not an episode, or not what was written.
+        UserError: as :func:`from_line`.
+    """
+    text, has_checksum = checked_line(line)
+    before, found, _ = text.partition(b',"steps":[')  # within a text its quotes would be escaped
+    if not has_checksum or not found or b"\\ud" in before:
+        return from_line(line).key
+    try:
+        record = json.loads(before + b"}")
+        task_id, trial = record["task_id"], record["trial"]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not an episode: {error}") from error
+    if not isinstance(task_id, str) or type(trial) is not int:
+        raise ValueError("not an episode: a value is of another kind")
+    return task_id, trial
 
 
 def _whole(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agentbench.runs.journal import EPISODES_FILE
+from agentbench.runs.journal import has_journal
 from agentbench.runs.run import Run
 from envs.base.terminal import make_console, plain
 
@@ -33,7 +33,7 @@ def state_notes(run: Run) -> list[Note]:
     """Return whether episodes are missing: not there yet, or left out when the run was imported."""
     found: list[Note] = []
     expected = expected_episodes(run)
-    if expected and (run.folder / EPISODES_FILE).exists():
+    if expected and has_journal(run.folder):
         there = len(run.episodes)
         if there < expected:
             found.append(("not finished", f"{there} of {expected} episodes; the same command continues"))

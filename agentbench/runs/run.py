@@ -1,9 +1,9 @@
 """The run store: a folder a run, to which finished episodes are only ever added.
 
-``run.json``         what was asked for, and by which code (written once, at the start)
-``episodes.jsonl``   one finished episode a line, on disk before the next one counts: what makes a run resumable
-``episodes.parquet`` one row an episode, sorted by task id and trial (written at the end)
-``steps.parquet``    one row a step, in the same order
+``run.json``          what was asked for, and by which code (written once, at the start)
+``episodes.jsonl.gz`` one finished episode a line, on disk before the next one counts: what makes a run resumable
+``episodes.parquet``  one row an episode, sorted by task id and trial (written at the end)
+``steps.parquet``     one row a step, in the same order
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentbench.runs.episodes import SCHEMA_VERSION, Episode
-from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from agentbench.runs.episodes import Episode
+from agentbench.runs.journal import read_sorted
 from envs.base.digest import check_seal
 from envs.base.errors import UserError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from credit import Steps
 
 RUN_FILE = "run.json"
+RUN_SCHEMA = 3
+"""Of ``run.json``, and so of the folder: 3 has packed journals, which earlier versions would not see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Run:
 
     def read_episodes(self) -> list[Episode]:
         """Return every finished episode, sorted by key."""
-        return list(read_sorted(self.folder / EPISODES_FILE))
+        return list(read_sorted(self.folder))
 
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd
@@ -172,7 +174,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         _check_shape(config)
-        if config.get("schema", 0) > SCHEMA_VERSION:
+        if config.get("schema", 0) > RUN_SCHEMA:
             raise UserError(f"{folder / RUN_FILE} was written by a newer agentbench: upgrade to read it")
         check_seal(config)
     except (OSError, ValueError, RecursionError) as error:

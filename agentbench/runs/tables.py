@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import BRANCH_FIELDS, SCHEMA_VERSION, Episode, Step
-from agentbench.runs.journal import EPISODES_FILE, read_sorted
+from agentbench.runs.journal import has_journal, read_sorted
 from agentbench.runs.steps import next_anchors
 from agentbench.runs.trees import lost_parent
 from envs.base.digest import sha256_of
 from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
+from envs.base.journal import journal_of, lines
 
 _META = {"agentbench_schema": str(SCHEMA_VERSION)}
 TABLES = ("episodes.parquet", "steps.parquet")
@@ -110,10 +111,10 @@ def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | No
         folder: of the run.
         episodes_of: gives all of its finished episodes, sorted by key; None to read them from the lines.
     """
-    lines = folder / EPISODES_FILE
-    source = sha256_of(lines) if lines.exists() else None
-    numbered = enumerate(episodes_of() if episodes_of else read_sorted(lines))
-    has_answers, courses = _has_answers(lines), Courses() if _has_branches(lines) else None
+    journal = journal_of(folder)
+    source = sha256_of(journal) if journal.exists() else None
+    numbered = enumerate(episodes_of() if episodes_of else read_sorted(folder))
+    has_answers, courses = _has_answers(folder), Courses() if _has_branches(folder) else None
     episode_columns = _schema(EPISODE_COLUMNS, EPISODE_BRANCH_COLUMNS if courses else None)
     step_columns = _schema(
         STEP_COLUMNS, ANSWER_COLUMNS if has_answers else None, STEP_BRANCH_COLUMNS if courses else None
@@ -134,7 +135,7 @@ def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | No
                 episodes.write_table(_table([row for row, _ in made], episode_columns))
                 steps.write_table(_table([row for _, step_rows in made for row in step_rows], step_columns))
         # Of what was written here, not of what lies there later: another process may put older tables in their place.
-        digests = {EPISODES_FILE: source, **dict(zip(TABLES, map(sha256_of, (episodes_path, steps_path)), strict=True))}
+        digests = {journal.name: source, **dict(zip(TABLES, map(sha256_of, (episodes_path, steps_path)), strict=True))}
     write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
 
 
@@ -155,33 +156,28 @@ def is_current(folder: Path, table: str) -> bool:
     By content and not by the times of files: clocks jump, and copies have times of their own. A folder without lines
     has nothing that its table could be made from again: it is taken as it is.
     """
-    if not (folder / EPISODES_FILE).exists():
+    if not has_journal(folder):
         return (folder / table).exists()
     try:
         expected = json.loads((folder / DIGESTS_FILE).read_text(encoding="utf-8"))
-        return all(expected[name] == sha256_of(folder / name) for name in (EPISODES_FILE, table))
+        return all(expected[name] == sha256_of(folder / name) for name in (journal_of(folder).name, table))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
-def _has_answers(lines: Path) -> bool:
+def _has_answers(folder: Path) -> bool:
     """Return whether anything was recorded of an answer. Runs without a language model keep their bytes."""
-    if not lines.exists():
+    # a quotation mark within a text stands behind a backslash, so this is no text
+    if not any(b'"details":{"' in line for line in lines(journal_of(folder))):
         return False
-    with lines.open("rb") as file:  # a quotation mark within a text stands behind a backslash, so this is no text
-        if not any(b'"details":{"' in line for line in file):
-            return False
-    return any(answer_of(step.details).is_known for episode in read_sorted(lines) for step in episode.steps)
+    return any(answer_of(step.details).is_known for episode in read_sorted(folder) for step in episode.steps)
 
 
-def _has_branches(lines: Path) -> bool:
+def _has_branches(folder: Path) -> bool:
     """Return whether an episode branches off another. Runs of episodes from the start keep their bytes."""
-    if not lines.exists():
+    if not any(b'"fork_by"' in line for line in lines(journal_of(folder))):
         return False
-    with lines.open("rb") as file:
-        if not any(b'"fork_by"' in line for line in file):
-            return False
-    return any(episode.parent is not None for episode in read_sorted(lines))
+    return any(episode.parent is not None for episode in read_sorted(folder))
 
 
 def _schema(columns: pa.Schema, *further: pa.Schema | None) -> pa.Schema:

@@ -11,12 +11,13 @@ from typing import Any
 
 import filelock
 
-from agentbench.runs.episodes import SCHEMA_VERSION, Episode, Key, is_judged, to_line
-from agentbench.runs.journal import EPISODES_FILE, repair
-from agentbench.runs.run import RUN_FILE, read_config, refuse_links
+from agentbench.runs.episodes import Episode, Key, is_judged, to_line
+from agentbench.runs.journal import has_journal, repair
+from agentbench.runs.run import RUN_FILE, RUN_SCHEMA, read_config, refuse_links
 from envs.base.digest import sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
+from envs.base.journal import journal_of, packed
 from envs.base.safe_text import refuse_secrets
 
 LOCK_FILE = ".lock"
@@ -70,10 +71,11 @@ class RunWriter:
         self.folder = folder
         self._lock = claim(folder, identity, record)
         try:
-            self.finished: dict[Key, str] = repair(folder / EPISODES_FILE)
+            self._path = journal_of(folder)
+            self.finished: dict[Key, str] = repair(self._path)
             if retry_errors:
                 self.finished = {key: outcome for key, outcome in self.finished.items() if is_judged(outcome)}
-            self._file = (folder / EPISODES_FILE).open("ab", buffering=0)
+            self._file = self._path.open("ab", buffering=0)
         except OSError as error:
             self._lock.release()
             raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
@@ -95,7 +97,7 @@ class RunWriter:
             UserError: they could not be written (a full disk, a value that is none of those allowed); everything
                 stored before is kept whole.
         """
-        lines = "".join(map(self._line, episodes)).encode()
+        lines = b"".join(packed(self._line(episode), self._path) for episode in episodes)
         start = self._file.seek(0, os.SEEK_END)
         try:
             written = 0
@@ -105,14 +107,14 @@ class RunWriter:
         except OSError as error:
             self._file.truncate(start)
             raise UserError(
-                f"cannot write to {self.folder / EPISODES_FILE}: {error.strerror or error}; "
+                f"cannot write to {self._path}: {error.strerror or error}; "
                 f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
             ) from error
         self.finished |= {episode.key: episode.outcome for episode in episodes}
 
-    def _line(self, episode: Episode) -> str:
+    def _line(self, episode: Episode) -> bytes:
         try:
-            return to_line(episode)
+            return to_line(episode).encode()
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"an episode of task {episode.task_name} cannot be stored ({error}): its environment or policy breaks "
@@ -140,10 +142,10 @@ def _write_or_compare(folder: Path, identity: dict[str, Any], record: dict[str, 
     path = folder / RUN_FILE
     identity = json.loads(json.dumps(identity, default=str))
     if not path.exists():
-        if (folder / EPISODES_FILE).exists():
+        if has_journal(folder):
             raise UserError(f"{folder} has episodes but no {RUN_FILE}: choose another --out")
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {"schema": SCHEMA_VERSION, "identity": identity, "started": started, **record}
+        content = {"schema": RUN_SCHEMA, "identity": identity, "started": started, **record}
         content = sealed(json.loads(json.dumps(content, default=str)))
         try:
             write_text(path, json.dumps(content, indent=2) + "\n")

@@ -111,19 +111,29 @@ def read_line(line: str | bytes) -> tuple[dict[str, Any], bool]:
     Raises:
         ValueError: the line is no record, or not what was written.
     """
-    line = line.encode() if isinstance(line, str) else line
-    found = _CHECKSUM.search(line, max(0, len(line) - 40))
-    if found:
-        line = line[: found.start()] + b"}"
-        if zlib.crc32(line) != int(found[1], 16):
-            raise ValueError("not what was written: its checksum is another")
+    text, has_checksum = checked_line(line.encode() if isinstance(line, str) else line)
     try:
-        record = json.loads(line)
+        record = json.loads(text)
     except RecursionError as error:
         raise ValueError(str(error)) from error
     if not isinstance(record, dict):
         raise ValueError("it is no record")
-    return record, found is not None
+    return record, has_checksum
+
+
+def checked_line(line: bytes) -> tuple[bytes, bool]:
+    """Return the JSON of a line without its checksum, and whether it had one.
+
+    Raises:
+        ValueError: the line is not what was written.
+    """
+    found = _CHECKSUM.search(line, max(0, len(line) - 40))
+    if not found:
+        return line, False
+    text = line[: found.start()] + b"}"
+    if zlib.crc32(text) != int(found[1], 16):
+        raise ValueError("not what was written: its checksum is another")
+    return text, True
 
 
 def sha256_of(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from envs.base.digest import digest_of, read_line
 from envs.base.errors import UserError
+from envs.base.journal import journal_of, lines
 from envs.base.safe_text import is_cut_short
 from policies.contract import Prompt, Response
 
@@ -37,11 +38,11 @@ class ReplayPolicy:
         Raises:
             UserError: the folder holds no finished episode.
         """
-        path = Path(folder) / "episodes.jsonl"
+        path = journal_of(Path(folder))
         if not path.is_file():
             raise UserError(f"{folder} is no folder of a run: it has no {path.name}")
         actions = {}
-        for line in path.read_bytes().splitlines():
+        for line in lines(path):
             try:
                 record, _ = read_line(line)
                 actions[record["task_id"], record["trial"]] = [step["action"] for step in record["steps"]]

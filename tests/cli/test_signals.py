@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import journals
 import psutil
 import pytest
 
@@ -51,6 +52,10 @@ def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+def finished(run: Path) -> int:
+    return len(journals.stored(run))
+
+
 def stop(process: subprocess.Popen[str], number: int) -> tuple[int, str]:
     """Send a signal; return exit code and error stream, and see that no child is left."""
     children = psutil.Process(process.pid).children(recursive=True)
@@ -68,17 +73,17 @@ SLOW = ("--env", "toy", "--policy", "walkthrough", "--delay", "0.2", "--workers"
 def test_an_evaluation_keeps_what_is_finished(tmp_path: Path, number: int, code: int) -> None:
     run = tmp_path / "run"
     process = start(tmp_path, "eval", *SLOW, "--tasks", "200", "--out", str(run))
-    wait_for(lambda: lines(run / "episodes.jsonl") >= 2, process)
+    wait_for(lambda: finished(run) >= 2, process)
     found, err = stop(process, number)
     assert found == code and "of 200 episodes are finished and stored" in err
-    assert len(open_run(run).episodes) == lines(run / "episodes.jsonl") >= 2
+    assert len(open_run(run).episodes) == finished(run) >= 2
     assert not (open_run(run).episodes["outcome"] == "error").any()
 
 
 def test_a_closed_terminal_does_not_end_what_nohup_started(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(tmp_path, "eval", *SLOW, "--tasks", "8", "--out", str(run), "--nohup")
-    wait_for(lambda: lines(run / "episodes.jsonl") >= 1, process)
+    wait_for(lambda: finished(run) >= 1, process)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=120)
     assert process.returncode == 0 and len(open_run(run).episodes) == 8
@@ -89,7 +94,7 @@ def test_the_signal_may_reach_the_workers_too(tmp_path: Path) -> None:
     """As a batch system sends it: with one attempt an episode, none may be lost to a worker that ended first."""
     run = tmp_path / "run"
     process = start(tmp_path, "eval", *SLOW, "--tasks", "200", "--attempts", "1", "--out", str(run))
-    wait_for(lambda: lines(run / "episodes.jsonl") >= 2, process)
+    wait_for(lambda: finished(run) >= 2, process)
     for child in psutil.Process(process.pid).children(recursive=True):
         child.terminate()
     found, _ = stop(process, signal.SIGTERM)

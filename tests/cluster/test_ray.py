@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import journals
 import pytest
 from toy_environment import UpPolicy
 
@@ -113,11 +114,11 @@ def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any)
 
     def kill(progress: Any) -> None:
         if progress.finished >= 10 and not kept and nodes[1].pids() & playing(present):
-            kept.append((tmp_path / "ray" / "episodes.jsonl").read_bytes())
+            kept.append(b"".join(journals.stored(tmp_path / "ray")))
             nodes[1].kill()
 
     evaluate("toy", "random", out=tmp_path / "ray", executor=f"ray:{address}", on_progress=kill, **settings)
-    assert (tmp_path / "ray" / "episodes.jsonl").read_bytes().startswith(kept[0])
+    assert b"".join(journals.stored(tmp_path / "ray")).startswith(kept[0])
     assert tables(tmp_path / "ray") == tables(tmp_path / "local")
     again = [episode.timing["attempts"] for episode in open_run(tmp_path / "ray").read_episodes()]
     assert max(again) == 2, "no worker was on the node that died"

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import journals
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -76,11 +77,11 @@ def test_run_json(played: Path) -> None:
 
 
 def test_episodes_jsonl(played: Path) -> None:
-    for line in (played / "episodes.jsonl").read_text().splitlines():
+    for line in journals.stored(played):
         record = json.loads(line)
-        assert_described(record, rows("episodes.jsonl", "field"))
+        assert_described(record, rows("episodes.jsonl.gz", "field"))
         for step in record["steps"]:
-            assert_described(step, rows("episodes.jsonl", "field of a step"))
+            assert_described(step, rows("episodes.jsonl.gz", "field of a step"))
 
 
 @pytest.mark.parametrize("name", ["episodes.parquet", "steps.parquet"])

@@ -14,7 +14,7 @@ from tally import Tally, tables, weights
 
 from agentbench import evaluate, open_run
 
-RUN_FILES = ("run.json", "episodes.jsonl", "episodes.parquet", "steps.parquet", "tables.json")
+RUN_FILES = ("run.json", "episodes.jsonl.gz", "episodes.parquet", "steps.parquet", "tables.json")
 
 TRAINING: dict[str, Any] = {
     "env": "toy", "split": "all", "env_options": {"tasks": 2, "max_steps": 4}, "group_size": 2, "tasks_per_step": 2,

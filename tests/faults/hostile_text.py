@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import journals
 from tally import Tally
 
 from agentbench import evaluate, open_run
@@ -197,6 +198,8 @@ def readings(folder: Path) -> list[Reading]:
     run, out = folder / "run", folder / "imported"
     evaluate("toy", "random", out=run, inline=True)
     exported(run, folder / "chats.jsonl")
+    shutil.copytree(run, folder / "packed")
+    journals.unpack(run)
     turns = [{"role": "user", "content": "at 0"}]
     line = {"example_id": 0, "prompt": turns, "completion": [{"role": "assistant", "content": "up"}], "reward": 1.0}
     (folder / "results.jsonl").write_text(json.dumps(line) + "\n")
@@ -230,6 +233,8 @@ def readings(folder: Path) -> list[Reading]:
         Reading("run/run.json", lambda path: open_run(path.parent).episodes),
         Reading("run/episodes.jsonl", lambda path: (open_run(path.parent).episodes, open_run(path.parent).step_table)),
         Reading("run/episodes.jsonl", lambda path: make_policy(f"replay:{path.parent}", environment="toy")),
+        Reading("packed/episodes.jsonl.gz", lambda path: open_run(path.parent).episodes),
+        Reading("packed/episodes.jsonl.gz", lambda path: make_policy(f"replay:{path.parent}", environment="toy")),
         Reading("chats.jsonl", importing),
         Reading("results.jsonl", importing),
         Reading("dump.jsonl", importing),

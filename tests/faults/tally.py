@@ -16,6 +16,7 @@ from typing import Any
 
 from credit import CreditError
 from envs.base.errors import UserError
+from envs.base.journal import journal_of, lines
 
 LIMIT = 240.0
 """Seconds that a process may take before it counts as hanging. Generous: other jobs may run beside it."""
@@ -118,9 +119,7 @@ def command(*arguments: str | Path, **more: str) -> tuple[int, str]:
 
 def finished(out: Path) -> bytes:
     """Return the whole lines of a run: the episodes that it may never lose."""
-    path = out / "episodes.jsonl"
-    content = path.read_bytes() if path.exists() else b""
-    return content[: content.rfind(b"\n") + 1]
+    return b"".join(lines(journal_of(out)))
 
 
 def tables(out: Path) -> list[bytes]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import journals
 import numpy as np
 import pytest
 import toy_environment  # registers the environment 'toy'
@@ -17,6 +18,7 @@ from agentbench.runs.episodes import from_line
 from agentbench.runs.lines import add_lines, read_lines
 from agentbench.runs.tables import write_tables
 from envs.base.digest import read_line, sealed_line, sha256_of
+from envs.base.journal import journal_of
 from policies.plain.replay import ReplayPolicy
 
 
@@ -26,7 +28,7 @@ def play(out: Path) -> None:
 
 def test_a_changed_digit_in_a_line_is_noticed(tmp_path: Path) -> None:
     play(tmp_path)
-    line = (tmp_path / "episodes.jsonl").read_bytes().splitlines()[0]
+    line = journals.stored(tmp_path)[0]
     assert from_line(line).score == 1.0
     with pytest.raises(ValueError, match="its checksum is another"):
         from_line(line.replace(b'"score":1.0', b'"score":0.0'))
@@ -34,7 +36,7 @@ def test_a_changed_digit_in_a_line_is_noticed(tmp_path: Path) -> None:
 
 def test_a_line_of_the_first_schema_is_read(tmp_path: Path) -> None:
     play(tmp_path)
-    record = json.loads((tmp_path / "episodes.jsonl").read_bytes().splitlines()[0])
+    record = json.loads(journals.stored(tmp_path)[0])
     del record["crc32"]
     with pytest.raises(ValueError, match="its checksum is missing"):
         from_line(json.dumps(record))
@@ -44,11 +46,11 @@ def test_a_line_of_the_first_schema_is_read(tmp_path: Path) -> None:
 def test_a_clock_that_jumps_back_leaves_no_old_table(tmp_path: Path) -> None:
     """The tables look newer than the lines that came after them: by content they are not current."""
     play(tmp_path)
-    lines = (tmp_path / "episodes.jsonl").read_bytes().splitlines(keepends=True)
-    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines[:-1]))
+    lines = journals.stored(tmp_path)
+    journals.store(tmp_path, lines[:-1])
     assert len(open_run(tmp_path).episodes) == 5
-    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines))
-    os.utime(tmp_path / "episodes.jsonl", (1, 1))
+    journals.store(tmp_path, lines)
+    os.utime(journal_of(tmp_path), (1, 1))
     assert len(open_run(tmp_path).episodes) == 6
 
 
@@ -57,11 +59,11 @@ def test_tables_that_another_process_puts_in_place_do_not_pass_for_new_ones(
 ) -> None:
     """A reader of a run under way is slow, and replaces the tables of the finished run by its own, older ones."""
     play(tmp_path)
-    lines = (tmp_path / "episodes.jsonl").read_bytes().splitlines(keepends=True)
-    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines[:-1]))
+    lines = journals.stored(tmp_path)
+    journals.store(tmp_path, lines[:-1])
     write_tables(tmp_path)
     old = {name: (tmp_path / name).read_bytes() for name in tables_module.TABLES}
-    (tmp_path / "episodes.jsonl").write_bytes(b"".join(lines))
+    journals.store(tmp_path, lines)
 
     def interrupted(path: Path, text: str) -> None:
         for name, content in old.items():
@@ -82,14 +84,14 @@ def test_tables_that_another_process_puts_in_place_do_not_pass_for_new_ones(
 
 def test_an_episode_of_a_newer_version_is_neither_cut_out_nor_passed_over(tmp_path: Path) -> None:
     play(tmp_path)
-    record, _ = read_line((tmp_path / "episodes.jsonl").read_bytes().splitlines()[0])
-    with (tmp_path / "episodes.jsonl").open("a") as file:
-        file.write(sealed_line(record | {"schema": 3, "of_tomorrow": 1}))
-    before = (tmp_path / "episodes.jsonl").read_bytes()
+    record, _ = read_line(journals.stored(tmp_path)[0])
+    tomorrow = sealed_line(record | {"schema": 3, "of_tomorrow": 1}).encode()
+    journals.store(tmp_path, [*journals.stored(tmp_path), tomorrow])
+    before = journal_of(tmp_path).read_bytes()
     for use in (lambda: play(tmp_path), lambda: open_run(tmp_path).episodes, lambda: open_run(tmp_path).step_table):
         with pytest.raises(UserError, match="written by a newer agentbench: upgrade"):
             use()
-    assert (tmp_path / "episodes.jsonl").read_bytes() == before
+    assert journal_of(tmp_path).read_bytes() == before
 
 
 ODD: tuple[Any, ...] = (True, -1, 10**30, 10**400, float("nan"), 1e999, "x", "\ud800", [], {}, [1], {"a": 1}, None)
@@ -98,13 +100,13 @@ ODD: tuple[Any, ...] = (True, -1, 10**30, 10**400, float("nan"), 1e999, "x", "\u
 def test_a_value_of_another_kind_with_a_right_checksum_is_read_or_named(tmp_path: Path) -> None:
     """A line that a stranger wrote: its episode counts, or is skipped; the tables are made either way."""
     play(tmp_path)
-    first, *rest = (tmp_path / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    first, *rest = journals.stored(tmp_path)
     record, _ = read_line(first)
     changed = [record | {name: value} for name in record for value in ODD if name != "schema"]
     step, *steps = record["steps"]
     changed += [record | {"steps": [step | {name: value}, *steps]} for name in step for value in ODD]
     for each in changed:
-        (tmp_path / "episodes.jsonl").write_bytes(b"".join([sealed_line(each).encode(), *rest]))
+        journals.store(tmp_path, [sealed_line(each).encode(), *rest])
         assert len(open_run(tmp_path).episodes) in (5, 6)
 
 
@@ -171,7 +173,6 @@ def test_a_line_after_a_torn_one_is_whole(tmp_path: Path) -> None:
 
 def test_a_replayed_run_does_not_play_a_changed_action(tmp_path: Path) -> None:
     evaluate("toy", toy_environment.UpPolicy(), out=tmp_path, inline=True)
-    lines = (tmp_path / "episodes.jsonl").read_bytes()
-    (tmp_path / "episodes.jsonl").write_bytes(lines.replace(b'"action":"up"', b'"action":"no"'))
+    journals.store(tmp_path, [line.replace(b'"action":"up"', b'"action":"no"') for line in journals.stored(tmp_path)])
     with pytest.raises(UserError, match="holds no finished episode"):
         ReplayPolicy.from_run(tmp_path)

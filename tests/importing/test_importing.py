@@ -12,6 +12,7 @@ import sys
 import zipfile
 import zlib
 
+import journals
 import pyarrow as pa
 import pytest
 
@@ -433,9 +434,9 @@ def test_rollouts_of_different_training_steps_are_no_group(tmp_path):
 def test_importing_again_changes_nothing_and_other_logs_are_refused(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", [CHAT, CHAT])
     first = import_run(path, tmp_path / "run").run
-    before = (first.folder / "episodes.jsonl").read_bytes()
+    before = journals.stored(first.folder)
     import_run(path, tmp_path / "run")
-    assert (first.folder / "episodes.jsonl").read_bytes() == before
+    assert journals.stored(first.folder) == before
     with pytest.raises(UserError, match="holds a run of another configuration"):
         import_run(write_lines(tmp_path / "b.jsonl", [CHAT]), tmp_path / "run")
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import journals
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -517,8 +518,8 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
 def test_an_import_that_was_killed_says_so_wherever_a_number_is_shown(tmp_path: Path) -> None:
     path = lines(tmp_path / "log.jsonl", *(ONE | {"reward": float(number % 2)} for number in range(4)), {"messages": 5})
     run = import_run(path, tmp_path / "run").run
-    whole = (run.folder / "episodes.jsonl").read_bytes()
-    (run.folder / "episodes.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))
+    whole = journals.stored(run.folder)
+    journals.store(run.folder, whole[:2])
     for table in ("episodes.parquet", "steps.parquet", "tables.json"):
         (run.folder / table).unlink()
     again = import_run(path, tmp_path / "other").run
@@ -535,7 +536,7 @@ def test_an_import_that_was_killed_says_so_wherever_a_number_is_shown(tmp_path: 
         assert "log.jsonl:5" in told and "left out" in told, words
     assert '"expected":4' in (tmp_path / "page.html").read_text().replace(" ", "")
     import_run(path, run.folder)
-    assert (run.folder / "episodes.jsonl").read_bytes() == whole
+    assert journals.stored(run.folder) == whole
     assert "not finished" not in notes_of(import_run(path, run.folder))
 
 
@@ -556,7 +557,7 @@ def test_a_run_that_was_read_otherwise_is_not_mixed_with(tmp_path: Path) -> None
     stored[0].steps[0].action = "another"
     from agentbench.runs.episodes import to_line
 
-    (run.folder / "episodes.jsonl").write_text(to_line(stored[0]))
+    journals.store(run.folder, [to_line(stored[0]).encode()])
     with pytest.raises(UserError, match="as another version of agentbench read them"):
         import_run(path, run.folder)
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import journals
 import pytest
 import toy_environment  # noqa: F401  (registers the toy)
 from stub_server import chat, serving, up
@@ -292,7 +293,8 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(
             server.answer = lambda body, number: (401, {"error": {"message": f"Incorrect key: {key}"}})
             run(server.url, tmp_path / "other", policy_options={"key_variable": "MY_KEY"})
     assert "check the key" in str(refused.value) and key not in str(refused.value)
-    assert "bad key" in (tmp_path / "run" / "episodes.jsonl").read_text()
+    lines = b"".join(journals.stored(tmp_path / "run"))
+    assert b"bad key" in lines and key.encode() not in lines
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or key.encode() not in path.read_bytes()
     assert key not in caplog.text

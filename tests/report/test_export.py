@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import journals
 import pandas as pd
 import pytest
 from report_runs import EVIL, Writer, make_episode, write_run
+from toy_environment import UpPolicy
 
+from agentbench import evaluate
 from agentbench.report.export import export
 from agentbench.runs.run import open_run
 from credit import advantages
@@ -136,3 +139,11 @@ def test_answers_and_why_they_did_not_count_are_written(answered: Path, tmp_path
     messages = json.loads(log.read_text())["samples"][0]["messages"]
     assert messages[1]["metadata"]["invalid"] == "there is no action"
     assert EVIL in messages[1]["content"]
+
+
+def test_the_stored_lines_come_out_as_they_are(tmp_path: Path) -> None:
+    evaluate("toy", UpPolicy(), out=tmp_path / "run", inline=True)
+    (path,) = export([tmp_path / "run"], "jsonl", tmp_path / "out" / "episodes.jsonl")
+    assert path.read_bytes() == b"".join(journals.stored(tmp_path / "run")) != b""
+    with pytest.raises(UserError, match="holds one run, got 2"):
+        export([tmp_path / "run", write_run(tmp_path / "b", [])], "jsonl", tmp_path / "both.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import journals
 import pytest
 import report_runs
 from toy_environment import UpPolicy
@@ -21,6 +23,7 @@ from typer.testing import CliRunner
 from agentbench import UserError, evaluate, open_run
 from agentbench.cli import app
 from agentbench.runs.writer import RunWriter
+from envs.base.journal import PACKED, journal_of
 
 SCRIPT = """
 import signal, sys
@@ -41,8 +44,7 @@ def start(out: Path, delay: float) -> subprocess.Popen[bytes]:
 
 def lines(out: Path) -> int:
     """Count the finished episodes on disk."""
-    path = out / "episodes.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    return len(journals.stored(out))
 
 
 def wait_for(condition: Any, seconds: float = 60) -> None:
@@ -91,10 +93,9 @@ def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(tmp_path: Path) ->
         wait_for(lambda more=more: lines(cut) >= more)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    kept = (cut / "episodes.jsonl").read_bytes()
-    kept = kept[: kept.rfind(b"\n") + 1]
+    kept = journals.stored(cut)
     assert start(cut, 0.02).wait(120) == 0
-    assert (cut / "episodes.jsonl").read_bytes().startswith(kept), "a finished episode was lost"
+    assert journals.stored(cut)[: len(kept)] == kept, "a finished episode was lost"
     for name in ("episodes.parquet", "steps.parquet"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
 
@@ -125,21 +126,21 @@ def test_a_torn_last_line_is_repaired_with_a_warning(tmp_path: Path, caplog: pyt
     out = tmp_path / "run"
     evaluate("toy", UpPolicy(), out=out)
     before = (out / "episodes.parquet").read_bytes()
-    content = (out / "episodes.jsonl").read_bytes()
-    (out / "episodes.jsonl").write_bytes(content[:-40])
+    journal = journal_of(out)
+    journal.write_bytes(journal.read_bytes()[:-40])
     evaluate("toy", UpPolicy(), out=out)
     assert "1 damaged or torn line(s) (line 6)" in caplog.text
     assert (out / "episodes.parquet").read_bytes() == before
-    assert len([json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]) == 6
+    assert len([json.loads(line) for line in gzip.decompress(journal.read_bytes()).splitlines()]) == 6
 
 
 def test_a_damaged_line_in_the_middle_costs_only_its_own_episode(tmp_path: Path) -> None:
     out = tmp_path / "run"
     evaluate("toy", UpPolicy(), out=out)
     before = (out / "episodes.parquet").read_bytes()
-    content = (out / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    content = journals.stored(out)
     content[2] = b"\x00\xff garbage\n"
-    (out / "episodes.jsonl").write_bytes(b"".join(content))
+    journals.store(out, content)
     evaluate("toy", UpPolicy(), out=out)
     assert (out / "episodes.parquet").read_bytes() == before
 
@@ -184,8 +185,8 @@ def test_a_disk_that_takes_only_half_a_line_leaves_no_half_line(tmp_path: Path) 
     script += SCRIPT.format(support=support, out=str(tmp_path / "run"), delay=0)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "finished episodes are safe: make room and run the same command again" in done.stderr
-    content = (tmp_path / "run" / "episodes.jsonl").read_bytes()
-    assert content and content.endswith(b"\n") and len(content) <= 3000
+    journal = journal_of(tmp_path / "run")
+    assert 0 < journal.stat().st_size <= 3000 and gzip.decompress(journal.read_bytes()).endswith(b"\n")
 
 
 def test_errors_are_played_again_when_asked(tmp_path: Path) -> None:
@@ -239,15 +240,15 @@ def test_a_run_is_not_gone_on_with_through_a_link_out_of_its_folder(tmp_path: Pa
     evaluate("toy", UpPolicy(), out=out, inline=True)
     if content is not None:
         outside.write_text(content)
-    (out / "episodes.jsonl").unlink()
-    (out / "episodes.jsonl").symlink_to(outside)
+    journal_of(out).unlink()
+    (out / PACKED).symlink_to(outside)
     with pytest.raises(UserError, match="is a link to a file outside of the run"):
         evaluate("toy", UpPolicy(), out=out, inline=True)
     assert (outside.read_text() if outside.exists() else None) == content
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", ["episodes.jsonl", "metrics.jsonl", "quality.csv"])
+@pytest.mark.parametrize("name", ["episodes.jsonl.gz", "episodes.jsonl", "metrics.jsonl", "quality.csv"])
 def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     evaluate("toy", UpPolicy(), out=tmp_path, inline=True)
     (tmp_path / name).unlink(missing_ok=True)

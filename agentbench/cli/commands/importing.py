@@ -77,12 +77,10 @@ def import_logs(
 
 def _lines(out: Path) -> AbstractContextManager[object]:
     """Say every so often, where there is no terminal, how many episodes are in the run."""
-    from agentbench.runs.journal import EPISODES_FILE
-
-    path = out / EPISODES_FILE
+    from envs.base.journal import count, journal_of
 
     def look() -> tuple[int, None, str]:
-        return (path.read_bytes().count(b"\n") if path.exists() else 0), None, "so far"
+        return count(journal_of(out)), None, "so far"
 
     if make_console(stderr=True).is_terminal:
         return nullcontext()

@@ -66,11 +66,11 @@ def view(
 
 def export(
     runs: Runs,
-    to: Annotated[str, typer.Option(help="csv, parquet, latex, chat, inspect, atif or verifiers")],
+    to: Annotated[str, typer.Option(help="csv, parquet, latex, chat, inspect, atif, verifiers or jsonl")],
     out: Annotated[Path, typer.Option(help="a folder for csv, parquet, atif and verifiers, a file for the others")],
     schemes: Annotated[str, typer.Option(help="csv and parquet: also each step's credit by these schemes")] = "none",
 ) -> None:
-    """Write the tables behind the page, a LaTeX table, or the episodes as chats or as logs of other programs."""
+    """Write the tables behind the page, a LaTeX table, or the episodes as chats, lines or logs of other programs."""
     from agentbench.report.export import export as write
     from agentbench.runs.notes import print_state
     from agentbench.runs.run import open_run
