@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from agentbench.analysis import SHOWN_SCHEMES
 from agentbench.report.curves import METRICS
 from agentbench.report.quality import quality_plots
 from agentbench.report.runs import ReportRun, read_runs
-from agentbench.report.steps import StepBook, make_book
+from agentbench.report.steps import StepBook, deflated, make_book
 from agentbench.report.tables import result_tables
 from agentbench.runs.notes import expected_episodes, run_notes
 
@@ -44,6 +46,21 @@ class Report:
         if book is None or not 0 <= chunk < book.chunks:
             raise KeyError((run, chunk))
         return book.pack(chunk)
+
+    def packed(self) -> Iterator[tuple[str, str]]:
+        """Yield every chunk under its name (``<run>-<chunk>``), packed; one is deflated while the next is made."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting: deque[tuple[str, Future[str]]] = deque()
+            for run, chunk in self.chunk_names():
+                book = self.books[run]
+                assert book is not None
+                waiting.append((f"{run}-{chunk}", pool.submit(deflated, book.text(chunk))))
+                if len(waiting) > 2:
+                    name, made = waiting.popleft()
+                    yield name, made.result()
+            while waiting:
+                name, made = waiting.popleft()
+                yield name, made.result()
 
 
 def make_report(folders: Sequence[Path], schemes: Sequence[str] = SHOWN_SCHEMES, title: str = "agentbench") -> Report:

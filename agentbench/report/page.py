@@ -34,9 +34,9 @@ def write_page(report: Report, out: Path) -> list[Path]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         inline: dict[str, str] = {}
-        names = iter(report.chunk_names())
-        for run, chunk in names:
-            inline[f"{run}-{chunk}"] = report.pack(run, chunk)
+        packed = report.packed()
+        for name, text in packed:
+            inline[name] = text
             if sum(map(len, inline.values())) > INLINE_BYTES:
                 break
         else:
@@ -44,7 +44,7 @@ def write_page(report: Report, out: Path) -> list[Path]:
             return [out]
         folder.mkdir(exist_ok=True)
         _write_chunks(folder, inline.items())
-        _write_chunks(folder, ((f"{run}-{chunk}", report.pack(run, chunk)) for run, chunk in names))
+        _write_chunks(folder, packed)
         _remove_other_chunks(folder, {f"{run}-{chunk}" for run, chunk in report.chunk_names()})
         write_text(out, render(report.index, {"kind": "files", "prefix": f"{folder.name}/"}, {}))
     except OSError as error:

@@ -75,8 +75,12 @@ class StepBook:
 
     def pack(self, chunk: int) -> str:
         """Return a chunk as base64 of deflated JSON; equal runs give equal text."""
+        return deflated(self.text(chunk))
+
+    def text(self, chunk: int) -> bytes:
+        """Return a chunk as JSON."""
         text = json.dumps(self.content(chunk), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return base64.b64encode(zlib.compress(text.encode(), LEVEL)).decode("ascii")
+        return text.encode()
 
     def content(self, chunk: int) -> dict[str, Any]:
         """Return a chunk as it is before packing (see the module's text)."""
@@ -110,6 +114,11 @@ class StepBook:
             "next": self.next_state[rows].tolist(),
             "credit": {name: [_short(value) for value in column[rows]] for name, column in self.credit.items()},
         }
+
+
+def deflated(text: bytes) -> str:
+    """Pack the JSON of a chunk."""
+    return base64.b64encode(zlib.compress(text, LEVEL)).decode("ascii")
 
 
 def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
