@@ -13,14 +13,14 @@ from agentbench.cluster.launch import launcher, processors
 from agentbench.evaluation.config import EvaluateConfig, check_config, resolved_options
 from agentbench.evaluation.held_out import overlap_notes, say_notes
 from agentbench.rollout import Job, PlayOptions, play
-from agentbench.rollout.contract import Launch, Recipe
+from agentbench.rollout.contract import Recipe
 from agentbench.rollout.first_prompt import refuse_short_context
 from agentbench.rollout.jobs import shape_of
 from agentbench.rollout.pool import Workers
 from agentbench.runs.episodes import MAX_TEXT, Episode, is_judged
 from agentbench.runs.failures import tell
 from agentbench.runs.provenance import describe
-from agentbench.runs.run import Run, open_run
+from agentbench.runs.run import RUN_FILE, Run, open_run
 from agentbench.runs.writer import RunWriter
 from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
@@ -109,14 +109,29 @@ def evaluate(
     """
     name = policy if isinstance(policy, str) else policy.name
     config = check_config(env=env, policy=name, split=split, **settings)
-    environment = make_environment(config)
+    recipe = Recipe(find(config.env), environment_options(config))
     launch = launcher(config.executor)
+    with Workers(recipe, inline=config.inline, start_timeout=config.start_timeout, launch=launch) as workers:
+        if out is None or not (Path(out) / RUN_FILE).exists():  # else there may be nothing left to play
+            workers.prepare()  # while this process reads the tasks and makes the policy
+        return _evaluate(workers, config, policy, out, retry_errors, on_progress)
+
+
+def _evaluate(
+    workers: Workers,
+    config: EvaluateConfig,
+    policy: str | Policy,
+    out: str | Path | None,
+    retry_errors: bool,
+    on_progress: Callable[[Progress], None] | None,
+) -> Result:
+    environment = make_environment(config)
     actor = _make_actor(policy, config)
     tasks = choose_tasks(environment, config)
     refuse_short_context(actor, environment, tasks[0])
     folder = Path(out) if out is not None else default_folder(config, environment)
     identity = run_identity(config, environment, actor, tasks)
-    learned = overlap_notes(name, config.env, [task.id for task in tasks]) if isinstance(policy, str) else []
+    learned = overlap_notes(policy, config.env, [task.id for task in tasks]) if isinstance(policy, str) else []
     say_notes(learned)
     notes = [*environment.notes, *environment.notes_on(tasks), *learned]
     parallel, processes = shape_of(
@@ -131,9 +146,11 @@ def evaluate(
         "protected": environment.protected,
         **describe(),
     }
+    limits = config.model_dump(include=set(PlayOptions.__dataclass_fields__) - {"parallel", "workers"})
+    options = PlayOptions(parallel=parallel, workers=processes, **limits)
     jobs = [Job(task, trial) for trial in range(config.trials) for task in tasks]
     with RunWriter(folder, identity, record, retry_errors=retry_errors) as writer:
-        _play_missing(writer, jobs, actor, config, (parallel, processes), launch, on_progress)
+        _play_missing(writer, jobs, actor, workers, options, on_progress)
         writer.close_tables()
     return Result(open_run(folder), tuple(notes))
 
@@ -162,9 +179,8 @@ def _play_missing(
     writer: RunWriter,
     jobs: Sequence[Job],
     policy: Policy,
-    config: EvaluateConfig,
-    shape: tuple[int, int],
-    launch: Launch,
+    workers: Workers,
+    options: PlayOptions,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     missing = [job for job in jobs if (job.task.id, job.trial) not in writer.finished]
@@ -186,15 +202,11 @@ def _play_missing(
         warn(episodes)
 
     report()
-    limits = config.model_dump(include=set(PlayOptions.__dataclass_fields__) - {"parallel", "workers"})
-    options = PlayOptions(parallel=shape[0], workers=shape[1], **limits)
-    recipe = Recipe(find(config.env), environment_options(config))
-    with Workers(recipe, inline=config.inline, start_timeout=config.start_timeout, launch=launch) as workers:
-        try:
-            play(workers, policy, missing, options, finished)
-        finally:
-            if isinstance(policy, CountsUsage) and policy.usage:
-                log.info("%s", policy.usage)
+    try:
+        play(workers, policy, missing, options, finished)
+    finally:
+        if isinstance(policy, CountsUsage) and policy.usage:
+            log.info("%s", policy.usage)
 
 
 def _warning_of_errors() -> Callable[[Sequence[Episode]], None]:

@@ -129,7 +129,7 @@ def rate(url: str, env: str, **settings: Any) -> dict[str, float]:
     options = {"base_url": url, "thinking": False, **settings.pop("policy_options", {})}
     with tempfile.TemporaryDirectory() as folder:
         evaluate(
-            env, "openai:stub", out=folder, workers=IN_FLIGHT, policy_options=options, on_progress=note, **settings
+            env, "openai:stub", out=folder, parallel=IN_FLIGHT, policy_options=options, on_progress=note, **settings
         )
     # From the end of the first episode on every seat is busy, until the first one finds nothing more to play.
     (begin, ours_before), (end, ours) = ends[1], ends[-IN_FLIGHT]
@@ -208,7 +208,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("counting toy, whole conversation", "count", {**TOY, "inline": True}),
     ("ALFWorld, window of 2 steps", "house", {**HOUSES, "inline": True, "policy_options": {"history": 2}}),
     ("ALFWorld, whole conversation", "house", {**HOUSES, "inline": True}),
-    ("counting toy, 64 worker processes", "count", TOY),
+    ("counting toy, 64 worker processes", "count", {**TOY, "workers": IN_FLIGHT}),
+    ("ALFWorld, whole conversation, two worker processes", "house", {**HOUSES, "workers": 2}),
 ]
 
 
