@@ -239,7 +239,8 @@ class Likelihood:
         log_probs: float32, shape (steps, tokens): log-probability of each sampled token, with gradient.
         entropy: float32, shape (steps, tokens): entropy of the distribution that it was sampled from.
         mask: bool, shape (steps, tokens): which columns hold a token.
-        values: float32, shape (steps,): the critic's estimate of the return from here; None without a critic.
+        values: float32, shape (steps,): the critic's estimate of the return from here; None without a critic. One that
+            estimates several values has the shape (steps, values).
     """
 
     log_probs: Tensor
@@ -380,6 +381,29 @@ class TakesAdapters(Protocol):
 
     def with_adapters(self, rank: int, source: Path) -> TrainablePolicy:
         """Return a policy that trains adapters of a rank on top of this one, which is saved in ``source``."""
+
+
+@runtime_checkable
+class HasCritic(Protocol):
+    """Knows which of its weights estimate values and do nothing else.
+
+    :mod:`agentbench.train` asks for it where these learn at a rate of their own, or alone at the start.
+    """
+
+    @property
+    def critic(self) -> nn.Module | None:
+        """The critic's own weights, a part of :attr:`Trainable.module`; None where there are none."""
+
+
+@runtime_checkable
+class TakesCritic(HasCritic, Protocol):
+    """Can be given a critic.
+
+    :mod:`agentbench.train` asks for it where ``value_coefficient`` is set; others have a critic from the start or none.
+    """
+
+    def with_critic(self, values: int) -> TrainablePolicy:
+        """Return this policy with a critic that estimates so many values a step: its own if it has such a one."""
 
 
 @runtime_checkable

@@ -28,7 +28,10 @@ BRANCHED = ("vineppo",)
 HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul", "parallel")
 """Settings that a resumed run may have otherwise."""
 
-ADDED = ("rollouts", "trees", "forks", "fork_rounds", "fork_choice", "fork_depth", "pivot_by", "step_budget")
+ADDED = (
+    *("rollouts", "trees", "forks", "fork_rounds", "fork_choice", "fork_depth", "pivot_by", "step_budget"),
+    *("value_learning_rate", "value_warmup"),
+)
 """Settings that came after the first runs: where they have their defaults, a run is what it was without them."""
 
 
@@ -140,7 +143,11 @@ class TrainConfig(BaseModel):
     kl_estimator: KlEstimator = Field("k3", description="estimator of that divergence")
     kl_in: Literal["loss", "reward"] = Field("loss", description="where that divergence is counted")
     entropy_coefficient: float = Field(0.0, ge=0, description="weight of the bonus for entropy")
-    value_coefficient: float = Field(0.0, ge=0, description="weight of the critic's loss")
+    value_coefficient: float = Field(0.0, ge=0, description="weight of the critic's loss; above 0: there is a critic")
+    value_learning_rate: float | None = Field(
+        None, gt=0, description="of the critic's own weights; none: learning_rate, of a language model's critic 1e-3"
+    )
+    value_warmup: int = Field(0, ge=0, description="training steps at the start in which the critic alone learns")
     values: Values = Field("critic", description="where schemes that read values get them: learned, or by branching")
     branch_rollouts: int = Field(
         2, ge=1, description="with values = branching and vineppo: rollouts from a state; vpr: candidates in a state"
@@ -187,6 +194,10 @@ class TrainConfig(BaseModel):
         if self.rollouts == "tree" and (self.branches or self.scheme == "vpr"):
             what = "scheme = vpr" if self.scheme == "vpr" else what
             raise ValueError(f"{what} branches off whole episodes itself: set rollouts = chain")
+        if self.value_warmup and not self.value_coefficient:
+            raise ValueError("value_warmup is the critic's: set value_coefficient (say 0.5) for one")
+        if self.value_warmup >= self.steps:
+            raise ValueError(f"value_warmup = {self.value_warmup} leaves nothing of {self.steps} training steps")
         return self
 
     @property

@@ -7,6 +7,7 @@ asked for). So the steps are taken by a float32 copy; the weights, which sample 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,9 +15,24 @@ from torch import Tensor, nn
 
 from envs.base.errors import UserError
 
+CRITIC = "critic"
+"""Key of the group of weights whose learning rate is its own, at its highest."""
 
-def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+
+def make_optimizer(
+    module: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    critic: nn.Module | None = None,
+    critic_rate: float | None = None,
+) -> torch.optim.AdamW:
     """Make the optimiser of a module's weights.
+
+    Args:
+        module: what is trained.
+        learning_rate, weight_decay: of AdamW.
+        critic: a part of the module with a learning rate of its own.
+        critic_rate: that rate; None: the same as of the rest.
 
     Raises:
         UserError: weights that are trained are in float16, whose range gradients and moments leave at once.
@@ -28,7 +44,12 @@ def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float)
             "adapters (lora = 16)"
         )
     kind = Float32AdamW if torch.bfloat16 in kinds else torch.optim.AdamW
-    return kind(module.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    if critic is None or critic_rate is None:
+        return kind(module.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    own = list(critic.parameters())
+    others = [each for each in module.parameters() if not any(each is its for its in own)]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": own, "lr": critic_rate, CRITIC: critic_rate}]
+    return kind(groups, lr=learning_rate, weight_decay=weight_decay)
 
 
 def optimizer_bytes(module: nn.Module) -> int:
@@ -38,13 +59,20 @@ def optimizer_bytes(module: nn.Module) -> int:
     return sum(each.numel() for each in trained) * (12 if copied else 8)
 
 
+def _copy_of(weight: Tensor) -> Tensor:
+    return weight.detach().float().clone().requires_grad_(weight.requires_grad)
+
+
 class Float32AdamW(torch.optim.AdamW):
     """AdamW (Loshchilov and Hutter 2019) on float32 copies of the weights; its state holds them for a checkpoint."""
 
     def __init__(self, weights: Any, **settings: Any) -> None:
-        self._weights: list[Tensor] = list(weights)
-        self._copies = [each.detach().float().clone().requires_grad_(each.requires_grad) for each in self._weights]
-        super().__init__(self._copies, **settings)
+        given = list(weights)
+        groups = given if isinstance(given[0], dict) else [{"params": given}]
+        copied = [{**group, "params": [_copy_of(each) for each in group["params"]]} for group in groups]
+        self._weights: list[Tensor] = [*chain.from_iterable(group["params"] for group in groups)]
+        self._copies: list[Tensor] = [*chain.from_iterable(group["params"] for group in copied)]
+        super().__init__(copied, **settings)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from agentbench.runs.lines import METRICS_FILE, add_lines, read_metrics
 from agentbench.runs.provenance import describe
 from agentbench.runs.steps import steps_of
 from agentbench.runs.writer import claim
-from agentbench.train.batch import discount, lookahead, needs, needs_values
+from agentbench.train.batch import HEADS, discount, lookahead, needs, needs_values, value_columns
 from agentbench.train.candidates import check_candidates
 from agentbench.train.chosen import choose_for_training
 from agentbench.train.config import BRANCHED, HOW_NOT_WHAT, TrainConfig
@@ -27,6 +28,7 @@ from agentbench.train.memory import refuse_large_model
 from agentbench.train.rollouts import SEATS
 from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.soundness import training_notes
+from agentbench.train.subgoals import subgoals
 from agentbench.train.trainer import Metrics, Trainer
 from credit.registry import advantages
 from credit.registry import find as find_scheme
@@ -35,12 +37,20 @@ from envs.base.digest import sealed_line
 from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.registry import make
-from policies.contract import TakesAdapters, Trainable, TrainablePolicy, is_trainable, lacking
+from policies.contract import (
+    HasCritic,
+    TakesAdapters,
+    TakesCritic,
+    Trainable,
+    TrainablePolicy,
+    is_trainable,
+    lacking,
+)
 from policies.registry import make_learner as new_learner
 from policies.saved import POLICY_FOLDER, saved_in
 
 CURVE_FILE = "curve.png"
-COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score")
+COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score", "switch", "subgoal")
 """Columns beyond the required ones that training gives every scheme."""
 MADE = ("reference_gap", "baseline", "oracle", "choice")
 """Columns that training makes for the schemes that need them."""
@@ -153,7 +163,8 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
         UserError: it needs a column that training does not make.
         CreditError: the scheme or one of its options does not exist.
     """
-    known = {*COLUMNS, *MADE, *(["value"] if config.value_coefficient or config.branches else [])}
+    values = ["value"] if config.branches else value_columns(config.scheme) if config.value_coefficient else []
+    known = {*COLUMNS, *MADE, *values}
     if config.branches:
         _check_branching(config)
     if config.rollouts == "tree":
@@ -166,7 +177,9 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
             "begin: set outcome_weight in scheme_options (say 1.0)"
         )
     if missing := [name for name in find_scheme(config.scheme).needs if name not in known]:
-        if missing == ["value"]:
+        if set(missing) <= {"value", *HEADS} and config.branches:
+            raise UserError(f"branching measures one value of a state: scheme {config.scheme!r} needs values = critic")
+        if set(missing) <= {"value", *HEADS}:
             raise UserError(
                 f"scheme {config.scheme!r} needs values of states: set value_coefficient (say 0.5) for a critic, "
                 "or values = branching"
@@ -184,12 +197,10 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
         raise UserError(f"pivot_by = {config.pivot_by} needs the column {min(lacks)!r}, which rollouts do not make")
     step = Step("", "", None, "", 0.0, True, False, True, 0.0)
     tiny = [[Episode("", "", "", "", trial, "failure", False, 0.0, [step]) for trial in range(2)]]
-    columns = {name: np.zeros(2, dtype=np.int64 if name == "choice" else np.float64) for name in MADE}
-    advantages(
-        config.scheme,
-        steps_of(tiny, values=np.zeros(2), columns=columns, tree=config.rollouts == "tree"),
-        **config.scheme_options,
-    )
+    columns: dict[str, Any] = {name: np.zeros(2, dtype=np.int64 if name == "choice" else np.float64) for name in MADE}
+    columns |= {**dict.fromkeys(value_columns(config.scheme), np.zeros(2)), **subgoals(tiny)}
+    table = steps_of(tiny, columns=columns, tree=config.rollouts == "tree")
+    advantages(config.scheme, table, **config.scheme_options)
 
 
 def _check_branching(config: TrainConfig) -> None:
@@ -219,9 +230,26 @@ def make_learner(config: TrainConfig) -> TrainablePolicy:
             f"of your own needs also {', '.join(lacking(policy, Trainable))} (policies.contract.Trainable)"
         )
     learner = _with_adapters(policy, config) if config.lora else policy
-    if config.value_coefficient and not learner.has_critic:
-        raise UserError(f"policy {config.policy!r} has no critic: set value_coefficient = 0 and choose another scheme")
+    if config.value_coefficient:
+        learner = _with_critic(learner, config)
     return learner.with_temperature(config.temperature)
+
+
+def _with_critic(policy: TrainablePolicy, config: TrainConfig) -> TrainablePolicy:
+    """Return the policy with a critic that estimates what the scheme reads."""
+    values = len(value_columns(config.scheme))
+    if isinstance(policy, TakesCritic):
+        return policy.with_critic(values)
+    if not policy.has_critic:
+        raise UserError(f"policy {config.policy!r} has no critic: set value_coefficient = 0 and choose another scheme")
+    if values > 1:
+        raise UserError(
+            f"scheme {config.scheme!r} needs {values} values a step, and the critic of {config.policy!r} estimates "
+            "one: train a language model (hf:MODEL)"
+        )
+    if config.value_warmup and not isinstance(policy, HasCritic):
+        raise UserError(f"policy {config.policy!r} does not say which weights are its critic's: set value_warmup = 0")
+    return policy
 
 
 def _with_adapters(policy: TrainablePolicy, config: TrainConfig) -> TrainablePolicy:

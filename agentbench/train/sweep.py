@@ -17,7 +17,7 @@ from typing import Any
 
 from agentbench.runs.lines import METRICS_FILE, read_metrics
 from agentbench.runs.run import RUN_FILE
-from agentbench.train.config import TrainConfig, read_config
+from agentbench.train.config import ADDED, TrainConfig, read_config
 from agentbench.train.run import refuse_unfit_scheme
 from agentbench.train.trainer import Metrics
 from envs.base.errors import UserError
@@ -194,8 +194,9 @@ def _check_same(run: SweepRun) -> None:
     path = run.folder / RUN_FILE
     if not path.exists():
         return
-    before = json.loads(path.read_text(encoding="utf-8"))["identity"]
     now = json.loads(run.config.model_dump_json())
+    unsaid = {name: TrainConfig.model_fields[name].default for name in ADDED}
+    before = {**unsaid, **json.loads(path.read_text(encoding="utf-8"))["identity"]}
     changed = [
         f"{name}: {before[name]} → {value}"
         for name, value in now.items()

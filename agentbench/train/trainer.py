@@ -18,7 +18,7 @@ import torch
 
 from agentbench.runs.episodes import Episode, to_line
 from agentbench.runs.steps import steps_of
-from agentbench.train.batch import Batch, make_batch, needs, needs_values
+from agentbench.train.batch import Batch, make_batch, needs, needs_values, value_columns
 from agentbench.train.branching import Branching
 from agentbench.train.candidates import Candidates
 from agentbench.train.checkpoint import load_checkpoint, save_checkpoint
@@ -31,6 +31,7 @@ from agentbench.train.optimizer import make_optimizer
 from agentbench.train.outcomes import save_outcomes
 from agentbench.train.rollouts import Rollouts, TrainingEpisodes
 from agentbench.train.sampler import Sampler
+from agentbench.train.subgoals import needs_subgoals, subgoals
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.trees import tree_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
@@ -38,11 +39,14 @@ from credit.steps import FloatArray
 from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
 from envs.base.files import replaced_folder
-from policies.contract import MakesReference, TrainablePolicy
+from policies.contract import HasCritic, MakesReference, TakesCritic, TrainablePolicy
 from policies.saved import POLICY_FOLDER
 from policies.trainable import save_policy
 
 Metrics = dict[str, Any]
+
+VALUE_RATE = 1e-3
+"""Learning rate of a critic that was put on a policy: a new layer learns faster than what was trained before."""
 
 
 class Trainer:
@@ -74,7 +78,9 @@ class Trainer:
         self.sampler = Sampler(config, policy, folder, ranks)
         if config.shard:
             split_weights(self.module, config.device, ranks)
-        self.optimizer = make_optimizer(self.module, config.learning_rate, config.weight_decay)
+        critic = policy.critic if isinstance(policy, HasCritic) else None
+        rate = config.value_learning_rate or (VALUE_RATE if isinstance(policy, TakesCritic) else None)
+        self.optimizer = make_optimizer(self.module, config.learning_rate, config.weight_decay, critic, rate)
         self.step, self.best = 0, -1.0
         self.run_digest = digest_of_json(config.deciding())
         self._thread = ThreadPoolExecutor(1)
@@ -169,14 +175,10 @@ class Trainer:
             groups, columns = self._columns(groups, clock)
             with clock.phase("table"):
                 penalty = config.invalid_action_penalty
-                table = steps_of(
-                    groups,
-                    penalty=penalty,
-                    values=values,
-                    kl=self._kl(groups),
-                    columns=columns,
-                    tree=config.rollouts == "tree",
-                )
+                if needs_subgoals(config.scheme):
+                    columns |= subgoals(groups)
+                is_tree, further = config.rollouts == "tree", {**columns, **values}
+                table = steps_of(groups, penalty=penalty, kl=self._kl(groups), columns=further, tree=is_tree)
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
             with clock.phase("update"):
@@ -204,16 +206,17 @@ class Trainer:
         settings = self.config.correction_settings()
         return None if settings is None else correct_batch(self.policy, batch, self.config, settings, self.ranks)
 
-    def _values(self, groups: Sequence[Sequence[Episode]], clock: Clock) -> tuple[FloatArray | None, Metrics]:
-        """Return the value of every state, if the scheme reads it, and what measuring it took."""
+    def _values(self, groups: Sequence[Sequence[Episode]], clock: Clock) -> tuple[dict[str, FloatArray], Metrics]:
+        """Return the values of every state that the scheme reads, as columns, and what measuring them took."""
         if not needs_values(self.config.scheme):
-            return None, {}
+            return {}, {}
         if self.branching is None:
             with clock.phase("values"):
-                return self._measure(groups, self._critic), {}
+                found = self._measure(groups, self._critic).reshape(-1, len(names := value_columns(self.config.scheme)))
+            return dict(zip(names, found.T, strict=True)), {}
         with clock.phase("branching"):
             values, steps = self.branching.values(self.sampler.actor, groups, self.step)
-        return values, {"branch_steps": steps}
+        return {"value": values}, {"branch_steps": steps}
 
     def _columns(
         self, groups: Sequence[Sequence[Episode]], clock: Clock
@@ -248,7 +251,7 @@ class Trainer:
         return config.kl_coefficient * self._measure(groups, self._reference_gap)
 
     def _measure(self, groups: Sequence[Sequence[Episode]], of: Callable[[list[Any]], torch.Tensor]) -> FloatArray:
-        """Measure something of every step, a token budget at a time. float64, shape (steps,)."""
+        """Measure something of every step, a token budget at a time. float64, of as many rows as there are steps."""
         traces = [step.trace for group in groups for episode in group for step in episode.steps]
         tokens = np.array([trace.tokens for trace in traces], dtype=np.int64)
         with torch.no_grad():

@@ -19,7 +19,8 @@ from agentbench.train.correction import BatchCorrection
 from agentbench.train.distributed import ALONE, Ranks, full_tensor
 from agentbench.train.loss import policy_loss, token_weights
 from agentbench.train.memory import give_back
-from policies.contract import CutsPieces, KeepsComputed, TrainablePolicy
+from agentbench.train.optimizer import CRITIC
+from policies.contract import CutsPieces, HasCritic, KeepsComputed, TrainablePolicy
 
 Rows = npt.NDArray[np.int64]
 
@@ -48,12 +49,15 @@ class Scheduled(Protocol):
         """Number of all steps."""
 
 
-def learning_rate(config: Scheduled, step: int) -> float:
-    """Return the learning rate of a training step (from 0): warm-up times schedule; nothing to be remembered."""
+def learning_rate(config: Scheduled, step: int, highest: float | None = None) -> float:
+    """Return the learning rate of a training step (from 0): warm-up times schedule; nothing to be remembered.
+
+    ``highest`` is that of weights that have one of their own.
+    """
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     done = step / config.steps
     decay = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.schedule]
-    return config.learning_rate * warm * decay
+    return (config.learning_rate if highest is None else highest) * warm * decay
 
 
 def computing_in(precision: str, device: str) -> AbstractContextManager[None]:
@@ -100,7 +104,7 @@ def update(
         NonFiniteError: the loss or its gradient is not finite; the weights were not touched by it.
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
+        group["lr"] = learning_rate(config, step, group.get(CRITIC))
     counts = torch.tensor(batch.tokens if correction is None else correction.tokens)
     weights = token_weights(counts, torch.tensor(batch.episode), config.aggregation)
     sums: dict[str, float] = {}
@@ -122,6 +126,8 @@ def update(
             parts = ranks.sum(parts)
             if not math.isfinite(loss := _whole_loss(parts, config)):
                 raise NonFiniteError(f"the loss is {loss} at training step {step}")
+            if step < config.value_warmup:
+                drop_gradients(policy)
             norm = take_step(policy, optimizer, config.max_grad_norm, step, ranks)
             updates += 1
             gap = sums.get("sampler_gap", parts["log_ratio"])
@@ -130,6 +136,15 @@ def update(
     of_gap = {"sampler_gap": sums.pop("sampler_gap"), **({} if correction is None else correction.metrics())}
     means = {name: value / updates for name, value in sums.items()}
     return means | of_gap | {"learning_rate": learning_rate(config, step)}
+
+
+def drop_gradients(policy: TrainablePolicy) -> None:
+    """Drop all gradients but the critic's: weights without one are left as they are."""
+    critic = policy.critic if isinstance(policy, HasCritic) else None
+    own = set() if critic is None else {id(each) for each in critic.parameters()}
+    for weight in policy.module.parameters():
+        if id(weight) not in own:
+            weight.grad = None
 
 
 def _whole_loss(parts: dict[str, float], config: TrainConfig) -> float:
@@ -249,7 +264,9 @@ def backward(
     found = {part.name: float(getattr(parts, part.name).detach()) for part in fields(parts)}
     if new.values is not None:
         returns = torch.as_tensor(batch.returns[rows], dtype=torch.float32, device=device)
-        value_loss = (new.values.float() - returns).square().sum() * value_weight
+        # A value that this step says nothing about has no return (HiPER's sub-goal within it).
+        error = torch.where(returns.isnan(), 0.0, new.values.float() - returns)
+        value_loss = error.square().sum() * value_weight
         loss = loss + config.value_coefficient * value_loss
         found["value_loss"] = float(value_loss.detach())
     loss.backward()  # type: ignore[no-untyped-call]

@@ -31,6 +31,25 @@ def logits_at(model: nn.Module, wanted: Tensor) -> Iterator[None]:
         hook.remove()
 
 
+@contextmanager
+def hidden_at(model: nn.Module, rows: Tensor, columns: Tensor) -> Iterator[list[Tensor]]:
+    """Within this block every forward pass adds the hidden states at some positions, as the output layer gets them.
+
+    It stands around :func:`logits_at`, which leaves the output layer only a part of them.
+
+    Args:
+        model: a causal language model of transformers.
+        rows, columns: int64, shape (positions,).
+    """
+    seen: list[Tensor] = []
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    hook = head.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][rows, columns]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
 def tempered(logits: Tensor, temperature: float) -> Tensor:
     """Return log-probabilities, float32, at a temperature; 0 counts as 1 here."""
     logits = logits.float()

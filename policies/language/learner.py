@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import torch
 
 from policies.contract import Likelihood, SampledLogProbs
 from policies.language import sequences
+from policies.language.critic import Critic
 from policies.language.likelihood import score_tokens
 from policies.language.loading import checkpoint_activations
 from policies.language.sequences import Sampled
@@ -76,7 +77,8 @@ class Learner:
         model.train(most is not None and tokens > most and torch.is_grad_enabled())
         try:
             with self.in_use():
-                return score_tokens(model, traces, temperature, laid_out, self.settings.padded_tokens)
+                padded = self.settings.padded_tokens
+                return score_tokens(model, traces, temperature, laid_out, padded, self.weights.critic)
         finally:
             model.eval()
 
@@ -98,6 +100,17 @@ class Learner:
     def lengths(self, traces: Sequence[Sampled]) -> list[int]:
         """Return the tokens of every sequence that answers are laid out as."""
         return [len(each.ids) for each in sequences.lay_out(traces, self._whole_episodes)]
+
+    def with_critic(self, values: int) -> Learner:
+        """Return the same model with a critic: its own, or a new one where that estimates another number of values."""
+        critic = self.weights.critic
+        if critic is None or critic.values != values:
+            head: Any = self.weights.model.get_output_embeddings()  # type: ignore[operator]
+            critic = Critic(head.weight.shape[1], values).to(head.weight.device)
+        weights = Weights(self.weights.model, self.weights.adapters, critic)
+        made = Learner(weights, self.settings, self.adapter)
+        made._recompute_above = self._recompute_above
+        return made
 
     def frozen(self) -> Learner:
         """Return the weights as they are now: the same model with other adapters, or a copy without adapters."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.contract import Likelihood
-from policies.language.forward import forbid, logits_at, tempered
+from policies.language.forward import forbid, hidden_at, logits_at, tempered
 from policies.language.sequences import Sampled, TokenSequence, batches
 
 
@@ -19,6 +19,7 @@ def score_tokens(
     temperature: float,
     sequences: Sequence[TokenSequence],
     padded_tokens: int,
+    critic: nn.Module | None = None,
 ) -> Likelihood:
     """Return the likelihood of sampled answers under the model's weights.
 
@@ -28,13 +29,24 @@ def score_tokens(
         temperature: that they were sampled at.
         sequences: the same answers as sequences (:func:`~policies.language.sequences.lay_out`).
         padded_tokens: most tokens, padding included, of one forward pass.
+        critic: makes values of the hidden states before the answers.
     """
     width = max(trace.tokens for trace in traces)
     places: list[Tensor] = []
     log_probs: list[Tensor] = []
     entropies: list[Tensor] = []
+    values: list[Tensor] = []
+    steps: list[int] = []
     for batch in batches(sequences, padded_tokens):
-        found, entropy, place = _pass(model, batch, traces, temperature, width)
+        if critic is None:
+            found, entropy, place = _pass(model, batch, traces, temperature, width)
+        else:
+            begins = [(row, step) for row, each in enumerate(batch) for step in each.steps]
+            rows, columns = ([row for row, _ in begins], [len(traces[step].prompt) - 1 for _, step in begins])
+            with hidden_at(model, *_on_device(model, rows, columns)) as seen:
+                found, entropy, place = _pass(model, batch, traces, temperature, width)
+            values += [critic(hidden) for hidden in seen]
+            steps += [step for _, step in begins]
         log_probs.append(found)
         entropies.append(entropy)
         places.append(place)
@@ -46,7 +58,16 @@ def score_tokens(
         joined = torch.cat(flat)
         return joined.new_zeros(len(traces) * width).index_copy(0, order, joined).view(len(traces), width)
 
-    return Likelihood(table(log_probs), table(entropies), mask)
+    if critic is None:
+        return Likelihood(table(log_probs), table(entropies), mask)
+    joined = torch.cat(values)
+    (own,) = _on_device(model, steps)
+    return Likelihood(table(log_probs), table(entropies), mask, torch.zeros_like(joined).index_copy(0, own, joined))
+
+
+def _on_device(model: nn.Module, *numbers: list[int]) -> list[Tensor]:
+    device = next(model.parameters()).device
+    return [torch.tensor(each, device=device) for each in numbers]
 
 
 def _pass(

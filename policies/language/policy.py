@@ -25,6 +25,7 @@ from policies.language import loading
 from policies.language.cache import PrefixCache, Work, weights_version
 from policies.language.constraint import Offered, Trie
 from policies.language.conversation import Writer
+from policies.language.critic import Critic
 from policies.language.decode import Answer, Request, Rules, decode, stop_check
 from policies.language.endings import CutAnswers, warn_of_endless_answers
 from policies.language.engine import Engine
@@ -41,6 +42,9 @@ from policies.saved import POLICY_FILE
 from policies.trainable import read_policy
 
 VERSION = 1
+
+CRITIC = "critic_values"
+"""What a saved policy says of its critic: how many values it estimates."""
 
 CACHE_MB = 1024
 """Memory of keys and values that are kept where nothing is said, and no GPU has more."""
@@ -61,8 +65,6 @@ class LanguagePolicy:
     Raises:
         UserError: the model or its tokenizer cannot be loaded or used.
     """
-
-    has_critic = False
 
     def __init__(self, settings: LanguageSettings, model: nn.Module | None = None, tokenizer: Any = None) -> None:
         self.options = settings
@@ -101,7 +103,7 @@ class LanguagePolicy:
     def digest(self) -> str:
         """Hash of the settings that decide answers, the vocabulary, the chat template and the weights."""
         unimportant = ("model", "device", "cache_mb", "padded_tokens", "layout", "gradient_checkpointing", "seed")
-        chosen = {name: value for name, value in self.settings().items() if name not in unimportant}
+        chosen = {name: value for name, value in self.settings().items() if name not in (*unimportant, CRITIC)}
         chosen["max_new_tokens"] = chosen.pop("max_tokens")  # as it was called when the first runs were made
         words = sorted(self.tokenizer.get_vocab().items())
         parts = (VERSION, sorted(chosen.items()), self.speaker.prompts.as_dict(), words, self.tokenizer.chat_template)
@@ -176,7 +178,7 @@ class LanguagePolicy:
         return self.learner.sampled(traces)
 
     def likelihood(self, traces: Sequence[Sampled]) -> Likelihood:
-        """Judge answers with the present weights. There is no critic, so there are no values."""
+        """Judge answers with the present weights; values are there if there is a critic."""
         return self.learner.likelihood(traces, self.temperature)
 
     def pieces(self, traces: Sequence[Sampled], budget: int) -> list[npt.NDArray[np.int64]]:
@@ -194,9 +196,26 @@ class LanguagePolicy:
         frozen._cache, frozen._seen = PrefixCache(self._cache.limit), {}
         return frozen
 
+    @property
+    def critic(self) -> Critic | None:
+        """What estimates values, where it was asked for."""
+        return self.weights.critic
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether there are values."""
+        return self.critic is not None
+
+    def with_critic(self, values: int) -> LanguagePolicy:
+        """Return this policy, with the same weights, and a critic that estimates so many values a step."""
+        other = copy.copy(self)
+        other.learner = self.learner.with_critic(values)
+        return other
+
     def settings(self) -> dict[str, Any]:
         """Return everything but the weights."""
-        return {**to_json(self.options), "temperature": self.temperature}
+        critic = {} if self.critic is None else {CRITIC: self.critic.values}
+        return {**to_json(self.options), "temperature": self.temperature, **critic}
 
     def save_companions(self, folder: Path) -> None:
         """Write what lies beside the weights: tokenizer, chat template and the model's configuration."""
@@ -351,8 +370,11 @@ def load_saved(folder: Path, options: dict[str, Any], weights: dict[str, Tensor]
     Raises:
         UserError: the model that adapters belong to is gone, or something does not fit.
     """
+    options = dict(options)
+    values = options.pop(CRITIC, 0)
     settings = LanguageSettings(**options)
     model = _base_model(settings) if settings.lora else loading.empty_model(str(folder), settings)
     policy = LanguagePolicy(settings, model, loading.load_tokenizer(str(folder)))
+    policy = policy.with_critic(values) if values else policy
     policy.module.load_state_dict(weights)
     return policy

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.base.errors import UserError
+from policies.language.critic import Critic
 
 ADAPTER = "default"
 REFERENCE = "reference"
@@ -19,12 +20,13 @@ class Weights(nn.Module):
 
     Args:
         model: a causal language model, perhaps with adapters of peft.
-        adapters: whether only the adapters are trained and saved.
+        adapters: whether of the model only the adapters are trained and saved.
+        critic: estimates values, and is trained and saved with it.
     """
 
-    def __init__(self, model: nn.Module, adapters: bool) -> None:
+    def __init__(self, model: nn.Module, adapters: bool, critic: Critic | None = None) -> None:
         super().__init__()
-        self.model, self.adapters = model, adapters
+        self.model, self.adapters, self.critic = model, adapters, critic
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """Return the weights by name; of tied ones (an output layer that is the embedding) only the first."""
@@ -32,7 +34,8 @@ class Weights(nn.Module):
         tied = names - {name for name, _ in self.named_parameters()}
         found = {}
         for name, tensor in super().state_dict().items():
-            if self.adapters and not ("lora_" in name and f".{ADAPTER}." in name):
+            of_adapters = "lora_" in name and f".{ADAPTER}." in name
+            if self.adapters and not (of_adapters or name.startswith("critic.")):
                 continue
             if name not in tied:
                 found[name] = tensor

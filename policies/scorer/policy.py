@@ -61,6 +61,11 @@ class ScorerPolicy:
         return self.network
 
     @property
+    def critic(self) -> torch.nn.Module:
+        """The layer that estimates values."""
+        return self.network.value
+
+    @property
     def digest(self) -> str:
         """Hash of version, temperature and weights."""
         about = repr((self.name, VERSION, self.temperature, self._sizes)).encode()

@@ -91,10 +91,8 @@ def write_model(policy: Servable, folder: Path, tensors: Mapping[str, Tensor] | 
     from safetensors.torch import save_file
 
     model: Any = policy.weights.model.get_base_model() if policy.options.lora else policy.weights.model  # type: ignore[operator]
-    if tensors is None or policy.options.lora:
-        found = _without_adapters(model.state_dict())
-    else:
-        found = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    from_model = tensors is None or policy.options.lora
+    found = _without_adapters(model.state_dict()) if from_model else _of_model(tensors or {})
     found |= {name: found[first].clone() for name, first in _tied(model).items()}
     config = copy.deepcopy(model.config)
     config.tie_word_embeddings = False
@@ -117,10 +115,14 @@ def write_adapters(policy: Servable, folder: Path, tensors: Mapping[str, Tensor]
     model: Any = policy.weights.model
     model.peft_config[ADAPTER].save_pretrained(folder)
     found = {
-        name.removeprefix("model.").replace(f".{ADAPTER}.", "."): tensor.detach().contiguous()
-        for name, tensor in tensors.items()
+        name.replace(f".{ADAPTER}.", "."): tensor.detach().contiguous() for name, tensor in _of_model(tensors).items()
     }
     save_file(found, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def _of_model(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the model's weights under its own names, without a critic beside it."""
+    return {name.removeprefix("model."): each for name, each in tensors.items() if name.startswith("model.")}
 
 
 def _without_adapters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "overlap": {"overlap": True, "eval_split": None, "checkpoint_every": 2},
     "correction": {"correction": "token"},
     "constrained": {"policy_options": {"constrained": True}},
-    "checkpointing": {"policy_options": {"gradient_checkpointing": True}},
+    "checkpointing": {"policy_options": {"gradient_checkpointing": True}, "scheme": "gae", "value_coefficient": 0.5},
     "sequence": {"ratio": "sequence"},
     "scorer": {"policy": "scorer", "scheme": "gae", "value_coefficient": 0.5},
     "scorer-autocast": {"policy": "scorer", "precision": "bfloat16"},

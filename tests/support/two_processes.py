@@ -19,6 +19,7 @@ from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import ALONE, Ranks, full_tensor, full_weights, join, load_weights, split_weights
 from agentbench.train.run import make_learner, train
 from agentbench.train.trainer import Trainer
+from policies.language.critic import Critic
 from policies.language.weights import Weights
 
 TOY = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "group_size": 6, "tasks_per_step": 4}
@@ -78,14 +79,17 @@ class Tied(torch.nn.Module):
 
 
 def keeps_tied_weights(ranks: Ranks) -> bool:
-    """Split a language model's weights, put others in, and tell whether they come out and are used."""
+    """Split weights of a language model and its critic, put others in, and tell if they come out and are used."""
     torch.manual_seed(0)
-    alone, together = Weights(Tied(), adapters=False), Weights(Tied(), adapters=False)
+    alone, together = (Weights(Tied(), adapters=False, critic=Critic(4, 3)) for _ in range(2))
+    torch.nn.init.normal_(alone.critic.weight)  # type: ignore[union-attr]
     split_weights(together, "cpu", ranks)
     load_weights(together, alone.state_dict())
     found, words = full_weights(together), torch.tensor([[1, 2]])
     same = all(torch.equal(found[name], tensor) for name, tensor in alone.state_dict().items())
-    return same and len(found) == 5 and torch.allclose(together.model(words), alone.model(words))
+    values = [each.critic(torch.ones(1, 4).cumsum(1)) for each in (alone, together)]  # type: ignore[misc]
+    same = same and torch.allclose(*values) and values[0].shape == (1, 3)
+    return same and len(found) == 7 and torch.allclose(together.model(words), alone.model(words))
 
 
 def run_config(name: str) -> TrainConfig:
