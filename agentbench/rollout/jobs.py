@@ -105,7 +105,7 @@ def shape_of(parallel: int | None, workers: int | None, per_process: int, proces
         processors: where the processes run.
     """
     if workers is None:
-        workers = processors if parallel is None else max(processors, -(-parallel // per_process))
+        workers = min(processors, MOST_PARALLEL) if parallel is None else max(processors, -(-parallel // per_process))
     if parallel is None:
         parallel = max(workers, min(MOST_PARALLEL, workers * per_process))
     return parallel, min(workers, parallel)

@@ -108,7 +108,7 @@ def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any)
     present = tmp_path / "present"
     present.mkdir()
     options = {"delay": 0.03, "present": str(present)}
-    settings: dict[str, Any] = {"trials": 20, "workers": 8, "seed": 5, "env_options": options}
+    settings: dict[str, Any] = {"trials": 20, "parallel": 16, "workers": 8, "seed": 5, "env_options": options}
     evaluate("toy", "random", out=tmp_path / "local", **settings)
     kept: list[bytes] = []
 
