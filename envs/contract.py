@@ -98,7 +98,7 @@ class TextEnv(gymnasium.Env[str, str]):
     protected: str = ""
     """Why episodes may not be passed on in the open (a licence's wish); empty where they may."""
 
-    per_process: ClassVar[int] = 1
+    per_process: int = 1
     """How many copies one worker process hosts by default, where they take turns. One, where a step waits for something
     outside or a copy weighs hundreds of MB; dozens, where both are small."""
 

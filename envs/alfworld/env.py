@@ -41,7 +41,7 @@ class ALFWorldEnv(TextEnv):
     """
 
     name: ClassVar[str] = "alfworld"
-    per_process: ClassVar[int] = 64
+    per_process: int = 64
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class ALFWorldEnv(TextEnv):
         self.notes: tuple[str, ...] = self._games.notes
         self._anchor = anchor
         self.engine = engine
+        if engine == "textworld":
+            self.per_process = 8  # each copies a library of 34 MB, and a step is all processor time
         self._player = _make_player(engine)
         self._is_valid = True
 

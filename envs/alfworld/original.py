@@ -133,11 +133,32 @@ class OriginalPlayer:
         self.close()
 
 
+class _KeptParses:
+    """A parser of the package that reads each text once: it would read the same few hundred again at each step.
+
+    It gives trees that are only ever read; what the package makes of them it makes anew every time.
+    """
+
+    def __init__(self, parser: Any) -> None:
+        self.parse = lru_cache(maxsize=4096)(parser.parse)
+
+
+@cache
+def _keep_parses() -> None:
+    """Have the parsers of this process keep what they read."""
+    from textworld import logic
+    from textworld.envs.pddl import textgen
+
+    for module in (logic, textgen):
+        module._PARSER = _KeptParses(module._PARSER)
+
+
 def _new_environment() -> Any:
     import textworld
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
     from textworld.envs.pddl import PddlEnv
 
+    _keep_parses()
     # A plan of the planner is never asked for: it can take minutes and is not part of the game.
     return AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -56,7 +56,7 @@ class WebShopEnv(TextEnv):
     """
 
     name = "webshop"
-    per_process: ClassVar[int] = 64
+    per_process: int = 64
 
     def __init__(
         self,
