@@ -44,6 +44,8 @@ from credit.schemes.tempo import tempo as tempo
 
 # trees of episodes that share beginnings
 from credit.schemes.tree_grpo import tree_grpo as tree_grpo
+from credit.schemes.spo import spo as spo
+from credit.schemes.pivot_retry import pivot_retry as pivot_retry
 
 # turns
 from credit.schemes.matchtir import matchtir as matchtir

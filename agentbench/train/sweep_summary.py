@@ -269,5 +269,6 @@ def _area(places: Sequence[int], found: Sequence[float], budget: int) -> float:
 
 
 def _steps_used(metrics: Sequence[Metrics]) -> list[int]:
-    """Return the environment steps of training up to each row, evaluations not counted."""
-    return [int(each) for each in np.cumsum([row.get("environment_steps", 0) for row in metrics])]
+    """Return the environment steps of training up to each row; branches that measure count too, evaluations do not."""
+    counted = ("environment_steps", "branch_steps")
+    return [int(each) for each in np.cumsum([sum(row.get(name, 0) for name in counted) for row in metrics])]

@@ -71,6 +71,37 @@ def test_tree_grpo_by_hand():
     )
 
 
+def test_spo_by_hand():
+    # Segments: a; b; c; d; e f; x y. V: c 1, d 0, so b 1/2; ef 0; a (1/2 + 0) / 2 = 1/4; xy 1.
+    # The trees: mean 5/8. At a: mean of b and ef 1/4. At b: mean of c and d 1/2.
+    found = by_letter(TABLE, advantages("spo", TABLE))
+    expected = {"a": -3 / 8, "b": 1 / 4, "c": 1 / 2, "d": -1 / 2, "e": -1 / 4, "f": -1 / 4, "x": 3 / 8, "y": 3 / 8}
+    assert found == pytest.approx(expected)
+    assert by_letter(TABLE, advantages("spo", TABLE, normalize="std", epsilon=0.0)) == pytest.approx(
+        {letter: np.sign(value) for letter, value in expected.items()}  # of two sisters each is one deviation away
+    )
+
+
+def test_pivot_retry_by_hand():
+    # Outcomes 1 0 0 1, mean 1/2: a, b and c are the first episode's, d the second's, e and f the third's.
+    found = by_letter(TABLE, advantages("pivot_retry", TABLE, normalize="mean"))
+    assert found == pytest.approx({**dict.fromkeys("abcxy", 0.5), **dict.fromkeys("def", -0.5)})
+
+
+@examples
+@given(trees, st.booleans(), st.sampled_from([0, 1]))
+def test_spo_is_the_slow_loop(table, std, ddof):
+    found = advantages("spo", table, normalize="std" if std else "mean", ddof=ddof)
+    np.testing.assert_allclose(found, oracle.spo(table.to_dict("records"), std, ddof), rtol=1e-7, atol=1e-7)
+
+
+@examples
+@given(trees, st.booleans())
+def test_pivot_retry_is_the_slow_loop(table, std):
+    found = advantages("pivot_retry", table, normalize="std" if std else "mean")
+    np.testing.assert_allclose(found, oracle.pivot_retry(table.to_dict("records"), std), rtol=1e-7, atol=1e-7)
+
+
 @examples
 @given(
     st.one_of(trees, tables),

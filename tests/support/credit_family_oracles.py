@@ -420,3 +420,53 @@ def tree_grpo(rows, std=True, raw=False, backup="leaves", gamma=1.0, power=0.0):
         mean = sum(advantage[each] for each in through[node]) / len(through[node])
         out.append((mean if backup == "leaves" else worth(node)) * len(through[node]) ** power)
     return out
+
+
+def spo(rows, std=False, ddof=0):
+    children, _, root, outcome, leaf = forest_of(rows)
+    parent = {child: above for above, below in children.items() for child in below}
+    roots = {}
+    for node in root.values():
+        if node not in roots.setdefault(node[0], []):
+            roots[node[0]].append(node)
+
+    def below(node):  # what a node goes on with: a fork's segments, or the next step of its own
+        return children.get(node, [])
+
+    def worth(node):
+        if node in leaf:
+            return outcome[leaf[node]]
+        return sum(worth(child) for child in below(node)) / len(below(node))
+
+    def head_of(node):
+        while parent[node] is not None and len(below(parent[node])) == 1:
+            node = parent[node]
+        return node
+
+    out = []
+    for row in rows:
+        head = head_of((row["group"], row["node"]))
+        sisters = roots[head[0]] if parent[head] is None else below(parent[head])
+        values = [worth(sister) for sister in sisters]
+        if len(values) < 2:
+            out.append(0.0)
+            continue
+        mean = sum(values) / len(values)
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - ddof))
+        difference = worth(head) - mean
+        if abs(difference) < 1e-12:
+            out.append(0.0)
+        else:
+            out.append(difference / (deviation + 1e-8) if std else difference)
+    return out
+
+
+def pivot_retry(rows, std=True):
+    outcome = {r["episode"]: outcome_of(rows, r) for r in rows}
+    group_of = {r["episode"]: r["group"] for r in rows}
+    owner = {(r["group"], r["node"]): r["episode"] for r in rows if r["own"]}
+    out = []
+    for row in rows:
+        samples = [outcome[each] for each in outcome if group_of[each] == row["group"]]
+        out.append(normalized(outcome[owner[row["group"], row["node"]]], samples, std=std))
+    return out
