@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from agentbench.evaluation.summary import OVERALL
 from agentbench.runs.answers import Answer, answer_of
 from agentbench.runs.episodes import Episode, Step, is_judged
 from agentbench.runs.journal import read_sorted
 from agentbench.runs.run import Run
+from agentbench.runs.tables import ANSWER_COLUMNS
+from envs.base.errors import UserError
+from envs.base.journal import PLAIN, journal_of
 from envs.base.safe_text import is_cut_short
 
 LOOP = 3
@@ -66,8 +78,16 @@ class Answers:
 
 
 def answers_of(run: Run) -> Answers:
-    """Go through a run's episodes and count; those that ended in an error of the infrastructure are left out."""
-    return count_answers(read_sorted(run.folder))
+    """Count what a run's answers were like; episodes that ended in an error of the infrastructure are left out.
+
+    From its step table, a few hundred episodes in memory at a time. Tables of versions that packed no lines may lack
+    what was recorded of the answers: there, from the lines.
+    """
+    path = run.current_table("steps")
+    columns = pq.read_schema(path).names
+    if ANSWER_COLUMNS.names[0] not in columns and journal_of(run.folder).name == PLAIN:
+        return count_answers(read_sorted(run.folder))
+    return count_rows(path, run.episodes)
 
 
 def count_answers(episodes: Iterable[Episode]) -> Answers:
@@ -86,6 +106,96 @@ def count_answers(episodes: Iterable[Episode]) -> Answers:
         for label in (OVERALL, episode.task_type):
             _add(found.by_type.setdefault(label, Tally()), episode, answers)
     return found
+
+
+def count_rows(path: Path, episodes: pd.DataFrame) -> Answers:
+    """Count what the answers in a step table were like; those of episodes with an error are left out.
+
+    Args:
+        path: ``steps.parquet`` of a run.
+        episodes: the run's table of episodes.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    judged = episodes[is_judged(episodes["outcome"])]
+    types = judged["task_type"].to_numpy(dtype=object)
+    place = pd.Series(np.arange(len(judged)), index=judged["episode"].to_numpy())
+    sums = {name: np.zeros(len(judged), dtype=np.int64) for name in ("steps", "refused", "answers", "invalid", "cut")}
+    is_looping = np.zeros(len(judged), dtype=np.bool_)
+    found = Answers()
+    try:
+        with pq.ParquetFile(path) as file:
+            for first, last in _whole_episodes(file):
+                table = file.read_row_groups(range(first, last), columns=[*_COUNTED, *_answer_columns(file)])
+                table = table.filter(pa.array(np.isin(table["episode"].to_numpy(), place.index.to_numpy())))
+                rows = place[table["episode"].to_numpy()].to_numpy()
+                is_looping[_loops(rows, table)] = True
+                found.shortened += int(np.sum(_shortened(table)))
+                marks = {"steps": np.ones(len(rows), np.bool_), "refused": ~table["is_valid"].to_numpy()}
+                marks |= _answer_marks(table, found)
+                for name, mark in marks.items():
+                    sums[name] += np.bincount(rows[mark], minlength=len(judged))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error}): it is damaged") from error
+    for label in dict.fromkeys([OVERALL, *types]):
+        of_type = np.ones(len(judged), np.bool_) if label == OVERALL else types == label
+        counts = {name: int(column[of_type].sum()) for name, column in sums.items()}
+        found.by_type[label] = Tally(int(of_type.sum()), **counts, loops=int(is_looping[of_type].sum()))
+    return found
+
+
+_COUNTED = ("episode", "observation", "action", "text", "is_valid")
+
+
+def _answer_columns(file: pq.ParquetFile) -> list[str]:
+    return [name for name in ANSWER_COLUMNS.names if name in file.schema_arrow.names]
+
+
+def _whole_episodes(file: pq.ParquetFile) -> list[tuple[int, int]]:
+    """Return groups of row groups in which every episode is whole: the first one and the one behind the last."""
+    episode = file.read(columns=["episode"])["episode"].to_numpy()
+    ends = np.cumsum([file.metadata.row_group(each).num_rows for each in range(file.num_row_groups)])
+    cuts = [each + 1 for each, end in enumerate(ends) if end == len(episode) or episode[end - 1] != episode[end]]
+    return list(pairwise([0, *cuts]))
+
+
+def _loops(rows: npt.NDArray[np.int64], table: pa.Table) -> npt.NDArray[np.int64]:
+    """Return the rows of the episodes that do the same on the same observation :data:`LOOP` times or more."""
+    seen, done = (pc.dictionary_encode(table[name].combine_chunks()) for name in ("observation", "action"))
+    pairs = seen.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(1, len(done.dictionary))
+    pairs += done.indices.to_numpy(zero_copy_only=False)
+    order = np.lexsort((pairs, rows))
+    rows, pairs = rows[order], pairs[order]
+    far = LOOP - 1
+    if len(rows) <= far:
+        return rows[:0]
+    looping: npt.NDArray[np.int64] = rows[far:][(rows[far:] == rows[:-far]) & (pairs[far:] == pairs[:-far])]
+    return looping
+
+
+def _shortened(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return which steps have a text that was stored cut short."""
+    is_cut = np.zeros(len(table), dtype=np.bool_)
+    for name in ("observation", "action", "text"):
+        likely = pc.ends_with(table[name], " characters]").to_numpy(zero_copy_only=False) == True  # noqa: E712  (null)
+        for row in np.flatnonzero(likely):
+            is_cut[row] |= is_cut_short(table[name][int(row)].as_py())
+    return is_cut
+
+
+def _answer_marks(table: pa.Table, found: Answers) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return which steps have an answer of which anything is known, a broken one, a cut one; sum up the rest."""
+    frame = table.select([name for name in table.column_names if name in ANSWER_COLUMNS.names]).to_pandas()
+    if frame.empty:
+        return {}
+    is_cut = (frame["cut_answer"] == True).to_numpy(dtype=np.bool_)  # noqa: E712  (null)
+    told = frame.drop(columns="cut_answer").notna()
+    found.reasons.update(frame["invalid"].dropna())
+    found.models.update(frame["model"].dropna())
+    for kind in ("prompt_tokens", "cached_tokens", "answer_tokens"):
+        found.tokens[kind] += int(frame[kind].sum())
+    return {"answers": told.any(axis=1).to_numpy() | is_cut, "invalid": told["invalid"].to_numpy(), "cut": is_cut}
 
 
 def has_loop(steps: Iterable[Step]) -> bool:

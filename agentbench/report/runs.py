@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.analysis.quality.table import QUALITY_FILE
-from agentbench.analysis.truth.table import TRUTH_TABLE
+from agentbench.analysis.files import QUALITY_FILE, TRUTH_TABLE
 from agentbench.runs.journal import has_journal
 from agentbench.runs.lines import METRICS_FILE, read_metrics
 from agentbench.runs.run import RUN_FILE, Run, names_of, open_run

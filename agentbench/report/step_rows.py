@@ -16,6 +16,9 @@ from envs.base.errors import UserError
 FACTS = ("episode", "task_id", "trial", "step", "reward", "is_valid")
 """Columns that are held for all rows."""
 
+SHOWN = ("observation", "action", "text", "admissible_actions", "reward", "is_valid")
+"""Columns that are read where they are looked at, beside what is known of the answers."""
+
 
 class StepRows:
     """The step table of a run, which may be larger than the memory.
@@ -45,7 +48,7 @@ class StepRows:
             raise self._damaged("its rows are not sorted by episode and step")
         lengths = [self._file.metadata.row_group(each).num_rows for each in range(self._file.metadata.num_row_groups)]
         self._ends = np.cumsum([0, *lengths])
-        self._held: tuple[tuple[int, int], pd.DataFrame] | None = None
+        self._held: tuple[tuple[int, int], pa.Table] | None = None
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -55,14 +58,20 @@ class StepRows:
         """Whether anything was recorded of the answers."""
         return ANSWER_COLUMNS.names[0] in self._file.schema_arrow.names
 
-    def read(self, first: int, last: int) -> pd.DataFrame:
-        """Return the whole rows from ``first`` to before ``last``; those near to them may stay in memory.
+    @property
+    def _shown(self) -> list[str]:
+        return [*SHOWN, *(ANSWER_COLUMNS.names if self.has_answers else [])]
+
+    def read(self, first: int, last: int) -> pa.Table:
+        """Return the rows from ``first`` to before ``last``; those near to them may stay in memory.
+
+        They have the columns of :data:`SHOWN`, and those of the answers where anything was recorded.
 
         Raises:
             UserError: the file is damaged.
         """
         if first >= last:
-            return self._frame(self._file.schema_arrow.empty_table())
+            return self._file.schema_arrow.empty_table().select(self._shown)
         groups = (
             int(np.searchsorted(self._ends, first, side="right")) - 1,
             int(np.searchsorted(self._ends, last, side="left")),
@@ -70,14 +79,12 @@ class StepRows:
         if self._held is None or self._held[0] != groups:
             self._held = None
             try:
-                table = self._file.read_row_groups(range(*groups))
+                pa.default_memory_pool().release_unused()
+                self._held = groups, self._file.read_row_groups(range(*groups), columns=self._shown)
             except (OSError, ValueError) as error:
                 raise self._damaged(error) from error
-            self._held = groups, self._frame(table)
-            del table
-            pa.default_memory_pool().release_unused()
         start = int(self._ends[groups[0]])
-        return self._held[1].iloc[first - start : last - start]
+        return self._held[1].slice(first - start, last - first)
 
     def column(self, name: str) -> pd.Series[Any]:
         """Return a column of all rows."""

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from agentbench.analysis.advantages import RunCredit, compute, read_run
 from agentbench.report.runs import ReportRun
@@ -87,38 +88,55 @@ class StepBook:
         texts, lists = _Numbers(), _Numbers()
         chosen = self.episodes[self.chunk_of == chunk]
         of_rows = self.rows.facts["episode"].to_numpy()
-        begin, end = np.searchsorted(of_rows, [chosen["episode"].min(), chosen["episode"].max() + 1])
-        table = self.rows.read(int(begin), int(end))
+        begin, end = map(int, np.searchsorted(of_rows, [chosen["episode"].min(), chosen["episode"].max() + 1]))
+        columns = self._columns(self.rows.read(begin, end), slice(begin, end), texts, lists)
+        credit = {name: _shorts(column[begin:end]) for name, column in self.credit.items()}
         episodes = {}
         for facts in chosen.itertuples():
-            first, last = (int(row) for row in np.searchsorted(of_rows, [facts.episode, facts.episode + 1]))
-            packed = self._episode(table.iloc[first - begin : last - begin], slice(first, last), texts, lists)
+            first, last = np.searchsorted(of_rows, [facts.episode, facts.episode + 1]) - begin
+            packed: dict[str, Any] = {name: column[first:last] for name, column in columns.items()}
+            packed["credit"] = {name: column[first:last] for name, column in credit.items()}
             packed |= {"final": texts.number(facts.final_observation), "error": texts.number(facts.error)}
             episodes[f"{facts.task_id}/{facts.trial}"] = packed
         return {"texts": texts.values, "lists": [list(each) for each in lists.values], "episodes": episodes}
 
-    def _episode(self, part: pd.DataFrame, rows: slice, texts: _Numbers, lists: _Numbers) -> dict[str, Any]:
-        offered = [
-            -1 if actions is None else lists.number(tuple(texts.number(action) for action in actions))
-            for actions in part["admissible_actions"]
-        ]
-        known = _known(part, texts) if self.rows.has_answers else {}
+    def _columns(self, table: pa.Table, rows: slice, texts: _Numbers, lists: _Numbers) -> dict[str, list[Any]]:
+        """Return what stands in the chunk of every row, by column."""
+        known = _known(table.select(ANSWER_COLUMNS.names).to_pandas(), texts) if self.rows.has_answers else {}
         return known | {
-            "observation": [texts.number(text) for text in part["observation"]],
-            "action": [texts.number(text) for text in part["action"]],
-            "answer": [texts.number(text) for text in part["text"]],
-            "offered": offered,
-            "reward": [_short(value) for value in part["reward"]],
-            "valid": [int(value) for value in part["is_valid"]],
+            "observation": texts.numbers(table["observation"]).tolist(),
+            "action": texts.numbers(table["action"]).tolist(),
+            "answer": texts.numbers(table["text"]).tolist(),
+            "offered": _offered(table["admissible_actions"].combine_chunks(), texts, lists),
+            "reward": _shorts(table["reward"].to_numpy()),
+            "valid": table["is_valid"].to_numpy().astype(np.int64).tolist(),
             "state": self.state[rows].tolist(),
             "next": self.next_state[rows].tolist(),
-            "credit": {name: [_short(value) for value in column[rows]] for name, column in self.credit.items()},
         }
 
 
 def deflated(text: bytes) -> str:
     """Pack the JSON of a chunk."""
     return base64.b64encode(zlib.compress(text, LEVEL)).decode("ascii")
+
+
+def _offered(column: pa.ListArray, texts: _Numbers, lists: _Numbers) -> list[int]:
+    """Number the lists of offered actions; null gets -1."""
+    offered = texts.numbers(column.flatten())
+    lengths = column.value_lengths().to_pylist()
+    seen: dict[bytes, int] = {}
+    numbers, start = [], 0
+    for length in lengths:
+        if length is None:
+            numbers.append(-1)
+            continue
+        end = start + length
+        key = offered[start:end].tobytes()
+        if key not in seen:
+            seen[key] = lists.number(tuple(offered[start:end].tolist()))
+        numbers.append(seen[key])
+        start = end
+    return numbers
 
 
 def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
@@ -176,6 +194,14 @@ class _Numbers:
             return -1
         return self._places.setdefault(value, len(self._places))
 
+    def numbers(self, column: Any) -> IntArray:
+        """Return the numbers of a column of texts, each different one looked up once."""
+        chunked = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        encoded = chunked.dictionary_encode()
+        places = np.array([*map(self.number, encoded.dictionary.to_pylist()), -1], dtype=np.int64)
+        found: IntArray = places[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+        return found
+
 
 def _codes(done: RunCredit) -> tuple[IntArray, IntArray]:
     """State and next state of every judged row; -1 for the goal. Rows are in order already."""
@@ -212,6 +238,13 @@ def _chunks(episodes: pd.DataFrame) -> IntArray:
         steps += int(length)
         numbers.append(chunk)
     return np.array(numbers, dtype=np.int64)
+
+
+def _shorts(column: FloatArray) -> list[float | int | None]:
+    """Shorten every value; few are different, and each is formatted once."""
+    values, places = np.unique(column, return_inverse=True)
+    shorts = [_short(value) for value in values]
+    return [shorts[place] for place in places.tolist()]
 
 
 def _short(value: float) -> float | int | None:

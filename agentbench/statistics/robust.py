@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
 from agentbench.statistics.intervals import Interval, check_confidence, wilson
@@ -28,7 +26,11 @@ the 25 % trimmed mean is 0.837 (Stigler 1977, Annals of Statistics 5, table 1). 
 
 def interquartile_mean(values: npt.ArrayLike) -> float:
     """Return the mean of the middle half of ``values``, shape (n,); with fewer than 4 values their plain mean."""
-    return float(stats.trim_mean(np.asarray(values, dtype=np.float64), 0.25))
+    runs = np.asarray(values, dtype=np.float64)
+    if not runs.size:
+        return float("nan")
+    cut = len(runs) // 4
+    return float(np.partition(runs, (cut, len(runs) - cut - 1))[cut : len(runs) - cut].mean())
 
 
 def interquartile_mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
@@ -75,6 +77,8 @@ def chance_of_improvement(others: npt.ArrayLike, baseline: npt.ArrayLike, confid
         return (theta - estimate) ** 2 - z**2 * theta * (1 - theta) * spread / (len(x) * len(y))
 
     # Below 0 at the estimate and above it at 0 and 1; where the estimate is 0 or 1, that is a root of its own.
+    from scipy.optimize import brentq  # 20 MB that few need
+
     low = float(brentq(excess, 0.0, estimate * (1 - 1e-9))) if estimate > 0 else 0.0
     high = float(brentq(excess, estimate + (1 - estimate) * 1e-9, 1.0)) if estimate < 1 else 1.0
     return Interval(estimate, low, high)

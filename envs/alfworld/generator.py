@@ -51,6 +51,11 @@ def generate(seed: int, index: int, difficulty: str = "normal") -> Game:
     Raises:
         UserError: a negative number or an unknown difficulty.
     """
+    return _with_walkthrough(_unsolved(seed, index, difficulty))
+
+
+def _made(seed: int, index: int, difficulty: str) -> Game:
+    """Make a game without its walkthrough: what needs neither its house nor its solution gets it so."""
     if seed < 0 or index < 0:
         raise UserError(f"seed and index of a generated game are whole numbers from 0, got {seed} and {index}")
     if difficulty not in LEVELS:
@@ -66,7 +71,11 @@ def generate(seed: int, index: int, difficulty: str = "normal") -> Game:
     name = f"generated:{seed}:{index}{level}"
     problem = write_problem(name.replace(":", "_"), plan, task_type, target, tables)
     sentence = sentence.format(object=target.object.lower(), place=target.place.lower())
-    return _with_walkthrough(Game(name, "generated", task_type, sentence, problem, ()))
+    return Game(name, "generated", task_type, sentence, problem, ())
+
+
+_unsolved = lru_cache(maxsize=64)(_made)
+"""The games listed last: whoever lists a few plays them next."""
 
 
 def _with_walkthrough(game: Game) -> Game:
@@ -114,6 +123,10 @@ class GeneratedGames(Sequence[Game]):
         if isinstance(index, slice):
             return [generate(self.seed, i, self.difficulty) for i in range(*index.indices(self.number))]
         return _kept(self.seed, range(self.number)[index], self.difficulty)
+
+    def unsolved(self, index: int) -> Game:
+        """Return a game without its walkthrough: its house is not read."""
+        return _unsolved(self.seed, range(self.number)[index], self.difficulty)
 
 
 _kept = lru_cache(maxsize=64)(generate)

@@ -113,9 +113,9 @@ class GeneratedGames(GameList):
         from envs.alfworld import generator
 
         self._split = split
-        games: Sequence[Game] = generator.parse_split(split)
-        self._game = lru_cache(maxsize=4)(games.__getitem__)
-        self.tasks = _GeneratedTasks(len(games), self._game)
+        games = generator.parse_split(split)
+        self._game: Callable[[int], Game] = lru_cache(maxsize=4)(games.__getitem__)
+        self.tasks = _GeneratedTasks(len(games), games.unsolved)
 
     def load(self, task: Task) -> Game:
         """Return the game of a task, made again if need be."""

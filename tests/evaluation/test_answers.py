@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import toy_environment  # noqa: F401  (registers the environment)
 
 from agentbench import evaluate
 from agentbench.cli import main
-from agentbench.evaluation.answers import answers_of, has_loop
+from agentbench.evaluation.answers import answers_of, count_answers, count_rows, has_loop
 from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import Episode, Step, to_line
 from agentbench.runs.run import open_run
@@ -165,3 +166,19 @@ def test_the_step_table_has_columns_for_answers_only_where_there_is_something_to
     assert len(open_run(known).steps()) == 2  # and the schemes read the table as before
     plain = stored(tmp_path / "plain", [step(0, details={"log_prob": -0.5}), step(1, 'say "model"')])
     assert open_run(plain).step_table.columns[-1] == "text"
+
+
+def test_the_table_gives_the_counts_that_the_lines_give(tmp_path: Path) -> None:
+    """Rows are counted a part of the table at a time, whichever part of an episode lies in which."""
+    known = [
+        [step(0, "wait", text="x" * n, details=answered("no action" if n % 2 else None, cut=n == 2)) for n in range(4)],
+        [step(0), step(0), step(0, text="long …[cut: 30000 characters]"), step(1)],
+        [step(n, details={"model": "m", "tokens": n, "prompt_tokens": 7}) for n in range(9)],
+        [],
+    ]
+    for name, episodes in (("known", known), ("plain", [[step(0)] * 3, [step(0), step(1)]])):
+        run = open_run(stored(tmp_path / name, *episodes))
+        counted, path = count_answers(run.read_episodes()), run.current_table("steps")
+        assert answers_of(run) == count_rows(path, run.episodes) == counted
+        pq.write_table(pq.read_table(path), path, row_group_size=3)
+        assert count_rows(path, run.episodes) == counted

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from agentbench.analysis.files import QUALITY_FILE
 from agentbench.analysis.quality.measures import MEASURES, measure
 from agentbench.analysis.quality.parts import Parts, digest_of_sample, key_of
 from agentbench.analysis.quality.sample import Sample, estimate
@@ -26,8 +27,6 @@ from agentbench.analysis.sheets import Sheet
 from credit import CreditError
 from credit.steps import FloatArray
 from envs.base.files import replaced, write_text
-
-QUALITY_FILE = "quality.csv"
 
 
 @dataclass

@@ -11,12 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agentbench.analysis.files import TRUTH_SETTINGS, TRUTH_TABLE
 from agentbench.runs.run import Run
 from envs.base.digest import read_sealed, sealed, sha256_of
 from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
-
-TRUTH_TABLE, TRUTH_SETTINGS = "truth.parquet", "truth.json"
 
 TRUTH_COLUMNS = pa.schema(
     [
