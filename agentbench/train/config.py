@@ -20,6 +20,7 @@ from policies.registry import POLICIES, options_of
 
 Engine = Literal["transformers", "vllm"]
 Values = Literal["critic", "branching"]
+Sampling = Literal["uniform", "thompson", "variance", "knapsack"]
 ForkChoice = Literal["uniform", "entropy", "pivot", "invalid"]
 
 BRANCHED = ("vineppo",)
@@ -30,7 +31,7 @@ HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_
 
 ADDED = (
     *("rollouts", "trees", "forks", "fork_rounds", "fork_choice", "fork_depth", "pivot_by", "step_budget"),
-    *("value_learning_rate", "value_warmup"),
+    *("value_learning_rate", "value_warmup", "sampling"),
 )
 """Settings that came after the first runs: where they have their defaults, a run is what it was without them."""
 
@@ -118,6 +119,11 @@ class TrainConfig(BaseModel):
     invalid_action_penalty: float = Field(0.0, ge=0, description="taken off the reward of an invalid action")
     drop_equal_groups: bool = Field(False, description="leave out groups whose episodes all scored the same")
     refills: int = Field(0, ge=0, description="with drop_equal_groups: extra rounds of rollouts to fill the batch up")
+    sampling: Sampling = Field(
+        "uniform",
+        description="which tasks are played: all in turn; by the drawn chance of a mixed group, or variance of its "
+        "outcomes; or in turn with more rollouts where they gain most",
+    )
     whiten_advantages: bool = Field(False, description="bring advantages to mean 0 and deviation 1 over the batch")
 
     epochs: int = Field(1, ge=1, description="passes over a batch")
@@ -194,6 +200,10 @@ class TrainConfig(BaseModel):
         if self.rollouts == "tree" and (self.branches or self.scheme == "vpr"):
             what = "scheme = vpr" if self.scheme == "vpr" else what
             raise ValueError(f"{what} branches off whole episodes itself: set rollouts = chain")
+        if self.sampling == "knapsack" and (self.rollouts == "tree" or self.step_budget is not None):
+            raise ValueError("sampling = knapsack deals out whole episodes: set rollouts = chain and no step_budget")
+        if self.sampling == "knapsack" and self.group_size < 2:
+            raise ValueError("sampling = knapsack deals out tasks_per_step * group_size episodes: set group_size >= 2")
         if self.value_warmup and not self.value_coefficient:
             raise ValueError("value_warmup is the critic's: set value_coefficient (say 0.5) for one")
         if self.value_warmup >= self.steps:

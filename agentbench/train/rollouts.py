@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from agentbench.runs.steps import groups_by_task
 from agentbench.train.batch import is_informative
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
+from agentbench.train.sampling import Sampling
 from agentbench.train.trees import score_of, tree_options
 from envs.base.errors import UserError
 from envs.base.log import log
@@ -34,10 +36,11 @@ SEATS = 256
 
 @dataclass(frozen=True, slots=True)
 class TrainingEpisodes:
-    """The rollouts of one training step: the groups to learn from, and all judged and unjudged episodes."""
+    """The rollouts of one training step: the groups to learn from, all episodes, judged or not, and what was chosen."""
 
     groups: list[list[Episode]]
     episodes: list[Episode]
+    chosen: dict[str, Any]
 
     @property
     def steps(self) -> int:
@@ -63,7 +66,8 @@ class Rollouts:
 
     Attributes:
         tree: shape of the groups; None where each is ``group_size`` episodes.
-        position: how many tasks were drawn so far.
+        position: how many tasks were drawn in turn so far.
+        sampling: how tasks are chosen, with what it knows of them.
     """
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
@@ -71,6 +75,7 @@ class Rollouts:
         self.tasks = tasks_of(config, config.split)
         self.tree = tree_options(config)
         self.position = 0
+        self.sampling = Sampling(config, self.tasks)
         self._launch = launcher(config.executor)
         self._environments: dict[str, Workers] = {}
         self._open = ExitStack()
@@ -88,13 +93,15 @@ class Rollouts:
         kept: list[list[Episode]] = []
         played: list[Episode] = []
         for attempt in range(1 + config.refills):
-            tasks = [self._next_task() for _ in range(wanted - len(kept))]
+            tasks = self._choose(wanted - len(kept), step, attempt)
+            sizes = self.sampling.sizes(tasks)
             # Around the end of an epoch a task can come twice: each draw is a group of its own.
             seed = stable_seed(config.seed, "rollouts", step, attempt)
-            for number, part in enumerate(_without_repeats(tasks)):
+            for number, part in enumerate(_without_repeats(list(zip(tasks, sizes, strict=True)))):
                 episodes = self._play_groups(policy, part, stable_seed(seed, number))
                 played += episodes
                 groups = groups_by_task(episodes)
+                self.sampling.learn(groups, part)
                 kept += [group for group in groups if is_informative(group) or not config.drop_equal_groups]
             if len(kept) >= wanted or not config.drop_equal_groups:
                 break
@@ -109,7 +116,7 @@ class Rollouts:
                 "update; if that continues, choose other tasks, larger groups, or a warm start (agentbench clone)",
                 step + 1,
             )
-        return TrainingEpisodes(kept, played)
+        return TrainingEpisodes(kept, played, self.sampling.metrics())
 
     def evaluate(self, policy: Policy) -> list[Episode]:
         """Play the held-out tasks once each; the same draws every time.
@@ -136,19 +143,24 @@ class Rollouts:
         """End the workers."""
         self._open.close()
 
+    def _choose(self, count: int, step: int, attempt: int) -> list[Task]:
+        if self.sampling.ranks_tasks:
+            return self.sampling.choose(count, step, attempt)
+        return [self._next_task() for _ in range(count)]
+
     def _next_task(self) -> Task:
         epoch, place = divmod(self.position, len(self.tasks))
         order = np.random.default_rng(stable_seed(self.config.seed, "tasks", epoch)).permutation(len(self.tasks))
         self.position += 1
         return self.tasks[int(order[place])]
 
-    def _play_groups(self, policy: Policy, tasks: Sequence[Task], seed: int) -> list[Episode]:
+    def _play_groups(self, policy: Policy, draws: Sequence[tuple[Task, int]], seed: int) -> list[Episode]:
         """Play a group of each task: so many episodes from the start, or what trees and budget make of it."""
         config = self.config
         if self.tree is None:
-            jobs = [Job(task, trial) for task in tasks for trial in range(config.group_size)]
+            jobs = [Job(task, trial) for task, size in draws for trial in range(size)]
             return self._play(policy, config.split, jobs, seed)
-        own = self.ranks.shares(list(tasks))[self.ranks.rank]  # whole trees
+        own = self.ranks.shares([task for task, _ in draws])[self.ranks.rank]  # whole trees
         options, score = self._options(seed), score_of(config, policy, seed)
         episodes = grow(self._workers(config.split), policy, own, self.tree, options, score, self._go_on)
         return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
@@ -197,14 +209,14 @@ def tasks_of(config: TrainConfig, split: str) -> list[Task]:
     return tasks
 
 
-def _without_repeats(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Split a list into lists in which no task comes twice."""
-    parts: list[list[Task]] = []
-    for task in tasks:
+def _without_repeats(draws: Sequence[tuple[Task, int]]) -> list[list[tuple[Task, int]]]:
+    """Split a list of tasks and the sizes of their groups into lists in which no task comes twice."""
+    parts: list[list[tuple[Task, int]]] = []
+    for draw in draws:
         for part in parts:
-            if task not in part:
-                part.append(task)
+            if all(draw[0] != task for task, _ in part):
+                part.append(draw)
                 break
         else:
-            parts.append([task])
+            parts.append([draw])
     return parts

@@ -10,6 +10,9 @@ Aggregation = Literal["token", "step", "episode"]
 KlEstimator = Literal["k1", "k2", "k3"]
 Correction = Literal["none", "token", "step"]
 
+CHOSEN = "sampling/rollouts/"
+"""What the metrics begin with that say how often a task was played."""
+
 
 @dataclass(frozen=True, slots=True)
 class LossSettings:

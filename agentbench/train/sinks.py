@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from agentbench.runs.provenance import stable_seed
+from agentbench.train.settings import CHOSEN
 from envs.base.errors import UserError
 from envs.base.log import log
 from envs.base.safe_text import redacted
@@ -58,7 +59,7 @@ def open_sinks(names: Sequence[SinkName], settings: dict[str, Any], out: Path) -
     opened: dict[str, Sink] = {}
 
     def send(metrics: Metrics) -> None:
-        numbers = {name: value for name, value in metrics.items() if name != "step"}
+        numbers = {name: value for name, value in metrics.items() if name != "step" and not name.startswith(CHOSEN)}
         for name in list(opened):
             _attempt(name, opened, lambda sink: sink.log(numbers, step=metrics["step"]))
 

@@ -121,6 +121,7 @@ class Trainer:
         with clock.phase("rollout"):
             played, staleness = self._next_rollouts()
         metrics: Metrics = {"step": self.step + 1, **episode_metrics(played.episodes), "staleness": staleness}
+        metrics |= played.chosen
         if self.config.rollouts == "tree":
             metrics |= tree_metrics(played.episodes)
         metrics |= self.sampler.metrics
@@ -267,6 +268,8 @@ class Trainer:
         counters = {"step": self.step, "position": self.rollouts.position, "best": self.best, "run": self.run_digest}
         if self.expected is not None:
             counters["expected"] = self.expected.known
+        if self.config.sampling != "uniform":
+            counters["sampling"] = self.rollouts.sampling.known
         folder, keep = self.folder / "checkpoints", self.config.keep_checkpoints
         save_checkpoint(folder, self.policy, self.optimizer, counters, keep, writes=self.ranks.rank == 0)
         self._saving_seconds = round(time.perf_counter() - started, 5)
@@ -282,6 +285,7 @@ class Trainer:
             self.step, self.rollouts.position, self.best = (counters[name] for name in ("step", "position", "best"))
             if self.expected is not None:
                 self.expected.known = counters.get("expected", {})
+            self.rollouts.sampling.known = counters.get("sampling", {})
         if len(set(self.ranks.gather([self.step]))) > 1:
             raise UserError(f"the processes see different checkpoints: {self.folder} must be the same disk for all")
 
