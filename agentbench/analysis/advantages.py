@@ -9,14 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from agentbench.analysis.columns import KEY, check_keys, read_columns
 from agentbench.runs.run import open_run
 from credit import SCHEMES, CreditError, Steps, advantages
 from credit.scheme import unknown
 from credit.steps import FloatArray
 from envs.base.errors import UserError
 from envs.base.options import declared, resolve
-
-KEY = ["task_id", "trial", "step"]
 
 
 @dataclass(frozen=True)
@@ -128,34 +127,15 @@ def options_of(names: Iterable[str]) -> set[str]:
     return {option for name in names for option in SCHEMES[name].options}
 
 
-def _read_columns(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"no file {path}: --columns takes a Parquet or CSV file")
-    try:
-        found = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-        return found.astype({name: int for name in ("trial", "step") if name in found.columns})
-    except (OSError, ValueError, ArithmeticError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"cannot read the columns in {path}, which should be a Parquet or CSV file: {reason}"
-        ) from error
-
-
 def _joined(table: pd.DataFrame, path: Path, replace: bool) -> pd.DataFrame:
-    more = _read_columns(path)
-    if missing := [name for name in KEY if name not in more.columns]:
-        raise UserError(f"{path} has no column {missing[0]!r}: it needs {', '.join(KEY)} to be joined with the run")
+    more = read_columns(path)
     key = ["group" if name == "task_id" else name for name in KEY]
     known = [name for name in more.columns if name in table.columns and name not in KEY]
     if fixed := [name for name in known if name in ("group", "episode")]:
         raise UserError(f"{path} has a column {fixed[0]!r}, which the run itself decides: take it out of the file")
     if known and not replace:
         raise UserError(f"{path} has a column {known[0]!r}, and so has the run: --replace takes that of the file")
-    more = more.astype({"task_id": str}).rename(columns={"task_id": "group"})
-    if more.duplicated(key).any():
-        raise UserError(f"{path} has several rows for one step: one row for each {', '.join(KEY)}")
+    check_keys(path, more[KEY], table.rename(columns={"group": "task_id"})[KEY])
+    more = more.rename(columns={"task_id": "group"})
     kept = table.drop(columns=[name for name in more.columns if name in table.columns and name not in key])
-    joined = kept.merge(more, on=key, how="left", indicator=True)
-    if lacking := (joined.pop("_merge") != "both").sum():
-        raise UserError(f"{path} has no row for {lacking} of the run's {len(table)} steps")
-    return joined
+    return kept.merge(more, on=key, how="left")

@@ -4,19 +4,21 @@ import numpy as np
 import pytest
 
 from agentbench.analysis.truth.problems import PROBLEMS, make_problem
-from agentbench.analysis.truth.tabular import play_problem
+from agentbench.analysis.truth.tabular import as_episodes, play_problem
 from credit.tools.exact import solve
 from envs.base.errors import UserError
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_probabilities_sum_to_one_and_the_goal_earns_one(name):
-    process = make_problem(name, invalid=0.2).process
+    problem = make_problem(name, invalid=0.2)
+    process = problem.process
     np.testing.assert_allclose(process.probability.sum(axis=2), 1)
     np.testing.assert_allclose(process.policy.sum(axis=1), 1)
     assert (process.going_on <= process.probability + 1e-12).all()
     # the reward is 1 exactly where the episode ends
-    np.testing.assert_allclose((process.probability - process.going_on).sum(axis=2), process.reward, atol=1e-12)
+    if not problem.pays_on_the_way:
+        np.testing.assert_allclose((process.probability - process.going_on).sum(axis=2), process.reward, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -58,6 +60,33 @@ def test_the_door_needs_the_key():
     assert process.probability[2, 3, 2] == 1  # and elsewhere
 
 
+def test_the_harvest_is_best_left_after_the_rows_that_pay():
+    process = make_problem("harvest", length=8, best=3, cost=0.25).process
+    pick, wait, leave = range(3)
+    assert process.reward[:3, pick].sum() == pytest.approx(1.0)
+    assert (process.reward[:3, pick] > 0).all() and (process.reward[3:, pick] < 0).all()
+    assert (process.reward[:, wait] == -0.25).all() and not process.reward[:, leave].any()
+    assert not process.going_on[:, leave].any() and not process.going_on[-1, pick].any()
+    best = np.zeros(8)
+    for _ in range(process.horizon):  # dynamic programming over policies that look at the row alone
+        quality = process.reward + process.going_on @ best
+        best = quality.max(axis=1)
+    assert best[0] == pytest.approx(1.0)
+    assert quality.argmax(axis=1).tolist() == [pick] * 3 + [leave] * 5
+
+
+def test_a_harvest_is_stored_with_what_it_earned():
+    played = play_problem(make_problem("harvest"), 60, seed=0)
+    episodes = list(as_episodes(played))
+    earned = np.bincount(played.episode, played.reward)
+    assert earned.min() < 0.5 < earned.max() <= 1 + 1e-9
+    for episode, total in zip(episodes, earned, strict=True):
+        assert sum(step.reward for step in episode.steps) == pytest.approx(total)
+        assert episode.score == pytest.approx(np.clip(total, 0, 1)) and episode.won == (total > 1 - 1e-9)
+        assert episode.steps[-1].terminated != episode.steps[-1].truncated
+    assert {step.action for episode in episodes for step in episode.steps} == {"pick", "wait", "leave"}
+
+
 def test_aliased_hides_the_key():
     seen = make_problem("aliased", length=3).process.observation
     assert seen.tolist() == [0, 0, 1, 1, 2, 2, 3]
@@ -78,6 +107,7 @@ def test_a_success_rate_can_be_asked_for(success):
         ("chain", {"invalid": 1.0}, "invalid"),
         ("aliased", {"success": 0.99}, "success can be"),
         ("chain", {"success": 0.5, "skill": 0.5}, "not both"),
+        ("harvest", {"best": 10}, "best is a row before the last of 10"),
     ],
 )
 def test_mistakes_are_named(name, settings, message):

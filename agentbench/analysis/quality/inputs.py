@@ -9,11 +9,18 @@ measured, each input gets the nearest thing that is known here:
 ``value_high``,
 ``value_term``    the same value for all three of HiPER's heads
 ``switch``        HiPER: a new sub-goal every :data:`SEGMENT` steps
-``info_gain``     IGPO: the rise of ``value``, the chance that the policy will be right, by the step
+``info_gain``     IGPO: the rise of the expected outcome, the chance that the policy will be right, by the step
 ``agent``         Dr.MAS, M-GRPO, MARS: two agents with one policy that take turns, so the step modulo 2
 ``entropy``       EMPG: exact, of the policy's distribution over the actions
 ``surprise``      OCAR: minus the log of the chance that the policy's last action, and the environment, bring about
                   what is now observed; in ALFWorld, whose moves are certain, that of the action; 0 at the start
+``score``         PURE, turn credit: the expected outcome after the step; a stored run has its own score
+``teacher_gap``   AgentOPSD: log of the expected outcome after the step over that before it: what the policy, told
+                  that it will succeed, would give the action more; at most log 1000 either way
+``reference_gap`` progress advantage: log of the policy's probability of the action over that of a random choice
+``baseline``      single-stream PO, RAE: the value of the first state, what the task is worth
+``oracle``        VPR: the reward and the value after the step: Q, where moves are certain
+``choice``        VPR: the state and the step, so the candidates are what the group tried there
 ================  ============================================================================================
 """
 
@@ -45,15 +52,16 @@ def with_inputs(frame: pd.DataFrame) -> pd.DataFrame:
     if "value" not in frame:
         return frame
     value, episode = frame["value"], frame.groupby("episode", sort=False)
-    after = episode["value"].shift(-1)
-    reached = after.fillna(frame["reward"])
-    gap = np.log(np.maximum(reached, _LEAST)) - np.log(np.maximum(value, _LEAST))
+    after = episode["value"].shift(-1).fillna(0.0)
+    earned = episode["reward"].cumsum()
+    before, reached = earned - frame["reward"] + value, earned + after  # the outcome that is expected
+    gap = np.log(np.maximum(reached, _LEAST)) - np.log(np.maximum(before, _LEAST))
     return frame.assign(
-        info_gain=reached - value, value_low=value, value_high=value, value_term=value,
+        info_gain=reached - before, value_low=value, value_high=value, value_term=value,
         score=frame.get("score", reached),
         teacher_gap=np.clip(gap, np.log(_LEAST), -np.log(_LEAST)),
         baseline=episode["value"].transform("first"),
-        oracle=frame["reward"] + after.fillna(0.0),
+        oracle=frame["reward"] + after,
         choice=frame.groupby(["state", "step"], sort=False).ngroup(),
     )  # fmt: skip
 

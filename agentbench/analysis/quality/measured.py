@@ -13,7 +13,13 @@ from agentbench.analysis.truth.problems import make_problem
 from envs.base.files import write_text
 
 
-def measure_runs(found: Quality, folders: Iterable[Path], schemes: Sequence[str], sizes: Sequence[int]) -> None:
+def measure_runs(
+    found: Quality,
+    folders: Iterable[Path],
+    schemes: Sequence[str],
+    sizes: Sequence[int],
+    columns: Path | None = None,
+) -> None:
     """Measure schemes on stored runs with their truth.
 
     Args:
@@ -21,10 +27,11 @@ def measure_runs(found: Quality, folders: Iterable[Path], schemes: Sequence[str]
         folders: of the runs.
         schemes: names.
         sizes: group sizes; none for the run's own.
+        columns: a file whose columns are measured beside the schemes; of one run's steps.
     """
     for folder in folders:
         for size in sizes or (None,):
-            found.add(run_sample(folder, size), schemes)
+            found.add(run_sample(folder, size, columns=columns), schemes)
 
 
 def measure_problems(

@@ -8,6 +8,7 @@ with 5 and 8 tasks it covers 0.88 to 0.94 (``cosine_group`` on stored runs: 0.81
 
 ==================  ====================================================================================
 ``pearson``         correlation of x and A over all steps; ``spearman``: of their ranks
+``kendall``         tau-b: of two steps, how much likelier x puts them in A's order than in the opposite one
 ``sign``            share of the steps with a clear A, and x other than 0, whose sign is right;
                     ``sign_success`` and ``sign_failure``: in episodes that succeeded, that failed
 ``zeros``           share of the steps with a clear A to which the scheme gives exactly 0
@@ -42,6 +43,7 @@ import numpy as np
 from scipy import sparse, stats
 from scipy.special import stdtrit
 
+from agentbench.analysis.quality.ranks import kendall
 from agentbench.analysis.quality.sample import Sample
 from credit.steps import FloatArray, IntArray
 
@@ -50,7 +52,7 @@ REPLICATES = 300
 ENOUGH = 5
 """Fewest tasks, or groups of the only task, for an interval."""
 MEASURES = (
-    "pearson", "spearman", "sign", "sign_success", "sign_failure", "zeros", "error", "bias", "variance",
+    "pearson", "spearman", "kendall", "sign", "sign_success", "sign_failure", "zeros", "error", "bias", "variance",
     "cosine", "cosine_mean", "cosine_group", "snr",
 )  # fmt: skip
 
@@ -174,6 +176,7 @@ def _pooled(sample: Sample, x: FloatArray, weights: FloatArray) -> dict[str, Flo
     return {
         "pearson": correlation(x, truth),
         "spearman": correlation(stats.rankdata(x), stats.rankdata(truth)),
+        "kendall": kendall(x, truth, sample.group, weights),
         **signs,
         "zeros": _ratio(total((clear & ~said).astype(np.float64)), total(clear.astype(np.float64))),
         "error": 1 - _ratio(total(x * truth) ** 2, total(x * x) * total(truth * truth), otherwise=0.0),

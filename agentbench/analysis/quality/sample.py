@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from agentbench.analysis.columns import KEY, candidates, check_keys, read_columns
 from agentbench.analysis.quality.anchors import run_anchors
 from agentbench.analysis.quality.inputs import entropy, reference_gap, surprise, with_inputs
 from agentbench.analysis.truth.table import read_truth
 from agentbench.runs.run import open_run
-from credit import Steps, advantages
+from credit import SCHEMES, Steps, advantages
 from credit.steps import BoolArray, FloatArray, IntArray
 from envs.base.errors import UserError, unknown
 
@@ -41,6 +43,7 @@ class Sample:
         reference: exact policy gradient, shape ``(P,)``; None where only the steps played are known.
         task: number of the task of each group, shape ``(G,)``.
         group_size: episodes a group.
+        given: further estimates of the advantage by name, each of shape ``(n,)``: columns of a file of the user's.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Sample:
     reference: FloatArray | None
     task: IntArray
     group_size: int
+    given: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def groups(self) -> int:
@@ -112,11 +116,15 @@ def features_of(
     return sparse.csr_array((values, (rows, columns)), shape=shape)
 
 
+CONTROLS = ("exact", "random", "constant")
+"""Rows of the table that are no scheme: the truth as its own estimate, noise, and -1 everywhere."""
 RUN_ANCHORS = ("observation", "state", "similarity", "unique")
 """Anchors of :func:`run_sample`; see :func:`agentbench.analysis.quality.anchors.run_anchors`."""
 
 
-def run_sample(folder: Path, group_size: int | None = None, anchor: str = "observation") -> Sample:
+def run_sample(
+    folder: Path, group_size: int | None = None, anchor: str = "observation", columns: Path | None = None
+) -> Sample:
     """Read a run with its truth.
 
     Args:
@@ -124,9 +132,10 @@ def run_sample(folder: Path, group_size: int | None = None, anchor: str = "obser
         group_size: episodes a group; None for the run's own. Each task's trials are cut into groups in order, and
             what is left over is left out.
         anchor: what the schemes see as the same situation, one of :data:`RUN_ANCHORS`.
+        columns: a file with a row for every step that has a truth; its further columns become ``given``.
 
     Raises:
-        UserError: no run or no truth there; no task has enough episodes; an unknown anchor.
+        UserError: no run or no truth there; no task has enough episodes; an unknown anchor; a file that does not fit.
     """
     if anchor not in RUN_ANCHORS:
         raise unknown("anchor", anchor, RUN_ANCHORS)
@@ -135,6 +144,7 @@ def run_sample(folder: Path, group_size: int | None = None, anchor: str = "obser
     steps = open_run(folder).judged_steps().rename(columns={"state": "anchor"}).drop(columns="episode")
     truth = truth.rename(columns={"task_id": "group"})
     frame = steps.merge(truth, on=["group", "trial", "step"], how="inner", validate="one_to_one")
+    more = None if columns is None else _given(columns, frame, folder)
     frame = _numbered(frame, size)
     if frame.empty:
         raise UserError(f"no task in {folder} has {size} judged episodes: choose a smaller group size")
@@ -154,7 +164,22 @@ def run_sample(folder: Path, group_size: int | None = None, anchor: str = "obser
         reference=None,
         task=pd.factorize(first["group"])[0],
         group_size=size,
+        given={} if more is None else _in_rows_of(frame, more),
     )
+
+
+def _given(path: Path, frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Read the candidates of a file: the key, with the task as ``group``, and a column each."""
+    found = read_columns(path)
+    check_keys(path, found, frame.rename(columns={"group": "task_id"}), open_run(folder).step_table)
+    values = candidates(path, found, taken=(*SCHEMES, *CONTROLS))
+    return found[KEY].assign(**values).rename(columns={"task_id": "group"})
+
+
+def _in_rows_of(frame: pd.DataFrame, more: pd.DataFrame) -> dict[str, FloatArray]:
+    key = ["group", "trial", "step"]
+    joined = frame[key].merge(more, on=key, how="left", validate="one_to_one")
+    return {name: joined[name].to_numpy(dtype=np.float64) for name in more.columns if name not in key}
 
 
 def _numbered(frame: pd.DataFrame, size: int) -> pd.DataFrame:

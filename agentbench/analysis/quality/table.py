@@ -76,6 +76,8 @@ class Quality:
                 self.skipped.setdefault(sample.name, {})[name] = str(error)
                 continue
             measured(name, found, cost)
+        for name, found in sample.given.items():
+            measured(name, found, math.nan)
         measured("random", noise, math.nan)
         measured("constant", np.full(len(noise), -1.0), math.nan)
 
@@ -137,7 +139,8 @@ def sheets(frame: pd.DataFrame) -> list[Sheet]:
 
 
 SHOWN = {
-    "pearson": "pearson", "spearman": "spearman", "sign_success": "sign, won", "sign_failure": "sign, lost",
+    "pearson": "pearson", "spearman": "spearman", "kendall": "kendall",
+    "sign_success": "sign, won", "sign_failure": "sign, lost",
     "zeros": "zeros", "error": "error", "bias": "bias", "variance": "variance", "cosine": "cosine",
     "cosine_group": "cosine, 1 group", "snr": "snr",
 }  # fmt: skip

@@ -128,6 +128,8 @@ def _chance_of_what_came(played: TabularEpisodes) -> FloatArray:
 
 def describe_state(problem: Problem, state: int) -> str:
     """Tell of a state in words, as a text game would."""
+    if problem.name == "harvest":
+        return f"You have picked {state} rows of the field."
     if problem.name not in ("key-door", "aliased"):
         return f"You are in room {state} of the corridor."
     return f"You are in room {state // 2} of the corridor. You carry {'the key' if state % 2 else 'nothing'}."

@@ -33,6 +33,7 @@ def solve_task(
     task: Task,
     episodes: Sequence[Episode],
     limit: int,
+    all_actions: bool = False,
 ) -> Iterator[EpisodeTruth]:
     """Count the states of a task once, and yield the exact truth of each of its episodes.
 
@@ -42,6 +43,7 @@ def solve_task(
         policy: one that is Markov.
         task, episodes: the task and episodes of it.
         limit: most states to count.
+        all_actions: tell the advantages of all admissible actions too.
 
     Raises:
         TooManyStatesError: there are more states.
@@ -66,6 +68,7 @@ def solve_task(
             state=[str(state) for state, _, _ in steps],
             probabilities=[list(probabilities(step.admissible_actions or [])) for step in episode.steps],
             critic=[value for _, _, value in steps],
+            actions=values.judged(episode) if all_actions else None,
         )
 
 
@@ -84,6 +87,21 @@ class StateValues:
     number: dict[Hashable, int]
     value: FloatArray
     horizon: int
+
+    def judged(self, episode: Episode) -> list[list[list[float]]]:
+        """Return advantage and standard error, which is 0, of every admissible action of each step of an episode."""
+        state, found = self.model.start, []
+        for number, step in enumerate(episode.steps):
+            moves = {move[0]: move for move in self.model.moves(state)}
+            left, here = self.horizon - number, float(self.value[self.horizon - number, self.number[state]])
+            judged = []
+            for name in step.admissible_actions or []:
+                _, following, reward, is_over = moves[name]
+                after = 0.0 if is_over or left == 1 else float(self.value[left - 1, self.number[following]])
+                judged.append([reward + after - here, 0.0])
+            found.append(judged)
+            state = moves[step.action][1]
+        return found
 
     def steps(self, actions: Sequence[str]) -> list[tuple[int, float, float]]:
         """Follow an episode from the start.

@@ -36,6 +36,10 @@ BATCH = 512
 """Rollouts that are played in step with each other, so that a policy sees them as one batch."""
 
 
+Judged = list[list[float]]
+"""Advantage and standard error of every admissible action of a step, in their order."""
+
+
 @dataclass(frozen=True)
 class Branched:
     """What branching found of one episode of T steps, each list of length T.
@@ -45,6 +49,7 @@ class Branched:
         critic: the mean of V_k(t) over the further rollouts; None where there are none.
         state: of each step, a hash of the environment's state.
         probabilities: of the admissible actions of each step, or None where the policy does not say.
+        actions: advantage and standard error of each of them (:func:`judge_actions`); None where nobody asked.
     """
 
     advantage: list[float]
@@ -53,6 +58,7 @@ class Branched:
     critic: list[float] | None
     state: list[str | None]
     probabilities: list[list[float] | None]
+    actions: list[Judged] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Track:
     Attributes:
         environment: where it was walked, and where its rollouts are played.
         task, trial: which episode.
-        actions: T actions.
+        actions: T actions; none where rollouts are to start from a point of no episode.
         rewards: T rewards.
         points: the T points before the actions.
         measured: steps that rollouts are to start from, in order.
@@ -119,7 +125,7 @@ class _Rollout:
 
     @property
     def length(self) -> int:
-        return len(self.point.prompt.history) - self.begun
+        return len(self.point.prompt.history) - len(self.track.points[self.begun].prompt.history)
 
 
 def branch(
@@ -132,6 +138,7 @@ def branch(
     rollouts: int,
     seed: int,
     critic_rollouts: int = 0,
+    all_actions: bool = False,
 ) -> Branched:
     """Estimate the true advantage of every step of an episode.
 
@@ -142,6 +149,7 @@ def branch(
         rollouts: K, at least 2.
         seed: of the run that the episode is from.
         critic_rollouts: further rollouts from each point, for the critic.
+        all_actions: estimate the advantage of every admissible action too.
 
     Raises:
         UserError: fewer than 2 rollouts, or the environment does not repeat the episode.
@@ -161,7 +169,49 @@ def branch(
         critic=further.mean(axis=1).tolist() if critic_rollouts else None,
         state=[_state_of(point) for point in track.points],
         probabilities=[_probabilities(policy, point.prompt) for point in track.points],
+        actions=judge_actions(track, [step.admissible_actions for step in steps], policy, found, seed)
+        if all_actions
+        else None,
     )
+
+
+def judge_actions(
+    track: Track, offered: Sequence[Sequence[str] | None], policy: Policy, values: FloatArray, seed: int
+) -> list[Judged]:
+    """Measure every admissible action of every step of an episode, those that were not taken too.
+
+    Each is carried out once from the snapshot of the step, and K rollouts go on from there with the random numbers that
+    those from the step have: A(a) = mean over k of r_a + V_k(after a) - V_k(t), standard error as above.
+
+    Args:
+        track: the episode, walked again.
+        offered: admissible actions of each of its T steps; None where the environment does not list them.
+        policy: whose advantages.
+        values: V_k of every point, shape ``(T, K)``.
+        seed: of the rollouts that ``values`` come from.
+    """
+    found, nothing = [], np.zeros(values.shape[1])
+    for at, actions in enumerate(offered):
+        reached = [_carried_out(track, at, action) for action in actions or []]
+        tracks = [after for after, _ in reached if after is not None]
+        measured = iter(play_on(tracks, policy, values.shape[1], seed)[0])
+        step: Judged = []
+        for after, reward in reached:
+            difference = reward + (nothing if after is None else next(measured)[0]) - values[at]
+            step.append([float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(nothing)))])
+        found.append(step)
+    return found
+
+
+def _carried_out(track: Track, at: int, action: str) -> tuple[Track | None, float]:
+    """Carry an action out at a point; return where it leads, None if that is the end, and its reward."""
+    point, environment = track.points[at], track.environment
+    environment.restore(point.snapshot)
+    observation, reward, terminated, truncated, info = environment.step(action)
+    if terminated or truncated:
+        return None, reward
+    after = Point(point.prompt.after(Response(action), observation, info), environment.snapshot())
+    return Track(environment, track.task, track.trial, [], [], [after], [0]), reward
 
 
 def _unseen(rollouts: int) -> float:
@@ -230,7 +280,7 @@ def play_on(
     joined = [np.full((len(track.points), rollouts), len(track.points)) for track in tracks]
     number = {id(track): place for place, track in enumerate(tracks)}
     waiting = [
-        _Rollout(track, rollout, step, step, track.points[step])
+        _Rollout(track, rollout, step, step if track.actions else None, track.points[step])
         for track in tracks
         for step in track.measured
         for rollout in range(rollouts)

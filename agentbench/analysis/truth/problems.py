@@ -1,13 +1,14 @@
-"""Four small problems whose advantages are known exactly: chain, key-door, aliased, stochastic.
+"""Five small problems whose advantages are known exactly: chain, key-door, aliased, stochastic, harvest.
 
-All start in one state, end with reward 1 at a goal, and are cut at a horizon. The policy takes a good action with a
-probability around ``skill`` (it differs from observation to observation) and is otherwise anywhere.
+All start in one state and are cut at a horizon. The first four end with reward 1 at a goal; ``harvest`` pays on the way
+and may be left at any time. The policy takes a good action with a probability around ``skill`` (it differs from
+observation to observation) and is otherwise anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ Chance = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 
 FORWARD, BACK, STAY, PICK_UP = range(4)
+PICK, WAIT, LEAVE = range(3)
 _SPREAD = 12.0
 """Concentration of the policy's probabilities around their mean: the higher, the more alike its observations."""
 
@@ -38,12 +40,14 @@ class Problem:
         settings: the arguments that it was made with.
         process: the decision process with its policy.
         valid: whether an action is understood, shape ``(A,)``; one that is not changes nothing.
+        pays_on_the_way: every action earns ``process.reward``; otherwise the end alone does, 1.
     """
 
     name: str
     settings: dict[str, Any]
     process: Process
     valid: BoolArray
+    pays_on_the_way: bool = False
 
 
 def make_problem(name: str, **settings: Any) -> Problem:
@@ -129,11 +133,44 @@ def stochastic(
     return _problem("stochastic", settings, following, good, np.arange(states), start, states - 1, slip=slip)
 
 
+def harvest(
+    length: Length = 10,
+    best: Length = 4,
+    horizon: Horizon = 16,
+    skill: Chance = 0.4,
+    cost: Chance = 0.02,
+    invalid: Chance = 0.0,
+    seed: Seed = 0,
+) -> Problem:
+    """Make a field of ``length`` rows: pick the next row, wait, or leave, which ends the episode and earns nothing.
+
+    Row k earns ``(2 best - 2 k - 1) / best²``: the first ``best`` rows together 1, every further one less than nothing.
+    So it is best to leave after ``best`` rows, and an episode's length is the agent's choice. Waiting costs ``cost``.
+    """
+    _check("length", length, 2)
+    if not 1 <= best < length:
+        raise UserError(f"problem 'harvest': best is a row before the last of {length}, got {best}")
+    rows = np.arange(length)
+    probability, going_on = np.zeros((length, 3, length)), np.zeros((length, 3, length))
+    probability[rows, PICK, np.minimum(rows + 1, length - 1)] = 1.0
+    probability[rows, WAIT, rows] = probability[rows, LEAVE, rows] = 1.0
+    going_on[rows[:-1], PICK, rows[1:]] = going_on[rows, WAIT, rows] = 1.0
+    reward = np.stack([(2 * best - 2 * rows - 1) / best**2, np.full(length, -cost), np.zeros(length)], axis=1)
+    settings = {
+        "length": length, "best": best, "horizon": horizon, "skill": skill, "cost": cost, "invalid": invalid,
+        "seed": seed,
+    }  # fmt: skip
+    good = [(PICK,) if row < best else (LEAVE,) for row in rows]
+    policy = _policy(good, 3, settings)
+    return _with_invalid("harvest", settings, Process(probability, going_on, reward, rows, policy, 0, horizon), True)
+
+
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "chain": chain,
     "key-door": key_door,
     "aliased": aliased,
     "stochastic": stochastic,
+    "harvest": harvest,
 }
 """The problems by name."""
 
@@ -170,23 +207,36 @@ def _problem(
         goal: state that ends an episode, with reward 1.
         slip: chance that an action leads to a state drawn from all of them instead.
     """
-    horizon, invalid = int(settings["horizon"]), float(settings["invalid"])
-    _check("horizon", horizon, 1)
-    if not 0 <= invalid < 1:
-        raise UserError(f"invalid is the share of invalid actions, in [0, 1), got {invalid}")
     states, actions = following.shape
     reached = (1 - slip) * np.eye(states)[following] + slip / states
-    valid = np.ones(actions, dtype=np.bool_)
-    policy = _policy(good, actions, settings)
-    if invalid:
-        reached = np.concatenate([reached, np.eye(states)[:, None, :]], axis=1)
-        policy = np.concatenate([(1 - invalid) * policy, np.full((len(policy), 1), invalid)], axis=1)
-        valid = np.append(valid, False)
     ends = np.zeros(states)
     ends[goal] = 1.0
-    going_on = reached * (1 - ends)
-    process = Process(reached, going_on, reached @ ends, observation, policy, start, horizon)
-    return Problem(name, settings, process, valid)
+    policy = _policy(good, actions, settings)
+    horizon = int(settings["horizon"])
+    process = Process(reached, reached * (1 - ends), reached @ ends, observation, policy, start, horizon)
+    return _with_invalid(name, settings, process, False)
+
+
+def _with_invalid(name: str, settings: dict[str, Any], process: Process, pays_on_the_way: bool) -> Problem:
+    """Make a problem of a process, with an action that is not understood if the settings give it a share."""
+    invalid = float(settings["invalid"])
+    _check("horizon", process.horizon, 1)
+    if not 0 <= invalid < 1:
+        raise UserError(f"invalid is the share of invalid actions, in [0, 1), got {invalid}")
+    states, actions = process.reward.shape
+    valid = np.ones(actions, dtype=np.bool_)
+    if not invalid:
+        return Problem(name, settings, process, valid, pays_on_the_way)
+    stays = np.eye(states)[:, None, :]
+    policy = process.policy
+    process = replace(
+        process,
+        probability=np.concatenate([process.probability, stays], axis=1),
+        going_on=np.concatenate([process.going_on, stays], axis=1),
+        reward=np.concatenate([process.reward, np.zeros((states, 1))], axis=1),
+        policy=np.concatenate([(1 - invalid) * policy, np.full((len(policy), 1), invalid)], axis=1),
+    )
+    return Problem(name, settings, process, np.append(valid, False), pays_on_the_way)
 
 
 def _policy(good: Sequence[tuple[int, ...]], actions: int, settings: dict[str, Any]) -> FloatArray:

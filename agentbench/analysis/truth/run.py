@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class TruthSettings:
         method: ``exact``, ``monte-carlo``, or ``auto``: exact for each task where that can be done.
         rollouts, critic_rollouts: of :func:`agentbench.analysis.truth.monte_carlo.branch`.
         state_limit: most states of a game that are counted.
+        all_actions: whether every admissible action is judged, not only the one that was taken.
+        reference: the policy whose advantages are found, where that is not the one that played.
     """
 
     env: str
@@ -64,6 +66,18 @@ class TruthSettings:
     rollouts: int
     critic_rollouts: int
     state_limit: int
+    all_actions: bool = False
+    reference: str | None = None
+
+    @property
+    def judge(self) -> str:
+        """Name of the policy whose advantages are found."""
+        return self.reference or self.policy
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what is written of it: settings that came later are left out where they change nothing."""
+        later = {"all_actions": False, "reference": None}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 
 def make_truth(
@@ -84,6 +98,8 @@ def make_truth(
     executor: str = "local",
     memory_limit: float = 2048.0,
     env_options: dict[str, Any] | None = None,
+    all_actions: bool = False,
+    reference: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_played: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
@@ -101,6 +117,8 @@ def make_truth(
         seed: of every draw.
         workers: processes; nothing depends on it.
         memory_limit: MB at which a worker that plays is replaced.
+        all_actions: judge every admissible action too: ``truth-actions.parquet``.
+        reference: a policy whose advantages are found instead of those of the one that plays.
         on_progress: called with the number of episodes whose truth is found and of all, after each.
         on_played: called after each episode that was played before.
 
@@ -115,17 +133,19 @@ def make_truth(
     groups = (100 if env in PROBLEMS else 1) if groups is None else groups
     if group_size < 1 or groups < 1:
         raise UserError(f"group size and number of groups must be at least 1, got {group_size} and {groups}")
-    if executor != "local" and place_of(policy) == "engine":
+    if executor != "local" and "engine" in (place_of(policy), place_of(reference or policy)):
         raise UserError(
             "truth asks the policy in processes of this machine, not vLLM's engines on a cluster: take --executor local"
         )
     options = dict(env_options or {})
     if env in PROBLEMS:
-        return _problem_truth(out, env, options, group_size, groups, seed)
+        if reference is not None:
+            raise UserError(f"the problem {env!r} has a policy of its own: leave --reference out")
+        return _problem_truth(out, env, options, group_size, groups, seed, all_actions)
     config = check_config(env=env, policy=policy, split=split, limit=tasks, env_options=options, seed=seed)
     settings = TruthSettings(
         env, environment_options(config), policy, seed, group_size, method, rollouts,
-        critic_rollouts, state_limit,
+        critic_rollouts, state_limit, all_actions, reference,
     )  # fmt: skip
     check_method(settings)
     played = evaluate(
@@ -134,7 +154,7 @@ def make_truth(
     )  # fmt: skip
     _check_judged(played.run)
     found = _all_truths(played.run, settings, workers, on_progress)
-    return write_truth(played.run, found, asdict(settings))
+    return write_truth(played.run, found, settings.as_record())
 
 
 def _check_judged(run: Run) -> None:
@@ -162,7 +182,7 @@ def check_method(settings: TruthSettings) -> None:
         raise UserError(f"--critic-rollouts must not be negative, got {settings.critic_rollouts}")
     if settings.method == "exact":
         environment = make(settings.env, **settings.env_options)
-        _counted(settings.env, environment, make_policy(settings.policy, environment=settings.env))
+        _counted(settings.env, environment, make_policy(settings.judge, environment=settings.env))
         environment.close()
 
 
@@ -197,7 +217,7 @@ def _counted(env: str, environment: TextEnv, policy: Policy) -> _Counted:
 
 
 def _problem_truth(
-    out: Path, name: str, options: dict[str, Any], group_size: int, groups: int, seed: int
+    out: Path, name: str, options: dict[str, Any], group_size: int, groups: int, seed: int, all_actions: bool
 ) -> pd.DataFrame:
     problem = make_problem(name, **options)
     played = play_problem(problem, group_size * groups, seed)
@@ -210,12 +230,14 @@ def _problem_truth(
                 writer.add(episode)
         writer.close_tables()
     policy = problem.process.policy[problem.process.observation]
+    every = played.solution.A[played.step, played.state]
     bounds = played.is_last.nonzero()[0] + 1
     found = [
         EpisodeTruth(
             episode.task_id, episode.trial, "exact", played.advantage[first:end].tolist(), [0.0] * (end - first),
             played.value[first:end].tolist(), played.state[first:end].astype(str).tolist(),
             policy[played.state[first:end]].tolist(), played.value[first:end].tolist(),
+            [[[each, 0.0] for each in row] for row in every[first:end].tolist()] if all_actions else None,
         )
         for episode, first, end in zip(episodes, [0, *bounds[:-1].tolist()], bounds.tolist(), strict=True)
     ]  # fmt: skip
@@ -238,7 +260,7 @@ def _all_truths(
     with closing(_computed(settings, _pieces(missing, settings), workers)) as computed:
         for each in computed:
             found[each.task_id, each.trial] = each
-            add_lines(path, [asdict(each)])
+            add_lines(path, [each.as_line()])
             if on_progress:
                 on_progress(len(found), len(episodes))
     return [found[episode.key] for episode in episodes]
@@ -255,7 +277,7 @@ def _pieces(episodes: Sequence[Episode], settings: TruthSettings) -> list[list[E
 
 def _begin(path: Path, settings: TruthSettings) -> list[dict[str, Any]]:
     """Write and return the first line: the file is new, or was killed before that line was whole."""
-    add_lines(path, [{"settings": asdict(settings)}])
+    add_lines(path, [{"settings": settings.as_record()}])
     return read_lines(path)
 
 
@@ -268,13 +290,14 @@ def _finished(
         UserError: they were made with other settings, or do not say with which.
     """
     head, *parts = lines
-    there, wanted = head.get("settings"), json.loads(json.dumps(asdict(settings)))
+    there, wanted = head.get("settings"), json.loads(json.dumps(settings.as_record()))
     if not isinstance(there, dict):
         raise UserError(f"the first line of {path} is damaged, so nobody knows how it was made: remove that file")
     if there != wanted:
-        changed = ", ".join(name for name in wanted if there.get(name) != wanted[name])
+        names = dict.fromkeys((*wanted, *there))
+        changed = ", ".join(name for name in names if there.get(name) != wanted.get(name))
         raise UserError(f"{path} was made with another {changed}: choose another --out, or remove that file")
-    found = [EpisodeTruth(**part) for part in parts if set(part) == set(EpisodeTruth.__dataclass_fields__)]
+    found = [EpisodeTruth(**part) for part in parts if {*part, "actions"} == set(EpisodeTruth.__dataclass_fields__)]
     return {(each.task_id, each.trial): each for each in found}
 
 
@@ -344,23 +367,32 @@ def _counted_if_wanted(settings: TruthSettings, environment: TextEnv, policy: Po
 
 def _truth_of_task(settings: TruthSettings, episodes: Sequence[Episode]) -> Iterator[EpisodeTruth]:
     environment = make(settings.env, **settings.env_options)
-    policy = make_policy(settings.policy, environment=settings.env)
+    policy = make_policy(settings.judge, environment=settings.env)
     task = environment.find_task(episodes[0].task_id)
     if counted := _counted_if_wanted(settings, environment, policy):
         try:
             model = counted.model_of(task)
-            yield from solve_task(environment, model, counted.policy, task, episodes, settings.state_limit)
+            found = solve_task(
+                environment, model, counted.policy, task, episodes, settings.state_limit, settings.all_actions
+            )
+            yield from (_of_another(each) if settings.reference else each for each in found)
             return
         except TooManyStatesError as error:
             if settings.method == "exact":
                 raise
             log.info("task %s: %s; branching instead", task.name, error)
     for episode in episodes:
-        found = branch(
-            environment, policy, task, episode.trial, episode.steps,
-            rollouts=settings.rollouts, critic_rollouts=settings.critic_rollouts, seed=settings.seed,
+        branched = branch(
+            environment, policy, task, episode.trial, episode.steps, rollouts=settings.rollouts, seed=settings.seed,
+            critic_rollouts=settings.critic_rollouts, all_actions=settings.all_actions,
         )  # fmt: skip
-        yield EpisodeTruth(
-            task.id, episode.trial, "monte-carlo", found.advantage, found.standard_error, found.value,
-            found.state, found.probabilities, found.critic,
+        each = EpisodeTruth(
+            task.id, episode.trial, "monte-carlo", branched.advantage, branched.standard_error, branched.value,
+            branched.state, branched.probabilities, branched.critic, branched.actions,
         )  # fmt: skip
+        yield _of_another(each) if settings.reference else each
+
+
+def _of_another(truth: EpisodeTruth) -> EpisodeTruth:
+    """Leave out the probabilities: they are not those of the policy that played, whose gradient nobody asked for."""
+    return replace(truth, probabilities=[None] * len(truth.probabilities))

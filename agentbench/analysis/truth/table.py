@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentbench.analysis.files import TRUTH_SETTINGS, TRUTH_TABLE
+from agentbench.analysis.files import ACTIONS_TABLE, TRUTH_SETTINGS, TRUTH_TABLE
 from agentbench.runs.run import Run
 from envs.base.digest import read_sealed, sealed, sha256_of
 from envs.base.errors import UserError
@@ -35,6 +35,20 @@ TRUTH_COLUMNS = pa.schema(
 """Columns of ``truth.parquet``, sorted by task id, trial and step."""
 
 
+ACTION_COLUMNS = pa.schema(
+    [
+        ("task_id", pa.string()),
+        ("trial", pa.int64()),
+        ("step", pa.int64()),
+        ("action", pa.string()),  # an admissible one
+        ("taken", pa.bool_()),  # it is the one that the episode took
+        ("true_advantage", pa.float64()),
+        ("standard_error", pa.float64()),
+    ]
+)
+"""Columns of ``truth-actions.parquet``, sorted by task id, trial and step; actions in the order they were offered."""
+
+
 @dataclass(frozen=True)
 class EpisodeTruth:
     """The truth of one episode of T steps; all lists have length T.
@@ -43,6 +57,7 @@ class EpisodeTruth:
         task_id, trial: which episode.
         method: ``exact`` or ``monte-carlo``.
         advantage, standard_error, value, state, probabilities, critic: see :data:`TRUTH_COLUMNS`.
+        actions: advantage and standard error of every admissible action, in their order; None where nobody asked.
     """
 
     task_id: str
@@ -54,6 +69,12 @@ class EpisodeTruth:
     state: list[str | None]
     probabilities: list[list[float] | None]
     critic: list[float] | None
+    actions: list[list[list[float]]] | None = None
+
+    def as_line(self) -> dict[str, Any]:
+        """Return what is kept of it; what nobody asked for is left out."""
+        fields = asdict(self)
+        return {name: fields[name] for name in fields if name != "actions" or self.actions is not None}
 
 
 def write_truth(run: Run, found: list[EpisodeTruth], settings: dict[str, Any]) -> pd.DataFrame:
@@ -91,9 +112,30 @@ def write_truth(run: Run, found: list[EpisodeTruth], settings: dict[str, Any]) -
         ]  # fmt: skip
     with replaced(run.folder / TRUTH_TABLE) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=TRUTH_COLUMNS), temporary)
+    if any(each.actions is not None for each in found):
+        _write_actions(run, found)
     record = sealed({**settings, "sha256": sha256_of(run.folder / TRUTH_TABLE)})
     write_text(run.folder / TRUTH_SETTINGS, json.dumps(record, indent=2) + "\n")
     return pd.read_parquet(run.folder / TRUTH_TABLE)
+
+
+def _write_actions(run: Run, found: list[EpisodeTruth]) -> None:
+    """Write a row for every admissible action of every step."""
+    table = run.step_table[["task_id", "trial", "step", "action", "admissible_actions"]]
+    steps = {tuple(row[:3]): row[3:] for row in table.itertuples(index=False, name=None)}
+    rows = []
+    for each in sorted(found, key=lambda one: (one.task_id, one.trial)):
+        for step, judged in enumerate(each.actions or []):
+            taken, offered = steps[each.task_id, each.trial, step]
+            rows += [
+                {
+                    "task_id": each.task_id, "trial": each.trial, "step": step, "action": action,
+                    "taken": action == taken, "true_advantage": advantage, "standard_error": error,
+                }
+                for action, (advantage, error) in zip(offered if judged else [], judged, strict=True)
+            ]  # fmt: skip
+    with replaced(run.folder / ACTIONS_TABLE) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=ACTION_COLUMNS), temporary)
 
 
 def read_truth(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -15,6 +15,7 @@ from credit.tools.exact import Solution, solve
 from envs.base.digest import digest_of_json
 
 ACTION_NAMES = ("forward", "back", "stay", "pick up")
+HARVEST_NAMES = ("pick", "wait", "leave")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TabularEpisodes:
         solution: its exact values.
         episode, step, state, action, next_state: int64, shape ``(n,)``.
         reward: float64, shape ``(n,)``.
-        terminated: the step reached the goal, shape ``(n,)``.
+        terminated: the step ended the episode, in the goal if there is one, shape ``(n,)``.
         advantage, value: exact A of the step's action and V of its state, shape ``(n,)``.
     """
 
@@ -76,8 +77,9 @@ def play_problem(problem: Problem, episodes: int, seed: int) -> TabularEpisodes:
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.lexsort((columns[1], columns[0]))
     episode, time, state, action, following, terminated = (column[order] for column in columns)
+    reward = process.reward[state, action] if problem.pays_on_the_way else terminated.astype(np.float64)
     return TabularEpisodes(
-        problem, solution, episode, time, state, action, following, terminated.astype(np.float64), terminated,
+        problem, solution, episode, time, state, action, following, reward, terminated,
         solution.A[time, state, action], solution.V[time, state],
     )  # fmt: skip
 
@@ -94,7 +96,8 @@ def as_episodes(played: TabularEpisodes) -> Iterator[Episode]:
     names = [_action_name(problem, action) for action in range(len(problem.valid))]
     for trial, (first, end) in enumerate(pairwise(bounds)):
         rows = range(int(first), int(end))
-        won = bool(played.terminated[end - 1])
+        earned = np.cumsum(played.reward[first:end])
+        ended, won = bool(played.terminated[end - 1]), bool(earned[-1] >= 1 - 1e-9)
         steps = [
             Step(
                 observation=f"You are at {seen[played.state[row]]}.",
@@ -104,31 +107,40 @@ def as_episodes(played: TabularEpisodes) -> Iterator[Episode]:
                 reward=float(played.reward[row]),
                 is_valid=bool(problem.valid[played.action[row]]),
                 terminated=bool(played.terminated[row]),
-                truncated=row == int(end) - 1 and not won,
-                score=float(played.terminated[row]),
+                truncated=row == int(end) - 1 and not ended,
+                score=float(np.clip(earned[row - int(first)], 0.0, 1.0)),
             )
             for row in rows
         ]
-        place = "the goal" if won else seen[played.next_state[end - 1]]
+        place = "the end" if problem.pays_on_the_way else "the goal"
+        place = place if ended else str(seen[played.next_state[end - 1]])
         yield Episode(
             task_id=task_id,
             task_name=problem.name,
             task_type=problem.name,
-            instruction=f"Reach the goal of the problem {problem.name}.",
+            instruction=_instruction(problem),
             trial=trial,
             outcome="success" if won else "failure",
             won=won,
-            score=float(won),
+            score=float(np.clip(earned[-1], 0.0, 1.0)),
             steps=steps,
             final_observation=f"You are at {place}.",
-            final_anchor=str(place),
+            final_anchor=place,
         )
+
+
+def _instruction(problem: Problem) -> str:
+    if problem.pays_on_the_way:
+        return "Pick what is worth picking, then leave."
+    return f"Reach the goal of the problem {problem.name}."
 
 
 def _action_name(problem: Problem, action: int) -> str:
     if not problem.valid[action]:
         return "nonsense"
-    return ACTION_NAMES[action] if problem.name != "stochastic" else f"way {action}"
+    if problem.name == "stochastic":
+        return f"way {action}"
+    return (HARVEST_NAMES if problem.name == "harvest" else ACTION_NAMES)[action]
 
 
 def _draw(cumulated: FloatArray, draw: np.random.Generator) -> IntArray:

@@ -17,7 +17,7 @@ def truth(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="folder of the run and its truth")],
     env: Annotated[
-        str, typer.Option(help="environment, or a tabular problem: chain, key-door, aliased, stochastic")
+        str, typer.Option(help="environment, or a tabular problem: chain, key-door, aliased, stochastic, harvest")
     ] = "alfworld",
     policy: Annotated[str, typer.Option(help="whose advantages (a problem has its own policy)")] = "mixed:0.5",
     split: Annotated[str | None, typer.Option(help="set of tasks; default: the environment's own")] = None,
@@ -43,6 +43,12 @@ def truth(
     workers: Annotated[int, typer.Option(min=1, max=512, help="worker processes")] = 2,
     executor: Annotated[str, typer.Option(help="where the groups are played: local, ray, or ray:HOST:PORT")] = "local",
     memory_limit: Annotated[float, typer.Option(help="MB at which a worker that plays is replaced")] = 2048.0,
+    all_actions: Annotated[
+        bool, typer.Option("--all-actions", help="judge the actions that were not taken too: truth-actions.parquet")
+    ] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="a policy whose advantages are found instead of those of the one that plays")
+    ] = None,
 ) -> None:
     """Play groups of episodes, and find the true advantage of every step: truth.parquet in the run's folder.
 
@@ -65,7 +71,7 @@ def truth(
                 groups=groups, method=method, rollouts=rollouts,
                 critic_rollouts=critic_rollouts, state_limit=state_limit, seed=seed, workers=workers,
                 executor=executor, env_options=options, on_progress=report,
-                memory_limit=memory_limit,
+                memory_limit=memory_limit, all_actions=all_actions, reference=reference,
                 on_played=lambda now: play(now.finished, now.total, now.note),
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -92,6 +98,12 @@ def quality(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="seed of the tabular problems")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the tables and pictures [the first run]")] = None,
+    columns: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet or CSV file with task_id, trial, step: each further column is measured too (of one run)"
+        ),
+    ] = None,
 ) -> None:
     """Measure how near the schemes come to the true advantages: quality.csv, .json, .md and .png.
 
@@ -111,10 +123,12 @@ def quality(
 
     if not runs and not problems and not sweep:
         raise UserError("nothing to measure: name a folder that 'agentbench truth' made, or --problems all, or --sweep")
+    if columns is not None and len(runs or []) != 1:
+        raise UserError(f"--columns has the steps of one run: name one, not {len(runs or [])}")
     folder = out or (runs[0] if runs else Path("results/quality"))
     names, sizes = scheme_names(schemes), _numbers(group_sizes)
     found = Quality(parts=Parts(folder / "quality.jsonl"))
-    measure_runs(found, runs or [], names, sizes)
+    measure_runs(found, runs or [], names, sizes, columns)
     measure_problems(found, _listed(problems), names, sizes or [8], groups, seed)
     if sweep:
         for run in runs or []:
