@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agentbench.runs.episodes import Episode
+from agentbench.runs.trees import whole
 from agentbench.train.config import TrainConfig
 from credit.steps import FloatArray
 
@@ -41,10 +42,17 @@ class Expected:
         self.known: dict[str, list[float]] = {}
 
     def before(self, groups: Sequence[Sequence[Episode]]) -> FloatArray:
-        """Return what was expected of the episode of each step, float64 of shape (steps,), and learn their outcomes."""
-        episodes = [episode for group in groups for episode in group]
-        found = self._moving(episodes) if self.of_agent else self._of_tasks(episodes)
-        return np.repeat(found, [len(episode.steps) for episode in episodes])
+        """Return what was expected of the episode of each step that was played, and learn their outcomes.
+
+        Args:
+            groups: episodes; of a branch the steps that it shares count in its outcome.
+
+        Returns:
+            float64 of shape (nodes,).
+        """
+        courses = [episode for group in groups for episode in whole(group)]
+        found = self._moving(courses) if self.of_agent else self._of_tasks(courses)
+        return np.repeat(found, [len(episode.steps) for group in groups for episode in group])
 
     def _moving(self, episodes: Sequence[Episode]) -> FloatArray:
         value, found = self.known.get(AGENT, [0.0, 0.0])[0], []
