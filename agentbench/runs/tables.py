@@ -114,7 +114,8 @@ def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | No
     journal = journal_of(folder)
     source = sha256_of(journal) if journal.exists() else None
     numbered = enumerate(episodes_of() if episodes_of else read_sorted(folder))
-    has_answers, courses = _has_answers(folder), Courses() if _has_branches(folder) else None
+    has_answers, has_branches = _further(folder, episodes_of)
+    courses = Courses() if has_branches else None
     episode_columns = _schema(EPISODE_COLUMNS, EPISODE_BRANCH_COLUMNS if courses else None)
     step_columns = _schema(
         STEP_COLUMNS, ANSWER_COLUMNS if has_answers else None, STEP_BRANCH_COLUMNS if courses else None
@@ -165,19 +166,24 @@ def is_current(folder: Path, table: str) -> bool:
         return False
 
 
-def _has_answers(folder: Path) -> bool:
-    """Return whether anything was recorded of an answer. Runs without a language model keep their bytes."""
-    # a quotation mark within a text stands behind a backslash, so this is no text
-    if not any(b'"details":{"' in line for line in lines(journal_of(folder))):
-        return False
-    return any(answer_of(step.details).is_known for episode in read_sorted(folder) for step in episode.steps)
+def _further(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | None) -> tuple[bool, bool]:
+    """Return whether anything was recorded of an answer, and whether an episode branches off another.
 
-
-def _has_branches(folder: Path) -> bool:
-    """Return whether an episode branches off another. Runs of episodes from the start keep their bytes."""
-    if not any(b'"fork_by"' in line for line in lines(journal_of(folder))):
-        return False
-    return any(episode.parent is not None for episode in read_sorted(folder))
+    Runs without a language model, and runs of episodes from the start, keep their bytes.
+    """
+    if episodes_of is None:
+        has_details = has_forks = False
+        for line in lines(journal_of(folder)):  # in a text a quotation mark stands behind a backslash: this is none
+            has_details, has_forks = has_details or b'"details":{"' in line, has_forks or b'"fork_by"' in line
+        if not has_details and not has_forks:
+            return False, False
+    has_answers = has_branches = False
+    for episode in episodes_of() if episodes_of else read_sorted(folder):
+        has_branches = has_branches or episode.parent is not None
+        has_answers = has_answers or any(step.details and answer_of(step.details).is_known for step in episode.steps)
+        if has_answers and has_branches:
+            break
+    return has_answers, has_branches
 
 
 def _schema(columns: pa.Schema, *further: pa.Schema | None) -> pa.Schema:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from envs.base.journal import journal_of, packed
 from envs.base.safe_text import refuse_secrets
 
 LOCK_FILE = ".lock"
+_LARGE = 1 << 18
+"""Bytes from which lines are packed in threads."""
 
 
 def claim(folder: Path, identity: dict[str, Any], record: dict[str, Any]) -> filelock.BaseFileLock:
@@ -97,7 +101,7 @@ class RunWriter:
             UserError: they could not be written (a full disk, a value that is none of those allowed); everything
                 stored before is kept whole.
         """
-        lines = b"".join(packed(self._line(episode), self._path) for episode in episodes)
+        lines = self._packed([self._line(episode) for episode in episodes])
         start = self._file.seek(0, os.SEEK_END)
         try:
             written = 0
@@ -111,6 +115,13 @@ class RunWriter:
                 f"{len(self.finished)} finished episodes are safe: make room and run the same command again"
             ) from error
         self.finished |= {episode.key: episode.outcome for episode in episodes}
+
+    def _packed(self, lines: list[bytes]) -> bytes:
+        """Return lines as they are stored; many are packed side by side, which they can be in threads."""
+        if sum(map(len, lines)) < _LARGE:
+            return b"".join(packed(line, self._path) for line in lines)
+        with ThreadPoolExecutor(2) as pool:
+            return b"".join(pool.map(packed, lines, repeat(self._path)))
 
     def _line(self, episode: Episode) -> bytes:
         try:

@@ -67,7 +67,9 @@ def cost_of(*command: str) -> Cost:
     if status:
         raise SystemExit(f"agentbench {' '.join(command)} failed")
     per_unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(passed, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * per_unit / 1e6)
+    cost = Cost(passed, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * per_unit / 1e6)
+    print(f"{command[0]}: {cost}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+    return cost
 
 
 def measure(folder: Path, megabytes: int) -> str:

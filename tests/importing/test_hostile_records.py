@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import foreign_logs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,13 @@ RECORDS: dict[str, tuple[str, dict[str, Any]]] = {
     "traces": ("verifiers", {"traces": [TRACE], "env": {"id": "e"}, "task": {"key": "k", "data": {"id": "1"}}}),
     "verl-agent": ("verl-agent", DUMPED),
     "inspect": ("inspect", SAMPLE),
+    "atif": ("atif", foreign_logs.ATIF),
+    "tau2": ("tau2", foreign_logs.TAU2),
+    "swe-agent": ("swe-agent", {**foreign_logs.TRAJ, "reward": 1.0}),
+    "openhands": ("openhands", {"instance_id": "a", "history": foreign_logs.EVENTS, "success": True}),
+    "responses": ("responses", foreign_logs.ROLLOUT),
+    "claude-code": ("claude-code", {**foreign_logs.SESSION[5], "is_error": True}),
+    "langsmith": ("langsmith", foreign_logs.ROOT),
 }
 VALUES: list[Any] = [
     None, True, 0, -1, 1.7e308, -1.7e308, 10**400, "", "x", "\ud800", "\x00", [], [[]], [None], {}, {"a": {}},
