@@ -16,7 +16,14 @@ from agentbench.importing.content import text_of
 from agentbench.importing.formats import from_records
 from agentbench.importing.parts import BadPartError
 
-_UNSEEN = ("reasoning", "item_reference", "compaction")
+_UNSEEN = (
+    "reasoning",
+    "item_reference",
+    "compaction",
+    "mcp_list_tools",
+    "mcp_approval_request",
+    "mcp_approval_response",
+)
 
 
 def is_responses(record: Mapping[str, Any]) -> bool:
@@ -71,6 +78,8 @@ def messages_of(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": _output(item)})
         elif kind.endswith("_call"):
             _answer(messages)["tool_calls"].append(_call(kind, item))
+            if "output" in item:  # of a tool that the server called itself
+                messages.append({"role": "tool", "tool_call_id": item.get("id"), "content": _output(item)})
         else:
             raise BadPartError(f"an item is of the unknown kind {kind!r:.40}")
     return messages

@@ -75,8 +75,10 @@ def outcomes_of(folder: Path) -> Path:
     return logs.whole(folder / "outcomes.json", {"s1": True, "a_1": True})
 
 
-def test_every_format_is_here() -> None:
+def test_every_format_is_here_and_in_the_documentation() -> None:
     assert set(GOOD) == set(FORMATS.own)
+    page = Path(__file__).parents[2].joinpath("docs", "importing.md").read_text(encoding="utf-8")
+    assert [name for name in FORMATS.own if f"| `{name}` |" not in page] == []
 
 
 @pytest.mark.parametrize("format", GOOD)

@@ -168,6 +168,19 @@ def test_rollouts_of_nemo_gym(tmp_path: Path) -> None:
     assert found.steps[1].observation == "a key" and found.instruction == "find the key"
 
 
+def test_tools_that_the_server_calls_itself_and_kinds_that_nobody_knows(tmp_path: Path) -> None:
+    own = {"type": "mcp_call", "id": "m1", "name": "search", "arguments": '{"q": "key"}', "output": "in the drawer"}
+    search = {"type": "web_search_call", "id": "w1", "action": {"type": "search", "query": "key"}}
+    output = [{"type": "mcp_list_tools", "id": "l"}, own, search]
+    new = {**ROLLOUT, "response": {"output": [{"type": "telepathy"}]}}
+    other = {**ROLLOUT, "response": {**ROLLOUT["response"], "output": output}}
+    found = import_run(lines(tmp_path / "rollouts.jsonl", [other, new]), tmp_path / "run")
+    (episode,) = found.run.read_episodes()
+    assert actions(episode)[0] == 'search({"q": "key"})' and episode.steps[1].observation == "in the drawer"
+    assert actions(episode)[1] == 'web_search({"action": {"query": "key", "type": "search"}})'
+    assert found.bad[0].reason == "an item is of the unknown kind 'telepathy'"
+
+
 def test_a_response_alone_needs_its_outcome(tmp_path: Path) -> None:
     path = whole(tmp_path / "r.json", {**ROLLOUT["response"], "input": "find the key"})
     with pytest.raises(UserError, match="nothing says how it ended"):
