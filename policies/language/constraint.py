@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from envs.base.errors import UserError
 
 Ids = tuple[int, ...]
 
@@ -34,7 +37,16 @@ class Offered:
 
     Args:
         actions: by the token ids that an answer must then have.
+
+    Raises:
+        UserError: one answer is the beginning of another, so that nothing would say where it ends.
     """
 
     def __init__(self, actions: Mapping[Ids, str]) -> None:
         self.actions, self.trie = actions, Trie(tuple(actions))
+        for short, long in pairwise(self.trie.answers):
+            if long[: len(short)] == short:
+                raise UserError(
+                    f"the answer of {actions[short]!r} is the beginning of that of {actions[long]!r}: end 'answer' in "
+                    'the template with a mark, as in answer = "{{ action }};"'
+                )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.contract import Likelihood
-from policies.language.forward import forbid, hidden_at, logits_at, tempered
+from policies.language.forward import chosen_log_probs, forbid, hidden_at, logits_at
 from policies.language.sequences import Sampled, TokenSequence, batches
 
 
@@ -95,9 +95,7 @@ def _pass(
     with logits_at(model, torch.from_numpy(wanted).to(device)):
         out = model(input_ids=torch.from_numpy(ids).to(device), use_cache=False)
     logits = forbid(out.logits, allowed)
-    found = tempered(logits, temperature)
-    entropy = -(found.exp() * found).sum(-1)
-    chosen = found.gather(1, tokens.to(device)[:, None])[:, 0]
+    chosen, entropy = chosen_log_probs(logits, tokens.to(device), temperature)
     return chosen, entropy, torch.tensor(places, device=device)
 
 

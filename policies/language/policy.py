@@ -38,6 +38,7 @@ from policies.language.speaker import Asked, Speaker
 from policies.language.weights import Weights, add_adapters
 from policies.prompts import make_settings
 from policies.prompts.parsing import ParsedAnswer, cut_by, parse_answer
+from policies.prompts.template import render
 from policies.saved import POLICY_FILE
 from policies.trainable import read_policy
 
@@ -279,7 +280,7 @@ class LanguagePolicy:
         return Offered({self._as_answer(action): action for action in filled})
 
     def _as_answer(self, action: str) -> tuple[int, ...]:
-        return tuple(self.speaker.writer.encode(f"<action>{action}</action>"))
+        return tuple(self.speaker.writer.encode(render(self.speaker.prompts.template.answer, action=action)))
 
     def forget_computed(self) -> None:
         """Empty the cache of keys and values: the weights have changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("transformers", reason="language models need transformers: p
 
 import tiny_language as tiny  # noqa: E402
 
+from envs.base.errors import UserError  # noqa: E402
 from policies.contract import Turn  # noqa: E402
 from policies.language.conversation import Writer  # noqa: E402
 from policies.language.sequences import Sampled  # noqa: E402
@@ -116,3 +118,27 @@ def test_a_template_without_a_system_role_gets_it_before_the_first_message() -> 
         [{"role": "system", "content": "You act."}, {"role": "user", "content": "Go."}]
     )
     assert "user\nYou act.\n\nGo." in tokenizer.decode(written.ids)
+
+
+def test_a_templates_form_of_an_answer_is_that_of_cloned_and_of_constrained_answers(tmp_path: Path) -> None:
+    file = tmp_path / "short.toml"
+    file.write_text('answer = "{{ action }};"')
+    player = tiny.policy(constrained=True, template=str(file))
+    response = player.act([tiny.prompt()])[0]
+    assert response.text == f"{response.action};" and response.action in tiny.ACTIONS
+
+    first = player.trace(tiny.prompt(), "look")
+    assert first is not None and tiny.tokenizer().decode(first.answer) == "look;"
+    told = Turn("You see a desk 1.", "look", None, tiny.ACTIONS)
+    second = player.trace(tiny.prompt([told]), "go to desk 1")
+    # What another agent did is written into the next prompt as it is cloned: an episode stays one sequence.
+    assert second is not None and second.prompt[: len(first.ids)].tolist() == first.ids.tolist()
+
+
+def test_a_constraint_needs_answers_that_say_where_they_end(tmp_path: Path) -> None:
+    file = tmp_path / "open.toml"
+    file.write_text('answer = "{{ action }}"')
+    prompt = tiny.prompt()
+    prompt.info["admissible_actions"] = ["go to desk", "go to desk 1"]
+    with pytest.raises(UserError, match=r"'go to desk' is the beginning of that of 'go to desk 1'.*with a mark"):
+        tiny.policy(constrained=True, template=str(file)).act([prompt])
