@@ -124,7 +124,8 @@ class _Run:
                 if self._is_measured():
                     row |= self._measure()
                 add_lines(self.out / METRICS_FILE, [row])
-                if cloner.step % self.config.checkpoint_every == 0 and cloner.step < len(plan):
+                # After the first update too: of a large model, ten of them may take minutes.
+                if (cloner.step == 1 or cloner.step % self.config.checkpoint_every == 0) and cloner.step < len(plan):
                     self._save()
         finally:
             if self.rollouts is not None:

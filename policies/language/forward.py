@@ -91,7 +91,8 @@ class _Chosen(torch.autograd.Function):
         return torch.cat(log_probs), torch.cat(entropies)
 
     @staticmethod
-    def backward(ctx: Any, of_chosen: Tensor | None, of_entropy: Tensor | None) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None]:
+        of_chosen, of_entropy = gradients
         if of_chosen is None and of_entropy is None:
             return None, None, None
         logits, chosen = ctx.saved_tensors
@@ -119,7 +120,8 @@ _ENTRIES = 4_000_000
 
 def _some_rows(logits: Tensor, table: Tensor | None = None) -> tuple[Tensor, ...]:
     """Cut a table (the logits themselves where none is given) into rows whose logits are not too many at once."""
-    return (logits if table is None else table).split(max(1, _ENTRIES // logits.shape[1]))
+    rows: tuple[Tensor, ...] = torch.split(logits if table is None else table, max(1, _ENTRIES // logits.shape[1]))
+    return rows
 
 
 def forbid(logits: Tensor, allowed: Sequence[Sequence[int] | None]) -> Tensor:

@@ -158,7 +158,8 @@ def ours(model: str, stored: list[dict[str, Any]], folder: Path) -> None:
     config = choose_for_training(config, policy)
     traces, numbers = [], []
     for number, episode in enumerate(stored):
-        ids, ends = np.array(episode["ids"], np.int32), []
+        ids = np.array(episode["ids"], np.int32)
+        ends: list[int] = []
         for (begin, end), log_probs in zip(episode["answers"], episode["log_probs"], strict=True):
             traces.append(Sampled(ids[:begin], ids[begin:end], np.array(log_probs, np.float32), tuple(ends)))
             ends.append(end)
@@ -190,7 +191,7 @@ def trl(side: str, model: str, stored: list[dict[str, Any]], folder: Path) -> No
         def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
             return tensors(rows, torch)
 
-    class Watch(TrainerCallback):  # type: ignore[misc]
+    class Watch(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             clock.append(Clock(folder))
 

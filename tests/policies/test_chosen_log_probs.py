@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="language models need torch: pip install -e '.[language]'")
@@ -11,7 +13,7 @@ from policies.language import forward  # noqa: E402
 ROWS, VOCABULARY = 7, 50
 
 
-def written_out(logits: torch.Tensor, chosen: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+def written_out(logits: Any, chosen: Any, temperature: float) -> tuple[Any, Any]:
     found = torch.log_softmax(logits.float() / (temperature or 1), -1)
     return found.gather(1, chosen[:, None])[:, 0], -(found.exp() * found).sum(-1)
 
@@ -33,7 +35,7 @@ def test_values_and_gradients_are_those_written_out(
     expected, entropies = written_out(forward.forbid(plain, allowed), chosen, temperature)
     assert torch.equal(found, expected) and torch.allclose(entropy, entropies)
     for values, entropy_values in ((found, entropy), (expected, entropies)):
-        loss = 0.0
+        loss: Any = 0.0
         if of_chosen:
             loss = loss + of_chosen * (weights * values).sum()
         if of_entropy:
@@ -45,7 +47,12 @@ def test_values_and_gradients_are_those_written_out(
 
 def test_nothing_but_the_logits_is_kept_for_the_gradient() -> None:
     logits, chosen = torch.randn(ROWS, VOCABULARY, requires_grad=True), torch.zeros(ROWS, dtype=torch.long)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each) or each, lambda each: each):
+    kept: list[Any] = []
+
+    def keep(each: Any) -> Any:
+        kept.append(each)
+        return each
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda each: each):
         forward.chosen_log_probs(logits, chosen, 1.0)
     assert {each.data_ptr() for each in kept} == {logits.data_ptr(), chosen.data_ptr()}

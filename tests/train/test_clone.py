@@ -109,6 +109,31 @@ def test_a_clone_that_was_stopped_goes_on_and_ends_with_the_same_weights(
     assert rows[0][0]["learning_rate"] < rows[0][1]["learning_rate"] > rows[0][-1]["learning_rate"]
 
 
+@pytest.mark.parametrize(
+    ("done", "said"), [(0, "before the first update was done"), (1, "the last checkpoint is kept")]
+)
+def test_what_the_command_says_of_a_stop_is_what_is_kept(
+    taught: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int, said: str
+) -> None:
+    update = Cloner.update
+
+    def stopping(self: Cloner, *arguments: Any) -> dict[str, Any]:
+        if self.step == done:
+            raise KeyboardInterrupt
+        return update(self, *arguments)
+
+    monkeypatch.setattr(Cloner, "update", stopping)
+    common = taught["common"]
+    options = json.dumps(common["policy_options"])
+    found = CliRunner().invoke(
+        app,
+        ["clone", "--from", common["source"], "--policy", common["policy"], "--policy-options", options,
+         "--out", str(tmp_path / "cut"), "--batch-size", "4"],
+    )  # fmt: skip
+    assert said in found.output
+    assert len(list((tmp_path / "cut" / "checkpoints").glob("step-*"))) == done
+
+
 def test_the_best_of_what_is_held_out_is_kept(taught: dict[str, Any], tmp_path: Path) -> None:
     said: list[str] = []
     config = CloneRun(

@@ -131,7 +131,7 @@ def clone(
     --dry-run says what was chosen, the peak memory and the time. Stopped at any time, it continues with --resume and
     ends with the same weights. Of a clone with held-out episodes or tasks the best policy is kept, else the last.
     """
-    from agentbench.train.clone_config import CloneRun, prepare
+    from agentbench.train.clone_config import CHECKPOINTS, CloneRun, prepare
     from agentbench.train.clone_run import clone_run, described, estimate
 
     config = CloneRun(
@@ -173,7 +173,10 @@ def clone(
         with progress(f"cloning {source.name}", "steps") as report:
             losses = clone_run(config, out, resume=resume, on_progress=report, say=lambda line: say(line, err=True))
     except KeyboardInterrupt:
-        say("stopped: the last checkpoint is kept; the same command with --resume continues from it", err=True)
+        if any((out / CHECKPOINTS).glob("step-*")):
+            say("stopped: the last checkpoint is kept; the same command with --resume continues from it", err=True)
+        else:
+            say("stopped before the first update was done; the same command with --resume begins again", err=True)
         raise
     say(f"cloned {source.name}: loss {losses[0]:.3f} → {losses[-1]:.3f} nats")
     say(f"policy: {out}")
