@@ -228,14 +228,20 @@ def trl(side: str, model: str, stored: list[dict[str, Any]], folder: Path) -> No
 
 
 def rows_of(episode: dict[str, Any], by_step: bool) -> list[dict[str, Any]]:
-    """Return an episode as rows: ids, where the completion begins, which of its tokens were sampled, the advantage."""
+    """Return an episode as rows: ids, where the completion begins, which of its tokens were sampled and how likely."""
     ids, answers = episode["ids"], episode["answers"]
-    sampled = np.zeros(len(ids), np.int64)
-    for begin, end in answers:
-        sampled[begin:end] = 1
+    sampled, old = np.zeros(len(ids), np.int64), np.zeros(len(ids))
+    for (begin, end), log_probs in zip(answers, episode["log_probs"], strict=True):
+        sampled[begin:end], old[begin:end] = 1, log_probs
     parts = answers if by_step else [(answers[0][0], len(ids))]
     return [
-        {"ids": ids[:end], "begin": begin, "sampled": sampled[begin:end].tolist(), "advantage": episode["advantage"]}
+        {
+            "ids": ids[:end],
+            "begin": begin,
+            "sampled": sampled[begin:end].tolist(),
+            "old": old[begin:end].tolist(),
+            "advantage": episode["advantage"],
+        }
         for begin, end in parts
     ]
 
@@ -246,7 +252,7 @@ def tensors(rows: list[dict[str, Any]], torch: Any) -> dict[str, Any]:
     completions = [row["ids"][row["begin"] :] for row in rows]
     longest, width = max(map(len, prompts)), max(map(len, completions))
 
-    def filled(values: list[list[int]], wanted: int, left: bool) -> Any:
+    def filled(values: list[list[Any]], wanted: int, left: bool) -> Any:
         zeros = [[0] * (wanted - len(each)) for each in values]
         return torch.tensor(
             [zero + each if left else each + zero for zero, each in zip(zeros, values, strict=True)]
@@ -259,6 +265,7 @@ def tensors(rows: list[dict[str, Any]], torch: Any) -> dict[str, Any]:
         "completion_ids": filled(completions, width, False),
         "completion_mask": filled([[1] * len(each) for each in completions], width, False),
         "tool_mask": filled(sampled, width, False),
+        "old_per_token_logps": filled([row["old"] for row in rows], width, False).float(),
         "advantages": torch.tensor([row["advantage"] for row in rows], dtype=torch.float32),
         "num_items_in_batch": torch.tensor(sum(map(sum, sampled))),
     }
