@@ -84,7 +84,7 @@ def truth(
         if exact < 1
         else f"{table['episode'].nunique()} episodes, {len(table)} steps, all exact"
     )
-    say(f"written: {out / 'truth.parquet'}")
+    say(f"written: {out / 'truth.parquet'}{', truth-actions.parquet' if all_actions else ''}")
 
 
 def quality(
