@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from credit.steps import FloatArray, IntArray, Steps
+from credit.steps import FloatArray, IntArray, Steps, numbered
 
 _LARGEST = 2**62
 
@@ -31,8 +31,8 @@ class Groups:
     @classmethod
     def by(cls, *columns: NDArray[Any]) -> Groups:
         """Put rows together that are equal in every one of the integer columns."""
-        code, values = pd.factorize(combine(*columns))
-        return cls(code.astype(np.int64, copy=False), len(values))
+        code, values = numbered(combine(*columns))
+        return cls(code, len(values))
 
     @classmethod
     def all(cls, rows: int) -> Groups:
