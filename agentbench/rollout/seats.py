@@ -133,7 +133,7 @@ class Seats:
         if used > home.most:  # one that has played and grown makes room for another
             home.is_leaving = True
         jobs = self._alone if home.is_alone else self._waiting
-        if not jobs or home.is_leaving or (self._alone and not home.is_alone and self._may_open_alone()):
+        if not jobs or home.is_leaving or (not home.is_alone and self._wants_alone()):
             self._leave(seat)
             return
         if home.is_fresh:
@@ -147,10 +147,9 @@ class Seats:
 
     def _home_with_room(self) -> Home | None:
         """Return where the next seat may be opened: in a worker that has the fewest, or in a new one."""
-        opening = [seat.home.is_alone for home in self.homes for seat in home.seats.values() if seat.is_starting]
-        if len(self._alone) > sum(opening) and self._may_open_alone():
+        if self._wants_alone():
             return self._new_home(is_alone=True)
-        if len(self._waiting) <= len(opening) - sum(opening):
+        if len(self._waiting) <= self._opening(is_alone=False):
             return None
         shared = [home for home in self.homes if not (home.is_alone or home.is_leaving)]
         if len(shared) < self._processes:
@@ -158,7 +157,15 @@ class Seats:
         home = min(shared, key=lambda home: len(home.seats))
         return home if len(home.seats) < self._in_one else None
 
-    def _may_open_alone(self) -> bool:
+    def _opening(self, *, is_alone: bool) -> int:
+        """Count the seats whose environment is still to be made: each will take a job."""
+        homes = (home for home in self.homes if home.is_alone == is_alone)
+        return sum(seat.is_starting for home in homes for seat in home.seats.values())
+
+    def _wants_alone(self) -> bool:
+        """Return whether a worker is to be started for a job that plays alone."""
+        if len(self._alone) <= self._opening(is_alone=True):
+            return False
         return sum(home.is_alone for home in self.homes) < self._processes
 
     def _new_home(self, *, is_alone: bool = False) -> Home:

@@ -66,6 +66,10 @@ def test_one_that_hangs_one_that_dies_and_one_that_grows(tmp_path: Path) -> None
     check(tmp_path, {"3": "sleep", "11": "kill", "29": "grow", "30": "raise"})
 
 
+def test_several_bad_ones_over_several_processes(tmp_path: Path) -> None:
+    check(tmp_path, {"3": "kill", "11": "raise", "12": "kill", "29": "raise"}, parallel=12, workers=3)
+
+
 def test_where_an_episode_has_one_try_it_shares_no_process(tmp_path: Path) -> None:
     plays = check(tmp_path, {"7": "kill"}, attempts=1, parallel=4)
     assert set(plays.values()) == {1}
