@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,13 @@ class Ended:
 
 
 def plan_sweep(
-    config: Path | None, flags: dict[str, Any], schemes: Sequence[str], seeds: int, out: Path, first_seed: int = 0
+    config: Path | None,
+    flags: dict[str, Any],
+    schemes: Sequence[str],
+    seeds: int,
+    out: Path,
+    first_seed: int = 0,
+    own: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[SweepRun]:
     """Return the runs of a sweep, seed by seed, so that a sweep cut short has compared all schemes alike.
 
@@ -75,6 +81,7 @@ def plan_sweep(
         seeds: number of seeds, from ``first_seed``.
         out: folder of the sweep.
         first_seed: the first one, so that several machines can each run some of the seeds.
+        own: settings of a scheme that go over all others, by its name.
 
     Raises:
         UserError: a setting is wrong, no held-out tasks are named, or a folder holds a run with other settings.
@@ -88,7 +95,7 @@ def plan_sweep(
     runs = []
     for seed in range(first_seed, first_seed + seeds):
         for scheme in schemes:
-            settings = read_config(config, {**flags, "scheme": scheme, "seed": seed})
+            settings = read_config(config, {**flags, **(own or {}).get(scheme, {}), "scheme": scheme, "seed": seed})
             runs.append(SweepRun(settings, out / f"{scheme}-{seed}"))
     for run in runs:
         if run.config.eval_split is None:

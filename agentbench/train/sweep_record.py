@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class SweepRecord:
         margin: difference below which two schemes count as equal.
         test: how it is decided.
         changes: what was added later, one sentence each.
+        tuning: what every scheme was tuned with (``grid``, ``seeds``, ``split``, ``eval_split``), and then what was
+            ``tried`` and ``chosen`` for each (:mod:`agentbench.train.sweep_tuning`); empty without tuning.
     """
 
     schemes: list[str]
@@ -41,6 +43,7 @@ class SweepRecord:
     margin: float
     test: str = TEST
     changes: tuple[str, ...] = ()
+    tuning: dict[str, Any] = field(default_factory=dict)
 
 
 def read_record(folder: Path) -> SweepRecord | None:
@@ -54,8 +57,8 @@ def read_record(folder: Path) -> SweepRecord | None:
         return None
     try:
         found = read_sealed(path)
-        values: dict[str, Any] = {name: found[name] for name in SweepRecord.__dataclass_fields__}
-        return SweepRecord(**{**values, "changes": tuple(values["changes"])})
+        values: dict[str, Any] = {name: found[name] for name in SweepRecord.__dataclass_fields__ if name != "tuning"}
+        return SweepRecord(**{**values, "changes": tuple(values["changes"]), "tuning": found.get("tuning", {})})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): it is damaged; the runs beside it are not") from error
 

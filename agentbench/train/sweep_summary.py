@@ -65,10 +65,7 @@ def summarise_sweep(
         margin: difference below which two schemes count as equal, 0 to 1.
         planned: number of runs without which there is no verdict, if that is more than are in ``runs``.
     """
-    finished = [run for run in runs if run.is_finished]
-    metrics = [run.metrics for run in finished]
-    budget = min((_steps_used(rows)[-1] for rows in metrics), default=0)
-    table = pd.DataFrame([_run_row(run, rows, budget, measure) for run, rows in zip(finished, metrics, strict=True)])
+    table, finished = run_table(runs, measure)
     if table.empty:
         return SweepSummary(measure, table, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     schemes = pd.DataFrame(
@@ -79,6 +76,15 @@ def summarise_sweep(
     if len(finished) < max(planned, len(runs)) and not comparisons.empty:
         comparisons["verdict"] = "not finished"
     return SweepSummary(measure, table, schemes, comparisons, pd.concat(profiles, ignore_index=True))
+
+
+def run_table(runs: Sequence[SweepRun], measure: Measure = "success") -> tuple[pd.DataFrame, list[SweepRun]]:
+    """Return :attr:`SweepSummary.runs` of the finished runs among some, and these runs."""
+    finished = [run for run in runs if run.is_finished]
+    metrics = [run.metrics for run in finished]
+    budget = min((_steps_used(rows)[-1] for rows in metrics), default=0)
+    rows = [_run_row(run, own, budget, measure) for run, own in zip(finished, metrics, strict=True)]
+    return pd.DataFrame(rows), finished
 
 
 def compare_schemes(

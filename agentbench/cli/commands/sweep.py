@@ -31,6 +31,13 @@ def sweep(
     margin: Annotated[
         float | None, typer.Option(min=0, max=1, help="difference below which schemes count as equal  [default: 0.05]")
     ] = None,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option(help="a setting and the values to try for every scheme first, as learning_rate=1e-4,1e-3; again"),
+    ] = None,
+    tune_seeds: Annotated[int, typer.Option(min=1, help="with --tune: runs of each scheme and setting")] = 3,
+    tune_split: Annotated[str, typer.Option(help="with --tune: tasks to train on that the comparison never uses")] = "",
+    tune_eval_split: Annotated[str, typer.Option(help="with --tune: held-out tasks that it never uses")] = "",
     merge: Annotated[
         Path | None, typer.Option(help="join the sweeps in this folder and those named after it, and sum them up")
     ] = None,
@@ -43,12 +50,15 @@ def sweep(
 
     What is compared (final success and the area under its curve), the seeds and the margin of a tie are written to
     sweep.json before the first run. 'agentbench sweep --merge A B --out C' joins parts that were run elsewhere.
+
+    With --tune every scheme is first tuned on seeds and tasks of its own, all with the same effort; what was tried and
+    chosen is in sweep.json.
     """
     from agentbench.cli.commands.options import extra_options
     from agentbench.evaluation.held_out import say_notes
     from agentbench.train.config import flag_names
     from agentbench.train.soundness import training_notes
-    from agentbench.train.sweep import plan_sweep, run_sweep
+    from agentbench.train.sweep import plan_sweep
     from agentbench.train.sweep_record import record_plan
 
     if measure not in ("success", "score"):
@@ -60,27 +70,59 @@ def sweep(
     names = [name.strip() for name in schemes.split(",") if name.strip()]
     if not names:
         raise UserError("name the credit schemes to compare, as --schemes grpo,gigpo: the first is compared with")
-    runs = plan_sweep(config, settings, names, seeds, out, first_seed)
-    record = record_plan(out, names, sorted({run.config.seed for run in runs}), measure, margin)
+    own: dict[str, dict[str, str]] = {}
+    planned = range(first_seed, first_seed + seeds)
+    if tune:
+        from agentbench.train.sweep_tuning import choose, plan_tuning, read_grid, record_tuning
+
+        grid = read_grid(tune)
+        if not (tune_split and tune_eval_split):
+            raise UserError(
+                "--tune needs tasks that the comparison never uses: give --tune-split and --tune-eval-split "
+                "(generated:5:200 and generated:6:60, say)"
+            )
+        tasks = {"split": tune_split, "eval_split": tune_eval_split}
+        final = plan_sweep(config, settings, names, 1, out / "-", first_seed)  # whose tasks are left alone
+        tuning = plan_tuning(config, {**settings, **tasks}, names, grid, tune_seeds, out, final)
+        record_plan(out, names, planned, measure, margin)
+        record_tuning(out, {"grid": grid, "seeds": tune_seeds, **tasks})
+        if not summary and _run(tuning, jobs):
+            raise typer.Exit(1)
+        if not all(run.is_finished for run in tuning):
+            raise UserError(
+                "the tuning is not finished, so there is nothing to sum up: run the command without --summary"
+            )
+        own = {name: dict(each) for name, each in choose(out, tuning, grid, cast("Measure", measure)).items()}
+        for name, each in own.items():
+            say(f"{name}: {', '.join(f'{key} = {value}' for key, value in each.items())}", err=True)
+    runs = plan_sweep(config, settings, names, seeds, out, first_seed, own)
+    record = record_plan(out, names, planned, measure, margin)
     say_notes(dict.fromkeys(note for run in runs for note in training_notes(run.config)))
-    failed = 0
-    if not summary:
-        done = sum(run.is_finished for run in runs)
-        say(f"{len(runs)} runs, {done} of them finished; logs: {out}/<scheme>-<seed>/train.log", err=True)
-        try:
-            with _lines(runs):
-                for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
-                    done += not ended.error
-                    failed += bool(ended.error)
-                    what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
-                    say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
-        except KeyboardInterrupt:
-            say(f"stopped: {done} of {len(runs)} runs are finished; the same command continues from there", err=True)
-            raise
+    failed = 0 if summary else _run(runs, jobs)
     _show(runs, out, cast("Measure", measure), record)
     if failed:
-        say(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
         raise typer.Exit(1)
+
+
+def _run(runs: list[SweepRun], jobs: int | None) -> int:
+    """Train what is not finished, saying what happens; return how many runs failed."""
+    from agentbench.train.sweep import run_sweep
+
+    done, failed = sum(run.is_finished for run in runs), 0
+    say(f"{len(runs)} runs, {done} of them finished; logs: {runs[0].folder.parent}/<scheme>-<seed>/train.log", err=True)
+    try:
+        with _lines(runs):
+            for ended in run_sweep(runs, jobs or os.cpu_count() or 1, on_start=_say_start):
+                done += not ended.error
+                failed += bool(ended.error)
+                what = f"FAILED, {ended.error}" if ended.error else _result(ended.run)
+                say(f"{ended.run.folder.name}: {what} ({done}/{len(runs)})", err=True)
+    except KeyboardInterrupt:
+        say(f"stopped: {done} of {len(runs)} runs are finished; the same command continues from there", err=True)
+        raise
+    if failed:
+        say(f"agentbench: {failed} of {len(runs)} runs failed; the same command tries them again", err=True)
+    return failed
 
 
 def _merge(parts: Sequence[str | Path], out: Path, measure: Measure) -> None:
