@@ -55,7 +55,7 @@ class Batch:
 
 def needs(scheme: str, column: str) -> bool:
     """Return whether a scheme cannot do without a column."""
-    return column in SCHEMES[scheme].needs
+    return column in find_scheme(scheme).needs
 
 
 def needs_values(scheme: str) -> bool:

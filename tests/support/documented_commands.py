@@ -35,6 +35,8 @@ CHANGES = (
         "one small training step",
     ),
     (r"--schemes grpo,gigpo,hgpo,salt,mapo --seeds 5", "--schemes grpo,gigpo --seeds 1", "fewer runs"),
+    (r"--seeds 12 (.*)--tune learning_rate=\S+ .* --tune-seeds 3 .*", r"--seeds 1 \1--tune learning_rate=1e-4,1e-3 "
+     r"--tune-seeds 1 --tune-split generated:5:4:small --tune-eval-split generated:6:2:small", "fewer runs"),
     (r"^agentbench truth (.*)--tasks 20", r"agentbench truth \1--tasks 1 --split generated:0:1:small --max-steps 8 "
      r"--rollouts 2", "few branches"),
     (r"--problems all --sweep", "--problems chain --groups 16", "one problem"),
