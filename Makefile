@@ -4,6 +4,9 @@ VENV ?= .venv
 VLLM ?= .venv-vllm
 VERL ?= .venv-verl
 OPENENV ?= .venv-openenv
+INSPECT ?= .venv-inspect
+VERIFIERS ?= .venv-verifiers
+SKYRL ?= .venv-skyrl
 BIN := $(VENV)/bin
 ROOMS := agentbench envs policies credit
 DEMO_SPLIT := generated:0:120
@@ -19,10 +22,11 @@ $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
 $(1)/bin/uv pip install --quiet --python $(1)/bin/python $(foreach place,$(PIP_FIND_LINKS),--find-links $(place)) $(PACKAGES)
 endef
 
-.PHONY: help demo demo-train demo-credit appworld vllm verl openenv install test test-slow test-ray test-appworld test-vllm test-verl test-gpu test-openenv lint format check bench docs docs-serve clean
+.PHONY: help demo demo-train demo-credit appworld vllm verl openenv inspect verifiers skyrl install test test-slow test-ray \
+	test-appworld test-vllm test-verl test-gpu test-openenv test-inspect test-verifiers test-skyrl lint format check bench docs docs-serve clean
 
 help:          ## list what can be made
-	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 demo: $(VENV)/.core  ## the whole story in five minutes: evaluate, train, compare, write a page
 	$(BIN)/agentbench eval --env alfworld --split $(DEMO_SPLIT) --policy random --out results/demo-random
@@ -116,8 +120,29 @@ openenv:       ## install OpenEnv in a virtual environment of its own (about a m
 test-openenv:  ## run the tests that need OpenEnv, the slow ones too (make openenv first)
 	$(OPENENV)/bin/python -m pytest -m "slow or not slow" tests/integrations/test_openenv.py
 
+inspect: PACKAGES = --editable '.[inspect]' openai pytest pytest-timeout hypothesis
+inspect:       ## install Inspect in a virtual environment of its own (seconds), for its tests
+	$(call apart,$(INSPECT))
+
+test-inspect:  ## run the tests that need Inspect (make inspect first)
+	$(INSPECT)/bin/python -m pytest tests/integrations/test_inspect.py
+
+verifiers: PACKAGES = --editable . --editable agentbench/integrations/verifiers pytest pytest-timeout hypothesis
+verifiers:     ## install verifiers in a virtual environment of its own (seconds), for its tests
+	$(call apart,$(VERIFIERS))
+
+test-verifiers: ## run the tests that need verifiers (make verifiers first)
+	$(VERIFIERS)/bin/python -m pytest tests/integrations/test_verifiers.py
+
+skyrl: PACKAGES = --editable '.[skyrl]' pytest pytest-timeout hypothesis
+skyrl:         ## install SkyRL's environments in a virtual environment of their own (seconds), for their tests
+	$(call apart,$(SKYRL))
+
+test-skyrl:    ## run the tests that need SkyRL's environments (make skyrl first)
+	$(SKYRL)/bin/python -m pytest tests/integrations/test_skyrl.py
+
 clean:         ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENENV) $(INSPECT) $(VERIFIERS) $(SKYRL) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agentbench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

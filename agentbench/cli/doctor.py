@@ -26,6 +26,9 @@ EXTRAS = {
     "vllm": "fast rollouts of language models",
     "ray": "workers on a cluster of machines",
     "openenv": "our environments served to other programs (agentbench serve)",
+    "inspect": "our environments as tasks of Inspect",
+    "verifiers": "our environments in verifiers",
+    "skyrl": "our environments in SkyRL",
     "trl": "our environments and schemes in TRL's trainer",
     "verl": "our environments and schemes in verl's trainer",
 }

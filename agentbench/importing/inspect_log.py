@@ -23,6 +23,7 @@ from typing import Any
 from agentbench.importing.chat import task_of
 from agentbench.importing.conversation import Ending, checked_messages, first_answers, make_episode
 from agentbench.importing.files import read_records
+from agentbench.importing.own import own_episode
 from agentbench.importing.parts import (
     MAX_BYTES,
     Bad,
@@ -160,6 +161,13 @@ def _episode(read: Open, about: dict[str, Any], options: Options) -> Read:
         raise BadPartError("not a sample: it has no id")
     task = str(about.get("task") or "imported")
     attachments = _object(sample.get("attachments"))
+    model = about.get("model")
+    model = model if isinstance(model, str) and model else None
+    ours = _object(_object(sample.get("metadata")).get("agentbench"))
+    failed, stopped = stated_error(sample.get("error")), bool(sample.get("limit"))
+    created = str(about.get("created") or "")
+    if own := own_episode(ours, options, error=failed, truncated=stopped, model=model):
+        return replace(own, same_as=_names(sample, about), created=created)
     _check_length(sample.get("messages"), attachments)
     said = sample.get("messages")
     if said is None and not isinstance(given, list):  # it failed before the first message
@@ -167,8 +175,6 @@ def _episode(read: Open, about: dict[str, Any], options: Options) -> Read:
     messages = [_ours(each) for each in checked_messages(_with_attachments(said, attachments))]
     examples = map(_object, given) if isinstance(given, list) else ()
     chosen = None if options.task_field in (None, "messages") else task_of(sample, options)[1]
-    model = about.get("model")
-    ours = _object(_object(sample.get("metadata")).get("agentbench"))
     made = make_episode(
         messages,
         _ending(sample, options),
@@ -178,9 +184,9 @@ def _episode(read: Open, about: dict[str, Any], options: Options) -> Read:
         task_type=_text(ours.get("task_type")) or task,
         instruction=given if ours and isinstance(given, str) else None,
         given=first_answers(messages, sum(message.get("role") == "assistant" for message in examples)),
-        model=model if isinstance(model, str) and model else None,
+        model=model,
     )
-    return replace(made, by_message="", same_as=_names(sample, about), created=str(about.get("created") or ""))
+    return replace(made, by_message="", same_as=_names(sample, about), created=created)
 
 
 def _text(value: object) -> str | None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from agentbench.importing.conversation import Ending, checked_messages, make_episode
+from agentbench.importing.own import own_episode
 from agentbench.importing.parts import Bad, BadPartError, Options, Part, Read, number, read_part, stated_error
 
 _LIMITS = ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed")
@@ -40,13 +41,19 @@ def read_traces(where: str, record: dict[str, Any], options: Options) -> Iterato
 
 
 def _episode(record: dict[str, Any], trace: dict[str, Any], agent: str, options: Options) -> Read:
+    model = _object(_agent(trace).get("config")).get("model")
+    model = model if isinstance(model, str) else None
+    failed = None if trace.get("ok") is True else _last_error(trace)
+    stopped = trace.get("stop_condition") in _LIMITS
+    ours = _object(_object(trace.get("info")).get("agentbench"))
+    if own := own_episode(ours, options, error=failed, truncated=stopped, model=model):
+        return own
     nodes = trace.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise BadPartError("the nodes of a trace are not a list of objects")
     messages = checked_messages([node.get("message") for node in nodes])
     given = [position for position, node in enumerate(nodes) if node.get("sampled") is not True]
-    model = _object(_agent(trace).get("config")).get("model")
-    about = _about(record, agent) | {"model": model if isinstance(model, str) else None}
+    about = _about(record, agent) | {"model": model}
     return replace(make_episode(messages, _ending(trace), options, given=given, **about), by_message="")
 
 

@@ -138,10 +138,19 @@ def to_line(episode: Episode) -> str:
     Raises:
         TypeError, ValueError: it holds a value that could not be read again.
     """
+    return sealed_line(to_record(episode))
+
+
+def to_record(episode: Episode) -> dict[str, Any]:
+    """Return an episode as a JSON object, which :func:`from_record` reads.
+
+    Raises:
+        ValueError: it holds a value that could not be read again.
+    """
     _check_types(episode)
     steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
     names = _EPISODE_FIELDS if episode.parent is None else [*_EPISODE_FIELDS, *BRANCH_FIELDS]
-    return sealed_line({name: getattr(episode, name) for name in names} | {"schema": SCHEMA_VERSION, "steps": steps})
+    return {name: getattr(episode, name) for name in names} | {"schema": SCHEMA_VERSION, "steps": steps}
 
 
 def from_line(line: str | bytes) -> Episode:
@@ -153,14 +162,24 @@ def from_line(line: str | bytes) -> Episode:
     """
     record, has_checksum = read_line(line)
     if ("\\ud" if isinstance(line, str) else b"\\ud") in line:  # type: ignore[operator]
-        record = _whole(record)  # half a character, or a whole one beyond the first 65,536
+        record = without_halves(record)  # half a character, or a whole one beyond the first 65,536
+    if not has_checksum and record.get("schema") != 1:
+        raise ValueError("its checksum is missing")
+    return from_record(record)
+
+
+def from_record(record: Mapping[str, Any]) -> Episode:
+    """Read what :func:`to_record` gave.
+
+    Raises:
+        ValueError: it is not an episode.
+        UserError: it is of a newer schema than this version knows.
+    """
     try:
-        schema = record.pop("schema")
-        if schema > 1 and not has_checksum:
-            raise ValueError("its checksum is missing")
-        if schema > SCHEMA_VERSION:  # no damage, which would be cut out: the episode is finished, and whole
+        if record["schema"] > SCHEMA_VERSION:  # no damage, which would be cut out: the episode is finished, and whole
             raise UserError("an episode of this run was written by a newer agentbench: upgrade to continue")
-        episode = Episode(**{**record, "steps": [Step(**step) for step in record["steps"]]})
+        known = {name: value for name, value in record.items() if name != "schema"}
+        episode = Episode(**{**known, "steps": [Step(**step) for step in record["steps"]]})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an episode: {error}") from error
     _check_types(episode)
@@ -188,14 +207,14 @@ def key_of(line: bytes) -> Key:
     return task_id, trial
 
 
-def _whole(value: Any) -> Any:
+def without_halves(value: Any) -> Any:
     """Return a JSON value without halves of characters in its texts: an environment may have shown some."""
     if isinstance(value, str):
         return without_half_characters(value)
     if isinstance(value, list):
-        return [_whole(each) for each in value]
+        return [without_halves(each) for each in value]
     return (
-        {without_half_characters(name): _whole(each) for name, each in value.items()}
+        {without_half_characters(name): without_halves(each) for name, each in value.items()}
         if isinstance(value, dict)
         else value
     )

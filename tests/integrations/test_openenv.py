@@ -300,7 +300,8 @@ BAD = [
 ]
 
 
-def test_every_malformed_frame_is_one_error_and_the_session_goes_on(alfworld: str) -> None:
+@pytest.mark.parametrize("rounds", [10, pytest.param(500, marks=pytest.mark.slow)], ids=["200", "10,000"])
+def test_every_malformed_frame_is_one_error_and_the_session_goes_on(alfworld: str, rounds: int) -> None:
     async def send(frames: list[Any]) -> list[dict[str, Any]]:
         async with connect(alfworld.replace("http", "ws") + "/ws", compression=None) as client:
             await client.send('{"type":"reset","data":{"index":0}}')
@@ -315,7 +316,9 @@ def test_every_malformed_frame_is_one_error_and_the_session_goes_on(alfworld: st
             assert last["type"] == "observation"
             return found
 
-    for answer in asyncio.run(send([*BAD, b"bytes", *BAD * 10])):
+    answers = asyncio.run(send([b"bytes", *BAD * rounds]))
+    assert len(answers) == 1 + len(BAD) * rounds
+    for answer in answers:
         is_error = answer["type"] == "error" or (answer["type"] == "mcp" and "error" in answer["data"])
         assert is_error and len(json.dumps(answer)) < 20_000, answer
 

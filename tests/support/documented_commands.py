@@ -89,6 +89,15 @@ NOT_RUN = {
     "agentbench serve --env alfworld --split generated:0:64 --port 8000 --max-sessions 64": (
         "serves until Ctrl-C: tests/integrations/test_openenv.py"
     ),
+    "pip install -e '.[inspect]'": "installs",
+    "inspect eval agentbench/alfworld --model openai/gpt-5-mini -T split=valid_unseen --limit 20 --epochs 2": (
+        "needs Inspect and a model: tests/integrations/test_inspect.py"
+    ),
+    "agentbench import logs --out results/inspected": "the same",
+    "pip install -e . -e agentbench/integrations/verifiers": "installs",
+    "vf-eval agentbench-verifiers --env.taskset.env alfworld --env.taskset.split valid_unseen -n 20 -r 2 "
+    "--model openai/gpt-5-mini": "needs verifiers and a model: tests/integrations/test_verifiers.py",
+    "agentbench import outputs --out results/verified": "the same",
     "pip install -e '.[ray]'": "installs",
     "agentbench eval --env alfworld --policy expert --parallel 64 --executor ray --out results/cluster": (
         "starts a cluster: tests/cluster/test_ray.py"

@@ -18,7 +18,9 @@ Answer = Callable[[dict[str, Any], int], Any]
 def chat(text: str | None, **message: Any) -> dict[str, Any]:
     """Return the answer of a chat server that says ``text``."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": "stop"}
-    return {"model": "stub", "choices": [choice], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    about = {"id": "stub", "object": "chat.completion", "created": 0, "model": "stub"}
+    return {**about, "choices": [choice], "usage": usage}
 
 
 def up(body: dict[str, Any], number: int) -> dict[str, Any]:

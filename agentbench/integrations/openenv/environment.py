@@ -14,7 +14,7 @@ from openenv.core.env_server.interfaces import Environment
 from openenv.core.env_server.types import EnvironmentMetadata
 
 from agentbench.integrations.openenv.models import TextAction, TextObservation, TextState
-from agentbench.integrations.openenv.workers import Split
+from agentbench.integrations.workers import Split
 from agentbench.rollout.contract import WorkerFailure
 from agentbench.rollout.pool import Home
 from envs.base.errors import UserError

@@ -23,7 +23,7 @@ from openenv.core.env_server.types import ConcurrencyConfig
 from agentbench.integrations.openenv.environment import InlineSession, Session
 from agentbench.integrations.openenv.frames import FrameGuard
 from agentbench.integrations.openenv.models import TextAction, TextObservation, TextState
-from agentbench.integrations.openenv.workers import Split
+from agentbench.integrations.workers import Split
 from agentbench.rollout.contract import WorkerFailure
 from envs.base.errors import UserError
 

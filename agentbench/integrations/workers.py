@@ -1,4 +1,4 @@
-"""The environments behind the sessions: supervised processes, kept from one session to the next."""
+"""The environments behind the sessions of others: supervised processes, kept from one session to the next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Split:
     Args:
         env: short name of the environment.
         options: of the environment, with the split.
-        limit: most workers at the same time.
+        limit: most workers at the same time; None: as many as are taken.
         inline: environments in this process, without supervision.
         step_timeout, start_timeout: seconds that an answer, and the start of a worker, may take.
     """
@@ -29,19 +29,21 @@ class Split:
         env: str,
         options: dict[str, Any],
         *,
-        limit: int,
+        limit: int | None = None,
         inline: bool = False,
         step_timeout: float = 60.0,
         start_timeout: float = 120.0,
     ) -> None:
         environment = make(env, **options)
         try:
-            self.name = str(options.get("split") or environment.split)
+            self.env, self.name = env, str(options.get("split") or environment.split)
+            self.protected, self.digest = environment.protected, environment.digest
             self.tasks: Sequence[Task] = environment.tasks
             self.places = {key: task.index for task in environment.tasks for key in (task.id, task.name)}
         finally:
             environment.close()
-        self.limit, self.step_timeout, self.start_timeout = limit, step_timeout, start_timeout
+        self.limit, self.inline = limit, inline
+        self.step_timeout, self.start_timeout = step_timeout, start_timeout
         self._recipe = Recipe(find(env), read_options(env, options))
         self._workers = Workers(self._recipe, inline=inline, start_timeout=start_timeout)
         self._lock, self._taken = threading.Lock(), set[Home]()
@@ -54,7 +56,7 @@ class Split:
             WorkerFailure: it could not be started.
         """
         with self._lock:
-            if len(self._taken) >= self.limit:
+            if self.limit is not None and len(self._taken) >= self.limit:
                 raise UserError(f"all {self.limit} environments are in use: end a session, or raise --max-sessions")
             home = self._workers.take()
             self._taken.add(home)
