@@ -119,6 +119,8 @@ openenv:       ## install OpenEnv in a virtual environment of its own (about a m
 
 test-openenv:  ## run the tests that need OpenEnv, the slow ones too (make openenv first)
 	$(OPENENV)/bin/python -m pytest -m "slow or not slow" tests/integrations/test_openenv.py
+	! test -e $(VENV)/.all || OPENENV_PACKAGES=$$(echo $(abspath $(OPENENV))/lib/python*/site-packages) \
+		$(BIN)/python -m pytest tests/integrations/test_trl_openenv.py
 
 inspect: PACKAGES = --editable '.[inspect]' openai pytest pytest-timeout hypothesis
 inspect:       ## install Inspect in a virtual environment of its own (seconds), for its tests

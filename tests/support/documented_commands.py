@@ -89,6 +89,9 @@ NOT_RUN = {
     "agentbench serve --env alfworld --split generated:0:64 --port 8000 --max-sessions 64": (
         "serves until Ctrl-C: tests/integrations/test_openenv.py"
     ),
+    "python docs/examples/train_with_trl_openenv.py Qwen/Qwen3-4B results/served 100 http://127.0.0.1:8000": (
+        "needs TRL, a server and a model: tests/integrations/test_trl_openenv.py"
+    ),
     "pip install -e '.[inspect]'": "installs",
     "inspect eval agentbench/alfworld --model openai/gpt-5-mini -T split=valid_unseen --limit 20 --epochs 2": (
         "needs Inspect and a model: tests/integrations/test_inspect.py"
