@@ -23,7 +23,7 @@ from agentbench.train.batch import is_informative
 from agentbench.train.config import TrainConfig
 from agentbench.train.distributed import Ranks
 from agentbench.train.sampling import Sampling
-from agentbench.train.trees import score_of, tree_options
+from agentbench.train.trees import Measured, score_of, tree_options
 from envs.base.errors import UserError
 from envs.base.log import log
 from envs.contract import Task
@@ -36,11 +36,15 @@ SEATS = 256
 
 @dataclass(frozen=True, slots=True)
 class TrainingEpisodes:
-    """The rollouts of one training step: the groups to learn from, all episodes, judged or not, and what was chosen."""
+    """The rollouts of one training step: the groups to learn from, all episodes, judged or not, and what was chosen.
+
+    ``branch_steps`` are the environment steps of what was played beside, to find out where branches should begin.
+    """
 
     groups: list[list[Episode]]
     episodes: list[Episode]
     chosen: dict[str, Any]
+    branch_steps: int = 0
 
     @property
     def steps(self) -> int:
@@ -66,6 +70,7 @@ class Rollouts:
 
     Attributes:
         tree: shape of the groups; None where each is ``group_size`` episodes.
+        measured: measures advantages, where branches begin at the lowest measured one.
         position: how many tasks were drawn in turn so far.
         sampling: how tasks are chosen, with what it knows of them.
     """
@@ -73,7 +78,7 @@ class Rollouts:
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self.config, self.ranks = config, ranks
         self.tasks = tasks_of(config, config.split)
-        self.tree = tree_options(config)
+        self.tree, self.measured = tree_options(config), Measured(config)
         self.position = 0
         self.sampling = Sampling(config, self.tasks)
         self._launch = launcher(config.executor)
@@ -116,7 +121,8 @@ class Rollouts:
                 "update; if that continues, choose other tasks, larger groups, or a warm start (agentbench clone)",
                 step + 1,
             )
-        return TrainingEpisodes(kept, played, self.sampling.metrics())
+        measured, self.measured.played = self.ranks.sum({"steps": float(self.measured.played)})["steps"], 0
+        return TrainingEpisodes(kept, played, self.sampling.metrics(), int(measured))
 
     def evaluate(self, policy: Policy) -> list[Episode]:
         """Play the held-out tasks once each; the same draws every time.
@@ -141,6 +147,7 @@ class Rollouts:
 
     def close(self) -> None:
         """End the workers."""
+        self.measured.close()
         self._open.close()
 
     def _choose(self, count: int, step: int, attempt: int) -> list[Task]:
@@ -161,7 +168,7 @@ class Rollouts:
             jobs = [Job(task, trial) for task, size in draws for trial in range(size)]
             return self._play(policy, config.split, jobs, seed)
         own = self.ranks.shares([task for task, _ in draws])[self.ranks.rank]  # whole trees
-        options, score = self._options(seed), score_of(config, policy, seed)
+        options, score = self._options(seed), score_of(config, policy, seed, self.measured)
         episodes = grow(self._workers(config.split), policy, own, self.tree, options, score, self._go_on)
         return sorted(self.ranks.gather(episodes), key=lambda episode: episode.key)
 

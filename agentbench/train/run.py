@@ -30,6 +30,7 @@ from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.soundness import training_notes
 from agentbench.train.subgoals import subgoals
 from agentbench.train.trainer import Metrics, Trainer
+from agentbench.train.trees import MEASURED
 from credit.registry import advantages
 from credit.registry import find as find_scheme
 from envs.base.devices import check_device
@@ -193,7 +194,8 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
             f"scheme {config.scheme!r} needs the column {missing[0]!r}, which training does not make: "
             "choose another scheme"
         )
-    if config.fork_choice == "pivot" and (lacks := set(find_scheme(config.pivot_by).needs) - known):
+    by_scheme = config.fork_choice == "pivot" and config.pivot_by != MEASURED
+    if by_scheme and (lacks := set(find_scheme(config.pivot_by).needs) - known):
         raise UserError(f"pivot_by = {config.pivot_by} needs the column {min(lacks)!r}, which rollouts do not make")
     step = Step("", "", None, "", 0.0, True, False, True, 0.0)
     tiny = [[Episode("", "", "", "", trial, "failure", False, 0.0, [step]) for trial in range(2)]]

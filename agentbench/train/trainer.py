@@ -124,6 +124,8 @@ class Trainer:
         metrics |= played.chosen
         if self.config.rollouts == "tree":
             metrics |= tree_metrics(played.episodes)
+        if played.branch_steps:
+            metrics["branch_steps"] = played.branch_steps
         metrics |= self.sampler.metrics
         if played.groups:
             metrics |= self._learn(played.groups, clock)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from agentbench.analysis.truth.monte_carlo import Returns, play_on
 from agentbench.rollout.branch import Score, Scores, TreeOptions, first_invalid, goes_back, uniform
 from agentbench.runs.episodes import Episode, is_judged
 from agentbench.runs.steps import steps_of
+from agentbench.runs.trees import whole
+from agentbench.train.branching import Walks
 from agentbench.train.config import TrainConfig
 from agentbench.train.update import pieces
 from credit.registry import advantages
 from envs.base.errors import UserError
 from envs.registry import make
 from policies.contract import Policy, Trainable
+
+MEASURED = "branching"
+"""Value of ``pivot_by`` for advantages that are measured."""
 
 TIE = 1e-9
 """What chance adds to a score, so that it decides between equal ones alone."""
@@ -51,13 +58,14 @@ def tree_options(config: TrainConfig) -> TreeOptions | None:
         environment.close()
 
 
-def score_of(config: TrainConfig, policy: Policy, seed: int) -> Score:
+def score_of(config: TrainConfig, policy: Policy, seed: int, measured: Measured) -> Score:
     """Return what decides where branches begin.
 
     Args:
         config: names it.
         policy: who plays.
         seed: of the rollouts.
+        measured: what advantages are measured with, if they are.
 
     Raises:
         UserError: the policy cannot say how sure it is of an answer.
@@ -66,6 +74,8 @@ def score_of(config: TrainConfig, policy: Policy, seed: int) -> Score:
         return uniform(seed)
     if config.fork_choice == "invalid":
         return first_invalid(seed)
+    if config.fork_choice == "pivot" and config.pivot_by == MEASURED:
+        return _by_chance(lambda episodes: measured.lowest_advantage(policy, episodes, seed), seed)
     if config.fork_choice == "pivot":
         return _by_chance(lambda episodes: lowest_advantage(config, episodes), seed)
     if not isinstance(policy, Trainable):
@@ -101,6 +111,42 @@ def lowest_advantage(config: TrainConfig, episodes: Sequence[Episode]) -> list[S
     table = steps_of([episodes], penalty=config.invalid_action_penalty, tree=True)
     found = advantages(config.pivot_by, table)
     return _by_episode(-found[table.extra["own"]], episodes)
+
+
+class Measured:
+    """Measures the advantage of every step by rollouts from before and after it, and counts what that takes.
+
+    Attributes:
+        played: environment steps of these rollouts so far.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.played = config, 0
+        self._returns = Returns(penalty=config.invalid_action_penalty)
+        self._walks = Walks(config, self._returns)
+
+    def lowest_advantage(self, policy: Policy, episodes: Sequence[Episode], seed: int) -> list[Scores]:
+        """Return r + V(s') - V(s) of each step, its sign turned, by episode; V is the mean of ``branch_rollouts``.
+
+        Raises:
+            UserError: the environment does not repeat an episode.
+        """
+        tracks = [replace(self._walks.again(0, course), trial=0) for course in whole(episodes)]
+        tracks = [
+            replace(track, measured=range(each.fork, len(track.points)))
+            for each, track in zip(episodes, tracks, strict=True)
+        ]
+        found, played = play_on(tracks, policy, self.config.branch_rollouts, seed, self._returns)
+        self.played += played
+        scores = []
+        for track, returns in zip(tracks, found, strict=True):
+            value = np.append(returns.mean(axis=1), 0.0)
+            scores.append(value[:-1] - value[1:] - np.array(track.rewards[-len(returns) :]))
+        return scores
+
+    def close(self) -> None:
+        """Release the environment."""
+        self._walks.close()
 
 
 def _by_episode(values: Scores, episodes: Sequence[Episode]) -> list[Scores]:

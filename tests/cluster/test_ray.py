@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ import pytest
 from toy_environment import UpPolicy
 
 from agentbench import UserError, evaluate, open_run
+from agentbench.cluster.launch import launcher
 from agentbench.evaluation.config import EvaluateConfig, check_config
+from agentbench.rollout import PlayOptions
+from agentbench.rollout.branch import TreeOptions, grow, uniform
+from agentbench.rollout.contract import Recipe
+from agentbench.rollout.pool import Workers
+from agentbench.runs.episodes import to_line
+from envs import make
+from envs.registry import find
+from policies.registry import make_policy
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs Ray: pip install -e '.[ray]'")
@@ -98,6 +108,22 @@ def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, clus
         assert "the toy is broken" in frame.loc["toy:2", "error"]
         assert "a step took more than 6 s" in frame.loc["toy:3", "error"]
         assert "died" in frame.loc["toy:1", "error"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("snapshots", [True, False])
+def test_trees_on_a_cluster_are_those_of_this_machine(cluster: Any, snapshots: bool) -> None:
+    tree = TreeOptions(trees=2, forks=2, rounds=2, longest=8, snapshots=snapshots)
+    recipe = Recipe(find("toy"), {"tasks": 3, "max_steps": 8})
+    policy, found = make_policy("random", environment="toy"), []
+    for executor in ("local", f"ray:{cluster[0]}"):
+        with Workers(recipe, launch=launcher(executor)) as pool:
+            tasks = make("toy", tasks=3, max_steps=8).tasks
+            episodes = grow(pool, policy, tasks, tree, PlayOptions(workers=2, seed=4), uniform(4))
+        found.append([to_line(replace(episode, timing={})) for episode in episodes])
+    assert found[0] == found[1] and any("fork_by" in line for line in found[0])
 
 
 @pytest.mark.slow

@@ -214,3 +214,23 @@ def test_uniform_scores_are_of_the_seed_and_leave_the_start_to_the_last() -> Non
     first, second = uniform(3)(episodes, 0), uniform(4)(episodes, 0)
     assert all((a >= -1).all() and a[0] < 0 and (a[1:] >= 0).all() for a in first)
     assert not np.allclose(first[0], second[0]) and np.allclose(first[0], uniform(3)(episodes, 0)[0])
+
+
+# -- language models -----------------------------------------------------------------------------------------
+
+
+def test_the_kept_cache_goes_on_at_a_fork_and_changes_no_answer() -> None:
+    pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[language]'")
+    import tiny_language as tiny
+
+    tree = shape("alfworld", trees=1, forks=3, rounds=1, longest=5)
+    options = {"max_steps": 5}
+    with_cache, without = (tiny.policy(cache_mb=size, constrained=True, seed=1) for size in (64, 0))
+    found = grown("alfworld", tree, policy=with_cache, tasks=slice(1), **options)
+    again = grown("alfworld", tree, policy=without, tasks=slice(1), **options)
+    branches = [episode for episode in found if episode.parent is not None]
+    assert len(branches) == 3 and all(episode.fork >= 1 for episode in branches)
+    actions = [[(episode.key, step.action) for step in episode.steps] for episode in found]
+    assert actions == [[(episode.key, step.action) for step in episode.steps] for episode in again]
+    # Keys and values are looked up by the tokens of the history, which a branch has in common with its parent.
+    assert with_cache.work.prefilled < 0.5 * without.work.prefilled

@@ -10,8 +10,10 @@ import pytest
 import report_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from agentbench import UserError, open_run
+from agentbench.cli import app
 from agentbench.runs.episodes import Episode, Step, to_line
 from agentbench.runs.steps import groups_by_task, steps_of
 from agentbench.runs.trees import whole
@@ -138,6 +140,8 @@ def test_a_branch_shares_its_parents_nodes_and_is_stored_with_its_own_steps_alon
     assert table.extra["node"].tolist() == [0, 1, 2, 0, 1, 3, 4, 0, 1, 3, 5, 6]
     assert table.extra["own"].tolist() == [True] * 3 + [False, False, True, True] + [False] * 3 + [True] * 2
     assert_same(table, steps_of(groups_by_task([first, branch, twig, chain])))
+    said = CliRunner().invoke(app, ["replay", str(tmp_path / "run"), "--episode", "1"]).output
+    assert "going on from step 2 of trial 0" in " ".join(said.split())
     values = steps_of(groups_by_task([first, branch, twig, chain]), values=np.arange(7.0)).extra["value"]
     assert values.tolist() == table.extra["node"].tolist()
 

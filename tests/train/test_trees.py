@@ -18,7 +18,7 @@ from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.runs.steps import steps_of  # noqa: E402
 from agentbench.runs.trees import whole  # noqa: E402
 from agentbench.train.batch import make_batch  # noqa: E402
-from agentbench.train.config import read_config  # noqa: E402
+from agentbench.train.config import TrainConfig, read_config  # noqa: E402
 from agentbench.train.run import make_learner, train  # noqa: E402
 from agentbench.train.trainer import Trainer  # noqa: E402
 from agentbench.train.update import backward  # noqa: E402
@@ -93,6 +93,22 @@ def test_the_gradient_is_that_of_walking_every_leaf_and_dividing(tmp_path: Path,
     assert len(count) == len(batch), "a node is missing"
 
 
+def test_a_pivot_by_measurement_is_the_step_that_costs_most_and_is_counted(tmp_path: Path) -> None:
+    settings = config(scheme="pivot_retry", fork_choice="pivot", pivot_by="branching", forks=1, branch_rollouts=4)
+    trainer = Trainer(settings, make_learner(settings), tmp_path)
+    played = trainer.rollouts.train(trainer.policy, 0)
+    assert played.branch_steps > 0 and trainer.rollouts.train(trainer.policy, 1).branch_steps > 0
+    for group in played.groups:
+        roots = [each for each in group if each.parent is None]
+        scores = trainer.rollouts.measured.lowest_advantage(trainer.policy, roots, 5)
+        assert all(
+            len(own) == len(each.steps) and np.isfinite(own).all() for own, each in zip(scores, roots, strict=True)
+        )
+    won = [(own, each) for own, each in zip(scores, roots, strict=True) if each.won]
+    assert all(own[-1] <= 0 for own, _ in won), "the step that won is no pivot"
+    trainer.close()
+
+
 class KilledError(Exception):
     pass
 
@@ -152,3 +168,19 @@ def test_what_cannot_be_is_refused_before_anything_is_played(
     with pytest.raises((UserError, CreditError), match=said) as caught:
         train(config(**settings), tmp_path)
     assert "\n" not in str(caught.value) and not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_language_model_learns_from_every_answer_once(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[language]'")
+    from twelve_configurations import configuration, save_model
+
+    plain = configuration("constrained", save_model(tmp_path / "model"), "cpu").model_dump(exclude_unset=True)
+    shape = {"rollouts": "tree", "trees": 2, "forks": 1, "fork_choice": "entropy", "scheme": "tree_grpo"}
+    settings = TrainConfig(**{**plain, **shape, "minibatches": 1, "tasks_per_step": 1})
+    trainer = Trainer(settings, make_learner(settings), tmp_path / "run")
+    played = trainer.rollouts.train(trainer.policy, 0)
+    trainer.rollouts.position = 0
+    metrics = trainer.train_step()
+    trainer.close()
+    assert metrics["tree/branches"] == 2 and metrics["environment_steps"] == played.steps
+    assert metrics["sampler_gap"] < 1e-3, "a branch's answers are not judged by what they were sampled from"

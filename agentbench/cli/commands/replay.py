@@ -30,6 +30,8 @@ def replay(
         plain(f" ({found.task_type}, task {found.task_id}, trial {found.trial}): ", "not bold")
     )
     head.append(plain(found.outcome)).append(f" after {len(found.steps)} steps, score {found.score:g}", "not bold")
+    if found.parent is not None:
+        head.append(f", going on from step {found.fork} of trial {found.parent}", "not bold")
     console.print(head)
     _print_steps(console, found, actions, pause)
     if found.error:
