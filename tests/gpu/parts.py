@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +30,9 @@ class Asked:
         out: folder of the figures and of runs.
         weights: a model's folder or file; empty for random weights.
         seconds: until this part is ended.
+        games: folder of ALFWorld's official games; empty for generated ones.
+        lessons: a run of expert episodes; empty to play them.
+        lora: rank of the adapters that are trained on a language model; 0 trains all weights.
     """
 
     device: str
@@ -35,6 +40,9 @@ class Asked:
     out: str
     weights: str
     seconds: float
+    games: str = ""
+    lessons: str = ""
+    lora: int = 0
 
     def tell(self, part: str, **figures: Any) -> None:
         """Append a line of figures, and show it."""
@@ -184,6 +192,15 @@ def decode(asked: Asked) -> None:
                 "weights_gb_per_second": round(stored * steps / seconds / 1e9, 2),
             }
             asked.tell("decode", precision=precision, rows=rows, context=length, **figures)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.device(asked.device).type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        answer(model, requests, rules, cache, Work())
+    for each in sorted(profile.key_averages(), key=_own_time, reverse=True)[:12]:
+        asked.tell(
+            "decode", what="profile", kernel=each.key[:80], calls=each.count, ms=round(_own_time(each) / 1000, 2)
+        )
     if torch.device(asked.device).type == "cuda":
         torch.cuda.set_sync_debug_mode("warn")
         with warnings.catch_warnings(record=True) as caught:
@@ -192,6 +209,11 @@ def decode(asked: Asked) -> None:
         torch.cuda.set_sync_debug_mode("default")
         where = sorted({f"{Path(each.filename).name}:{each.lineno}" for each in caught})
         asked.tell("decode", what="waits of one call", count=len(caught), where=where[:20])
+
+
+def _own_time(event: Any) -> float:
+    """Return the microseconds of a kernel itself: on the device, where there is one."""
+    return float(getattr(event, "self_device_time_total", 0) or event.self_cpu_time_total)
 
 
 def update(asked: Asked) -> None:
@@ -227,6 +249,8 @@ def update(asked: Asked) -> None:
                 torch.cuda.empty_cache()
                 break
             tokens = rows * (prompt + answer)
+            if on_gpu:
+                asked.tell("update", precision=name, rows=rows, what="memory", **_memory_by_part(asked, player, once))
             peak = round(torch.cuda.max_memory_allocated(asked.device) / 2**20) if on_gpu else None
             figures = {
                 "tokens_per_second": round(tokens / seconds),
@@ -235,45 +259,95 @@ def update(asked: Asked) -> None:
             asked.tell("update", precision=name, rows=rows, peak_mb=peak, **figures)
 
 
-def learn(asked: Asked) -> None:
-    """Clone from expert episodes, evaluate on held-out games, train with two schemes for as long as there is time."""
-    out = Path(asked.out) / f"learn-{time.time_ns()}"
-    started = time.monotonic()
+def _memory_by_part(asked: Asked, player: Any, once: Callable[[], None]) -> dict[str, int]:
+    """Return the megabytes of the weights, of their gradients and of what a pass needs beside them."""
+    weights = sum(each.numel() * each.element_size() for each in player.module.parameters())
+    trained = sum(each.numel() * each.element_size() for each in player.module.parameters() if each.requires_grad)
+    before = torch.cuda.memory_allocated(asked.device)
+    torch.cuda.reset_peak_memory_stats(asked.device)
+    once()
+    peak = torch.cuda.max_memory_allocated(asked.device)
+    found = {"weights_mb": weights, "gradients_mb": trained, "pass_mb": max(0, peak - before - trained)}
+    return {name: round(size / 2**20) for name, size in found.items()}
 
-    def agentbench(*arguments: str | Path) -> None:
+
+ADAPTERS = 16 * 2**20
+"""Bytes of a trained policy that are still carried back."""
+
+
+def learn(asked: Asked) -> None:
+    """Clone from expert episodes, evaluate on held-out games, train with two schemes for as long as there is time.
+
+    Training is stopped when three quarters of its time are over, goes on from its checkpoint for two more steps, and
+    what was best on held-out games comes back as ``SCHEME-adapters`` where it is small enough.
+    """
+    out = Path(asked.out) / f"learn-{time.time_ns()}"
+    end = time.monotonic() + asked.seconds
+
+    def agentbench(*arguments: str | Path, stop: Callable[[], bool] = lambda: False) -> None:
+        """Run a command to its end, or until it is to stop."""
         command = [sys.executable, "-m", "agentbench", *map(str, arguments)]
         begun = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=asked.seconds - (begun - started))
-        asked.tell("learn", command=" ".join(map(str, arguments[:1])), seconds=round(time.monotonic() - begun, 1))
+        environment = {**os.environ, **({"ALFWORLD_DATA": asked.games} if asked.games else {})}
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
+            while process.poll() is None and not (stopped := stop()) and time.monotonic() < end - 5:
+                time.sleep(0.2)
+            if process.poll() is None:
+                process.terminate()
+                process.wait(120)
+            elif process.returncode:
+                raise subprocess.CalledProcessError(process.returncode, command)
+        asked.tell("learn", command=arguments[0], seconds=round(time.monotonic() - begun, 1), stopped=stopped)
 
+    train_split, held_out = (
+        f"generated:0:{4 if asked.tiny else 400}:small",
+        f"generated:9:{4 if asked.tiny else 60}:small",
+    )
+    if asked.games:
+        train_split, held_out = "train", "valid_unseen"
+    limit = ["--limit", "4" if asked.tiny else "60"]
     games = ["--env", "alfworld"]
-    size, steps = ("4:small", 1) if asked.tiny else ("400:small", 30)
-    agentbench("eval", *games, "--split", f"generated:0:{size}", "--policy", "expert", "--out", out / "lessons")
-    scorer, on_device = not asked.weights, json.dumps({"device": asked.device})
+    lessons: str | Path = asked.lessons or out / "lessons"
+    if not asked.lessons:
+        few = ["--limit", "4" if asked.tiny else "400"]
+        agentbench("eval", *games, "--split", train_split, *few, "--policy", "expert", "--out", lessons)
+    scorer, on_device = not asked.weights, json.dumps({"device": asked.device, "constrained": True})
     model = ["--policy", "scorer"] if scorer else ["--policy", f"hf:{asked.weights}", "--policy-options", on_device]
-    agentbench("clone", "--from", out / "lessons", *model, "--passes", "1", "--out", out / "cloned")
-    held_out = ["--split", f"generated:9:{4 if asked.tiny else 60}:small"]
+    agentbench("clone", "--from", lessons, *model, "--passes", "1", "--out", out / "cloned")
     own = [] if scorer else ["--device", asked.device]
-    agentbench("eval", *games, *held_out, "--policy", out / "cloned", *own, "--out", out / "before")
-    for scheme in ("grpo", "gigpo"):
-        run = [
-            "train",
-            *games,
-            "--split",
-            f"generated:0:{size}",
-            "--eval-split",
-            held_out[1],
-            "--policy",
-            out / "cloned",
-        ]
-        run += ["--scheme", scheme, "--device", asked.device, "--tasks-per-step", "2" if asked.tiny else "16"]
-        run += ["--steps", str(steps), "--eval-every", str(max(1, steps // 3)), "--out", out / scheme]
-        run += ["--learning-rate", "0.001" if scorer else "0.00001", "--checkpoint-every", "5"]
-        agentbench(*run)
-        rows = [json.loads(line) for line in (out / scheme / "metrics.jsonl").read_text().splitlines()]
+    agentbench("eval", *games, "--split", held_out, *limit, "--policy", out / "cloned", *own, "--out", out / "before")
+    adapters = [] if scorer or not asked.lora else ["--lora", str(asked.lora)]
+    for number, scheme in enumerate(("grpo", "gigpo")):
+        run = ["train", *games, "--split", train_split, "--eval-split", held_out, "--eval-tasks", limit[1]]
+        run += ["--policy", out / "cloned", "--scheme", scheme, "--device", asked.device, *adapters]
+        run += ["--tasks-per-step", "2" if asked.tiny else "16", "--eval-every", "1" if asked.tiny else "5"]
+        run += ["--learning-rate", "0.001" if scorer else "0.00001", "--checkpoint-every", "1", "--out", out / scheme]
+        run += ["--steps", "1000"]
+        later = time.monotonic() + 0.75 * (end - time.monotonic()) / (2 - number)
+        agentbench(*run, stop=lambda: time.monotonic() > later or (asked.tiny and bool(_metrics(out / scheme))))  # noqa: B023
+        at = len(_metrics(out / scheme))
+        agentbench(*run, "--resume", stop=lambda: len(_metrics(out / scheme)) > at + 1)  # noqa: B023
+        rows = _metrics(out / scheme)
         curve = {row["step"]: row["eval/success"] for row in rows if "eval/success" in row}
         seconds = float(np.mean([row["seconds"] for row in rows if "seconds" in row]))
-        asked.tell("learn", scheme=scheme, success=curve, seconds_per_step=round(seconds, 2))
+        figures = {"success": curve, "seconds_per_step": round(seconds, 2), "resumed_at": at, "steps": rows[-1]["step"]}
+        asked.tell("learn", scheme=scheme, **figures, **_brought_back(out / scheme))
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    from agentbench.runs.lines import METRICS_FILE, read_lines
+
+    found = read_lines(run / METRICS_FILE) if (run / METRICS_FILE).is_file() else []
+    return [row for row in found if row.get("step")]
+
+
+def _brought_back(run: Path) -> dict[str, Any]:
+    """Put what was learned beside its run where it is small enough to be carried; say how large it is."""
+    policy = run / "best"
+    size = sum(path.stat().st_size for path in policy.rglob("*") if path.is_file())
+    if size <= ADAPTERS:
+        shutil.copytree(policy, run.with_name(f"{run.name}-adapters"))
+    return {"policy_mb": round(size / 2**20, 2), "brought_back": size <= ADAPTERS}
 
 
 PARTS = {each.__name__: each for each in (versions, ceilings, configurations, decode, update, learn)}

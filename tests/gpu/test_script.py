@@ -20,7 +20,18 @@ SCRIPT = Path(__file__).parent / "run.py"
 
 def script(out: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     """Run the script with tiny models on the processor; return its exit code and its figures."""
-    command = [sys.executable, str(SCRIPT), "--tiny", "--device", "cpu", "--out", str(out), *arguments]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "--tiny",
+        "--device",
+        "cpu",
+        "--minutes",
+        "60",
+        "--out",
+        str(out),
+        *arguments,
+    ]
     code = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
     return code, [json.loads(line) for line in (out / "figures.jsonl").read_text().splitlines()]
 
@@ -45,7 +56,10 @@ def test_it_trains_and_learns(tmp_path: Path) -> None:
     code, figures = script(tmp_path, "--parts", "configurations,learn")
     assert code == 0
     assert [each["name"] for each in figures if "name" in each] == ["plain", "scorer"]
-    assert [each["scheme"] for each in figures if "scheme" in each] == ["grpo", "gigpo"]
+    trained = [each for each in figures if "scheme" in each]
+    assert [each["scheme"] for each in trained] == ["grpo", "gigpo"]
+    assert all(each["steps"] > each["resumed_at"] > 0 and each["brought_back"] for each in trained)
+    assert len(list(tmp_path.glob("learn-*/*-adapters"))) == 2
 
 
 def test_a_part_without_time_is_named_and_the_others_stay(tmp_path: Path) -> None:
