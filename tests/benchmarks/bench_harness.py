@@ -118,13 +118,15 @@ def measure(command: list[str], latency: float) -> dict[str, float]:
             assert process.returncode == 0, said.read()[-2000:]
         with urllib.request.urlopen(url) as told:
             came = json.load(told)
-    return {
+    found = {
         "requests": len(came),
         "first": came[0] - begin,
         "wall": wall,
         "cpu": 1000 * sum(seconds.values()) / len(came),
         "memory": most,
     }
+    print(f"{Path(command[1]).stem} {latency}: {found}", file=sys.stderr, flush=True)
+    return found
 
 
 def _children(process: psutil.Popen) -> list[psutil.Process]:
