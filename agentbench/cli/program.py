@@ -268,7 +268,7 @@ def _by_name_alone(info: CommandInfo) -> CommandInfo:
 def _command() -> int:
     """Run the command; what is wrong with the command line itself is reported in one line. Return the exit code."""
     try:
-        return int(_program(sys.argv[1:])(standalone_mode=False) or 0)
+        return int(_program(sys.argv[1:])(prog_name="agentbench", standalone_mode=False) or 0)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's own error, of whichever click it brings
             raise

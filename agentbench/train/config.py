@@ -186,6 +186,11 @@ class TrainConfig(BaseModel):
     def _split_names(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
 
+    @field_validator("eval_split", mode="before")
+    @classmethod
+    def _none_in_words(cls, value: Any) -> Any:
+        return None if value == "none" else value  # as a command and a recipe can say it
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.executor != "local" and not self.workers:

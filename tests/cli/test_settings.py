@@ -105,6 +105,13 @@ def test_a_yes_or_no_setting_can_be_switched_off_by_its_name(run: Run) -> None:
     assert "unknown option '--no-inlin'" in run(*arguments, "--no-inlin")[2]
 
 
+def test_what_may_be_none_is_none_by_that_word() -> None:
+    from agentbench.train.config import TrainConfig
+
+    assert TrainConfig(eval_split="none").eval_split is None
+    assert TrainConfig(eval_split="valid_unseen").eval_split == "valid_unseen"
+
+
 def test_options_by_name_go_over_those_in_json(run: Run) -> None:
     import agentbench
 
