@@ -73,6 +73,11 @@ NOT_RUN = {
     # the command as it is written, without its comment: why no test runs it as a command of the documentation
     "agentbench plan --seeds --sweep results/tuning --difference 0.05": "reads a sweep; test_sweep.py has one",
     "agentbench sweep --merge results/part-a results/part-b --out results/sweep": "the same",
+    "agentbench quality results/truth --schemes grpo,gigpo --columns my_scores.parquet": (
+        "reads a file of the reader's own: tests/analysis/test_columns.py"
+    ),
+    "zcat results/run/episodes.jsonl.gz | head -1": "the system's: tests/runs/test_journal.py reads as it does",
+    """python -c 'import pandas; print(pandas.read_json("results/run/episodes.jsonl.gz", lines=True))'""": "the same",
     "make demo": "installs into a virtual environment; CI runs it by itself",
     "make test": "runs this very test; CI runs it by itself",
     "source .venv/bin/activate": "the tests run in their own environment",
