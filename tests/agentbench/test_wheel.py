@@ -93,7 +93,7 @@ def test_a_checkout_is_told_to_install_itself(monkeypatch: pytest.MonkeyPatch, t
 
 def test_nothing_tells_a_user_to_install_the_package_of_that_name_which_is_somebody_elses() -> None:
     files = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split()
-    wrong = re.compile(r"""pip install (?:-\S+ )*['"]?agentbench(?![-\w])""")
+    wrong = re.compile(r"""pip install (?:-\S+ )*['"]?agentbench(?![-\w/])""")
     texts = [name for name in files if name.endswith((".py", ".md", ".toml", "Makefile"))]
     found = [name for name in texts if wrong.search((CHECKOUT / name).read_text(encoding="utf-8"))]
     assert not found

@@ -198,7 +198,7 @@ def test_an_engine_that_fails_in_this_process_stops_the_run_which_goes_on_later(
             (model / fault).touch()
 
     def play(seconds: float, **more: Any) -> Any:
-        settings = {**SETTINGS, "workers": 1, "policy_options": {**OPTIONS, "timeout": seconds}}
+        settings = {**SETTINGS, "workers": 1, "parallel": 1, "policy_options": {**OPTIONS, "timeout": seconds}}
         return evaluate("alfworld", f"vllm:{model}", out=tmp_path, **settings, **more)
 
     with pytest.raises(UserError, match=rf"engine has failed \({said}.*continues from there"):

@@ -46,6 +46,9 @@ def few_generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             fields = {"name": f"generated:{self.seed}:{index}", "sentence": f"do task {index}."}
             return Game(**{**small_game(kind).__dict__, **fields})
 
+        def unsolved(self, index: int) -> Game:
+            return self[index]
+
     module = types.ModuleType("envs.alfworld.generator")
     module.parse_split = Games  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "envs.alfworld.generator", module)
