@@ -56,7 +56,10 @@ class Ranks:
         return [item for part in found for item in part]
 
     def sum(self, numbers: dict[str, float]) -> dict[str, float]:
-        """Return the sum over all processes of each number; all must give the same names in the same order."""
+        """Return the sum over all processes of each number; all must give the same names in the same order.
+
+        Not for a thread that runs beside an update: the update's own sums would be taken for this one.
+        """
         if self.count == 1:
             return numbers
         total = torch.tensor(list(numbers.values()), dtype=torch.float64)

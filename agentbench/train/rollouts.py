@@ -121,8 +121,9 @@ class Rollouts:
                 "update; if that continues, choose other tasks, larger groups, or a warm start (agentbench clone)",
                 step + 1,
             )
-        measured, self.measured.played = self.ranks.sum({"steps": float(self.measured.played)})["steps"], 0
-        return TrainingEpisodes(kept, played, self.sampling.metrics(), int(measured))
+        # Gathered, not summed: with overlap this happens during an update, whose sums go over the same group as sum.
+        measured, self.measured.played = sum(self.ranks.gather([self.measured.played])), 0
+        return TrainingEpisodes(kept, played, self.sampling.metrics(), measured)
 
     def evaluate(self, policy: Policy) -> list[Episode]:
         """Play the held-out tasks once each; the same draws every time.
