@@ -28,7 +28,7 @@ STAND_IN = Path(__file__).parents[1] / "support" / "stand_in_vllm"
 VLLM_PROGRAMS = Path(__file__).parents[2] / ".venv-vllm" / "bin"
 SPLIT = "generated:1:4:small"
 OPTIONS = {"max_tokens": 8, "thinking": False}
-SETTINGS: dict[str, Any] = {"split": SPLIT, "workers": 2, "env_options": {"max_steps": 3}}
+SETTINGS: dict[str, Any] = {"split": SPLIT, "workers": 2, "parallel": 2, "env_options": {"max_steps": 3}}
 
 on_cluster = [
     pytest.mark.slow,
