@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,13 @@ def give_back(policy: TrainablePolicy) -> None:
 
     Activations of unlike lengths leave holes, and without this a process grows by a third over its largest pass.
     """
-    if is_large(policy) and (trim := _trim()) is not None:
+    if is_large(policy):
+        _release()
+
+
+def _release() -> None:
+    """Give the system back what is free inside of the C library, where that is glibc."""
+    if (trim := _trim()) is not None:
         trim(0)
 
 
@@ -130,6 +137,10 @@ def fit(asked: Asked, policy: Any, traces: Sequence[Any]) -> Fitted:
     trained = _bytes(each for each in parameters if each.requires_grad)
     held = optimizer_bytes(policy.module)
     on_processor = asked.device.partition(":")[0] == "cpu"
+    # What the process did before (unpacked a model, played with another one) is no part of the peak: a pass takes the
+    # memory that is free. Models go in cycles, and the C library keeps what is freed.
+    gc.collect()
+    _release()
     here = psutil.Process().memory_info().rss
     kept = footprint(policy.learner, policy.options.constrained)
     lengths = policy.sequence_lengths(traces)

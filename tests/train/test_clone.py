@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,15 @@ def test_the_order_of_steps_follows_from_the_seed_alone(taught: dict[str, Any]) 
     assert plans[0] == plans[1] != plans[2]
     rows = np.concatenate([rows for number, rows in plans[0] if number == 0])
     assert sorted(rows) == list(range(len(traces_of(prepared.policy, prepared.learned))))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed, and gives it back")
+def test_memory_that_was_freed_before_is_no_part_of_the_promised_peak(taught: dict[str, Any]) -> None:
+    before = prepare(CloneRun(**taught["common"])).chosen.parts_mb["program"]
+    blocks = [bytearray(b"x") * 100_000 for _ in range(6_000)]
+    last, cycle = blocks[-1], [blocks]
+    cycle.append(cycle)  # type: ignore[arg-type]
+    del blocks, cycle
+    after = prepare(CloneRun(**taught["common"])).chosen.parts_mb["program"]
+    assert len(last) == 100_000  # behind it nothing can go to the system by itself
+    assert after < before + 200
