@@ -102,6 +102,22 @@ def whiten(values: FloatArray, weights: NDArray[Any], *, ddof: int = 1, epsilon:
     return np.asarray(deviation / np.sqrt(variance + epsilon) + 0.0)
 
 
+def without_rounding(deviation: FloatArray, values: FloatArray, groups: Groups, units: float = 1.0) -> FloatArray:
+    """Set deviations to exactly 0 that are no more than rounding (:data:`SNAP`).
+
+    Args:
+        deviation: of each value from something made of its group's, shape ``(n,)``; changed in place.
+        values: what it was made of, same shape.
+        groups: of the values.
+        units: how many times :data:`SNAP` is rounding, after longer sums.
+
+    Returns:
+        ``deviation``.
+    """
+    deviation[np.abs(deviation) <= units * SNAP * np.maximum(1.0, groups.largest(np.abs(values)))[groups.code]] = 0.0
+    return deviation
+
+
 def samples_of(steps: Steps, weighting: Weighting) -> IntArray | None:
     """Rows that are the samples of a group's statistics under a weighting; for rows in order."""
     return steps.starts if weighting == "trajectories" else None

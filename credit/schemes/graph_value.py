@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from credit.grouping import Groups
-from credit.normalize import SNAP, normalize_within
+from credit.normalize import normalize_within, without_rounding
 from credit.returns import check_discount, outcomes
 from credit.scheme import Epsilon, Share, scheme
 from credit.steps import FloatArray, IntArray, Steps
@@ -47,9 +47,7 @@ def graph_value(
     outcome = steps.per_step(outcomes(steps))
     value = node_values(node, steps, outcome, gamma)
     after = np.where(steps.is_last, outcome, np.roll(value[node.code], -1))
-    advantage = gamma * after - value[node.code]
-    groups = Groups.by(steps.group)
-    advantage[np.abs(advantage) <= 100 * SNAP * np.maximum(1.0, groups.largest(np.abs(outcome)))[groups.code]] = 0.0
+    advantage = without_rounding(gamma * after - value[node.code], outcome, Groups.by(steps.group), units=100)
     if normalize == "none":
         return advantage
     return normalize_within(advantage, node, normalize=normalize, epsilon=epsilon)

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from credit.grouping import Groups
-from credit.normalize import SNAP, normalize_within
+from credit.normalize import SNAP, normalize_within, without_rounding
 from credit.returns import check_discount, discounted_sum
 from credit.scheme import Ddof, Epsilon, Share, scheme
 from credit.steps import FloatArray, Steps
@@ -52,8 +52,7 @@ def mars(
     check_discount("gamma", gamma)
     agent = steps.column("agent")
     player = Groups.by(agent) if scope == "batch" else Groups.by(steps.group, agent)
-    centred = steps.reward - player.mean(steps.reward)[player.code]
-    centred[np.abs(centred) <= SNAP * np.maximum(1.0, player.largest(np.abs(steps.reward)))[player.code]] = 0.0
+    centred = without_rounding(steps.reward - player.mean(steps.reward)[player.code], steps.reward, player)
     order = np.lexsort((steps.step, agent, steps.episode))
     goes_on = (np.diff(agent[order], append=-1) == 0) & (np.diff(steps.episode[order], append=-1) == 0)
     goes_on[-1] = False

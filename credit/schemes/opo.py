@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from credit.grouping import Groups
-from credit.normalize import SNAP, Singleton
+from credit.normalize import Singleton, without_rounding
 from credit.returns import outcomes
 from credit.scheme import OF_OUTCOMES, scheme
 from credit.steps import FloatArray, Steps
@@ -52,6 +52,4 @@ def opo(
     baseline = mean + groups.sum(weight * (outcome - mean[groups.code])) / groups.sum(weight)
     if singleton == "raw":
         baseline[groups.size == 1] = 0.0
-    deviation = outcome - baseline[groups.code]
-    deviation[np.abs(deviation) <= SNAP * np.maximum(1.0, groups.largest(np.abs(outcome)))[groups.code]] = 0.0
-    return steps.per_step(deviation)
+    return steps.per_step(without_rounding(outcome - baseline[groups.code], outcome, groups))
