@@ -11,6 +11,8 @@ from envs.base.digest import short_digest
 
 ARGUMENTS = ("arguments", "args", "input", "parameters", "kwargs", "params", "tool_input", "action_input")
 """Names under which the arguments of a tool call are written."""
+MARKS = ("reward", "success", "score")
+"""Names under which a record says how an episode went."""
 _CALL_NAMES = ("name", "tool_name", "tool", "recipient_name", "action")
 _CALL_PARTS = ("tool_use", "tool_call", "function_call", "server_tool_use")
 _UNSEEN = ("reasoning", "thinking", "redacted_thinking", *_CALL_PARTS)
@@ -27,6 +29,11 @@ _ERRORS = ("error", "is_error", "isError", "tool_error")
 def short_hash(*texts: str) -> str:
     """Return 12 hexadecimal digits that stand for the texts."""
     return short_digest("\x00".join(texts).encode("utf-8", "replace"), 12)
+
+
+def marks_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of how its episode went (:data:`MARKS`), as it says it."""
+    return {name: record[name] for name in MARKS if record.get(name) is not None}
 
 
 def text_of(content: object) -> str:

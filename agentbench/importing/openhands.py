@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agentbench.importing.content import text_of
+from agentbench.importing.content import marks_of, text_of
 from agentbench.importing.formats import from_groups
 
 _UNSEEN = (
@@ -66,10 +66,9 @@ def to_chat(records: Sequence[Event]) -> dict[str, Any]:
     result, about = first.get("test_result") or {}, first.get("metadata") or {}
     report = result.get("report") or first.get("report") or {}
     resolved = report.get("resolved", first.get("resolved"))
-    told = {name: value for name in ("reward", "success", "score") if (value := first.get(name)) is not None}
     return {
         **({} if resolved is None else {"success": resolved}),
-        **told,
+        **marks_of(first),
         "messages": messages_of(_flat(first["history"])),
         "task_id": first.get("instance_id"),
         "model": (about.get("llm_config") or about.get("llm") or {}).get("model"),

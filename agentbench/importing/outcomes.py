@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from agentbench.importing.content import MARKS
 from agentbench.importing.files import read_records
 from agentbench.importing.parts import Bad
 from envs.base.errors import UserError
@@ -21,7 +22,7 @@ _NAMES = (
     "episode_id", "session_id", "sessionId", "trace_id", "file", "instance_id", "task_id", "question_id", "problem_id",
     "example_id", "sample_id", "item_id", "id", "name",
 )  # fmt: skip
-_TOLD = ("reward", "success", "score", "error")
+_TOLD = (*MARKS, "error")
 _LISTS = {"unresolved_ids": False, "empty_patch_ids": False, "resolved_ids": True, "resolved": True}
 
 Outcome = Mapping[str, Any]

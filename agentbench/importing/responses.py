@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agentbench.importing.content import text_of
+from agentbench.importing.content import marks_of, text_of
 from agentbench.importing.formats import from_records
 from agentbench.importing.parts import BadPartError
 
@@ -42,9 +42,8 @@ def to_chat(record: Mapping[str, Any]) -> dict[str, Any]:
         given.insert(0, {"role": "system", "content": told})
     agent = (record.get("agent_ref") or {}).get("name")
     index = record.get("_ng_task_index")
-    outcome = {name: record[name] for name in ("reward", "success", "score") if record.get(name) is not None}
     return {
-        **outcome,
+        **marks_of(record),
         "messages": given + messages_of(response["output"]),
         "given": len(given),
         "task_id": record.get("task_id") or (None if index is None else f"{agent or 'task'}:{index}"),

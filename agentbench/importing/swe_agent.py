@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
+from agentbench.importing.content import marks_of
 from agentbench.importing.formats import from_records
 from agentbench.importing.parts import BadPartError
 
@@ -40,9 +41,8 @@ def to_chat(record: Mapping[str, Any]) -> dict[str, Any]:
         messages.append({"role": "assistant", "content": said, "action": (step["action"] or "").strip()})
         messages.append({"role": "user", "content": step["observation"] or ""})
     status = str(info.get("exit_status") or "")
-    told = {name: value for name in ("reward", "success", "score") if (value := record.get(name)) is not None}
     return {
-        **told,
+        **marks_of(record),
         "messages": messages,
         "task_is_file": True,
         "model": _model(record.get("replay_config")),
