@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from agentbench.rollout.contract import MEGABYTE, Launch, MachineFailure, Recipe, Reply, WorkerFailure
-from agentbench.rollout.pool import FAILED
+from agentbench.rollout.pool import reply_of
 from agentbench.worker.host import Answer, Host, begins
 from envs.base.errors import UserError
 from envs.base.extras import how_to_install
@@ -85,7 +85,7 @@ class RayWorker:
         replies: list[Reply] = []
         while self._calls and self._calls[0][2].done():
             try:
-                (slot, fault, value, took), self._memory = self._calls[0][2].result()
+                answered, self._memory = self._calls[0][2].result()
             except ray.exceptions.RayError as error:
                 if replies:  # first what was answered before; the failure comes next
                     self._wake(None)
@@ -93,7 +93,7 @@ class RayWorker:
                 kind = MachineFailure if is_of_machine(error) else WorkerFailure
                 raise kind(f"the Ray actor died ({beginning_of(error)})") from error
             self._calls.popleft()
-            replies.append(Reply(slot, None if fault is None else f"{FAILED}: {fault}", value, took))
+            replies.append(reply_of(answered))
         return replies
 
     def busy(self) -> tuple[int | None, float] | None:

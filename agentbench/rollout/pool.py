@@ -23,7 +23,7 @@ import psutil
 from agentbench.rollout.contract import MEGABYTE, Launch, Recipe, Reply, Worker, WorkerFailure
 from agentbench.rollout.nursery import Nursery, told
 from agentbench.worker.frames import Channel, Page
-from agentbench.worker.host import Host, begins
+from agentbench.worker.host import Answer, Host, begins
 
 FAILED = "the environment failed"
 
@@ -58,8 +58,7 @@ class LocalWorker:
         replies: list[Reply] = []
         while (self._steps or self._begins) and (not replies or time.monotonic() < end):
             request = (self._steps or self._begins).popleft()
-            slot, fault, value, took = self._host.answer(*request)
-            replies.append(Reply(slot, None if fault is None else f"{FAILED}: {fault}", value, took))
+            replies.append(reply_of(self._host.answer(*request)))
         return replies
 
     def busy(self) -> tuple[int | None, float] | None:
@@ -163,12 +162,18 @@ class ProcessWorker:
         return told(self._nursery.wait(self._process.pid), self._errors)
 
 
+def reply_of(answer: Answer) -> Reply:
+    """Return an environment's answer as a reply; where it raised, nobody knows what state it was left in."""
+    slot, fault, value, seconds = answer
+    return Reply(slot, None, value, seconds) if fault is None else Reply(slot, f"{FAILED}: {fault}", None, seconds)
+
+
 def _unpacked(slot: int, fault: str | None, content: bytes, seconds: float) -> Reply:
+    reply = reply_of((slot, fault, content, seconds))
     if fault is not None:
-        # Nobody knows what state the environment was left in: a fresh one is the only safe way on.
-        return Reply(slot, f"{FAILED}: {fault}", None, seconds)
+        return reply
     try:
-        return Reply(slot, None, pickle.loads(content), seconds)
+        return reply._replace(value=pickle.loads(content))
     except Exception as error:  # a stranger's object that cannot be made here
         return Reply(slot, f"its answer cannot be read here: {type(error).__name__}: {error}", None, seconds)
 
