@@ -29,7 +29,7 @@ require("inspect-ai", INSPECT, "inspect", "agentbench.integrations.inspect_tasks
 from inspect_ai import Task, task  # noqa: E402
 from inspect_ai._util.error import PrerequisiteError  # noqa: E402
 from inspect_ai.dataset import MemoryDataset, Sample  # noqa: E402
-from inspect_ai.model import (  # noqa: E402  # noqa: E402
+from inspect_ai.model import (  # noqa: E402
     ChatMessage,
     ChatMessageAssistant,
     ChatMessageSystem,

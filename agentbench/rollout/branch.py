@@ -47,6 +47,9 @@ class TreeOptions:
         budget: environment steps of a task, at most; None: no bound.
         longest: steps of the longest episode (the environment's ``max_steps``).
         snapshots: whether the environment goes back by snapshots; else actions are replayed.
+
+    Raises:
+        UserError: the budget is below one episode.
     """
 
     trees: int
@@ -56,6 +59,12 @@ class TreeOptions:
     depth: int | None = None
     budget: int | None = None
     snapshots: bool = True
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < self.longest:
+            raise UserError(
+                f"step_budget = {self.budget} is below one episode, which may take {self.longest} steps: raise it"
+            )
 
 
 def grow(
@@ -78,14 +87,7 @@ def grow(
         tree: how many episodes, and from where.
         score: which steps are branched at.
         stopped: called when episodes finish; raises where no more are wanted.
-
-    Raises:
-        UserError: the budget is below one episode.
     """
-    if tree.budget is not None and tree.budget < tree.longest:
-        raise UserError(
-            f"step_budget = {tree.budget} is below one episode, which may take {tree.longest} steps: raise it"
-        )
     keep: Keep = "nothing" if not tree.forks else "snapshots" if tree.snapshots else "prompts"
     options = replace(options, keep=keep)
     groves = [_Grove(task, tree) for task in tasks]

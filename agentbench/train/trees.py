@@ -40,16 +40,11 @@ def tree_options(config: TrainConfig) -> TreeOptions | None:
     environment = make(config.env, **{**config.env_options, "split": config.split})
     try:
         is_tree = config.rollouts == "tree"
-        longest = environment.max_steps
-        if config.step_budget is not None and config.step_budget < longest:
-            raise UserError(
-                f"step_budget = {config.step_budget} is below one episode, which may take {longest} steps: raise it"
-            )
         return TreeOptions(
             trees=config.trees if is_tree else config.group_size,
             forks=config.forks if is_tree else 0,
             rounds=config.fork_rounds,
-            longest=longest,
+            longest=environment.max_steps,
             depth=config.fork_depth,
             budget=config.step_budget,
             snapshots=not is_tree or goes_back(environment),
