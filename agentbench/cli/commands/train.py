@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -66,6 +67,7 @@ def _say_settings(config: TrainConfig) -> None:
 
 
 def clone(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="folder for the trained policy")],
     source: Annotated[Path, typer.Option("--from", help="run whose actions are imitated")],
     policy: Annotated[str, typer.Option(help="'scorer', hf:MODEL, or the folder of a saved policy")] = "scorer",
@@ -134,35 +136,10 @@ def clone(
     from agentbench.train.clone_config import CHECKPOINTS, CloneRun, prepare
     from agentbench.train.clone_run import clone_run, described, estimate
 
-    config = CloneRun(
-        source=str(source),
-        policy=policy,
-        policy_options=_json(policy_options),
-        lora=lora,
-        episodes=episodes,
-        failures=failures,
-        held_out=held_out,
-        passes=passes,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
-        token_budget=token_budget,
-        pass_memory=pass_memory,
-        gradient_checkpointing=gradient_checkpointing,
-        precision=precision,
-        eval_split=eval_split,
-        eval_tasks=eval_tasks,
-        eval_every=eval_every,
-        eval_temperature=eval_temperature,
-        env_options=_json(env_options, "--env-options"),
-        checkpoint_every=checkpoint_every,
-        seed=seed,
-        device=device,
-        threads=threads,
-    )
+    # Every field of a CloneRun is an option above, of the same name.
+    given = {each.name: context.params[each.name] for each in fields(CloneRun)}
+    parsed = {"policy_options": _json(policy_options), "env_options": _json(env_options, "--env-options")}
+    config = CloneRun(**{**given, **parsed, "source": str(source)})
     if dry_run:
         prepared = prepare(config)
         for line in described(prepared):
