@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer.main
+from pages import cell, write
 
 from agentbench.cli import app
 
@@ -37,7 +37,7 @@ def document() -> str:
     commands = list(_commands(root, "agentbench"))
     lines = [INTRODUCTION, "| command | what it does |", "|:--|:--|"]
     for name, command in commands:
-        lines.append(f"| [`{name}`](#{name.replace(' ', '-')}) | {_cell(_text(command)[0])} |")
+        lines.append(f"| [`{name}`](#{name.replace(' ', '-')}) | {cell(_text(command)[0])} |")
     for name, command in commands:
         lines += ["", *_section(name, command)]
     return "\n".join(lines) + "\n"
@@ -70,7 +70,7 @@ def _section(name: str, command: Any) -> list[str]:
     rows += [(f"`{'`, `'.join([*each.opts, *each.secondary_opts])}`", _default(each), each.help) for each in options]
     if rows:
         lines += ["", "| | default | |", "|:--|:--|:--|"]
-        lines += [f"| {' | '.join(_cell(cell or '') for cell in row)} |" for row in rows]
+        lines += [f"| {' | '.join(cell(text or '') for text in row)} |" for row in rows]
     return lines
 
 
@@ -89,16 +89,5 @@ def _default(option: Any) -> str:
     return f"`{option.default}`"
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-
-
-def main() -> None:
-    """Write the page, or with ``--check`` say whether it is up to date."""
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if PATH.read_text(encoding="utf-8") == document() else f"{PATH} is out of date")
-    PATH.write_text(document(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(PATH, document())

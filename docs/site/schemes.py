@@ -5,8 +5,9 @@ Schemes of installed plug-ins are among them. What papers published about method
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+
+from pages import write
 
 from credit import SCHEMES, Scheme
 
@@ -171,13 +172,5 @@ def _plain(text: str) -> str:
     return text.replace("``", "`")
 
 
-def main() -> None:
-    """Write the file, or with ``--check`` say whether it is up to date."""
-    text = document()
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if PATH.is_file() and PATH.read_text(encoding="utf-8") == text else f"{PATH.name} is out of date")
-    PATH.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(PATH, document())

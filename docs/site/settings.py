@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import typer.main
+from pages import cell, write
 
 from agentbench.cli import app
 from agentbench.cli.settings import panels_of
@@ -65,7 +65,7 @@ def _owners(table: Any, options_of: Any) -> Iterator[str]:
     without = []
     for name in table.own:
         if options := options_of(name):
-            yield from ("", f"### {name}", "", f"{_cell(table[name].summary)}.", "", *HEAD, *_rows(options.values()))
+            yield from ("", f"### {name}", "", f"{cell(table[name].summary)}.", "", *HEAD, *_rows(options.values()))
         else:
             without.append(f"`{name}`")
     if without:
@@ -87,19 +87,8 @@ def _command(command: Any) -> Iterator[str]:
 
 def _row(name: str, option: Option, text: str) -> str:
     default = "needed" if option.default is REQUIRED else f"`{option.default_text}`" if option.default_text else ""
-    return f"| {name} | {_cell(option.brief)} | {default.replace('|', chr(92) + '|')} | {_cell(text)} |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-
-
-def main() -> None:
-    """Write the page, or with ``--check`` say whether it is up to date."""
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if PATH.read_text(encoding="utf-8") == document() else f"{PATH} is out of date")
-    PATH.write_text(document(), encoding="utf-8")
+    return f"| {name} | {cell(option.brief)} | {default.replace('|', chr(92) + '|')} | {cell(text)} |"
 
 
 if __name__ == "__main__":
-    main()
+    write(PATH, document())

@@ -175,7 +175,10 @@ def test_the_recorded_vectors_are_verified_from_the_command_line(call: Any, shar
 
 
 def page_maker(name: str) -> dict[str, Any]:
-    return runpy.run_path(str(Path(__file__).parents[2] / "docs" / "site" / f"{name}.py"))
+    site = Path(__file__).parents[2] / "docs" / "site"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))  # as where it is run as a program
+        return runpy.run_path(str(site / f"{name}.py"))
 
 
 def test_the_document_of_schemes_is_up_to_date() -> None:
