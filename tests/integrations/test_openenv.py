@@ -7,15 +7,12 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +21,15 @@ import toy_environment  # noqa: F401  (the environment "toy")
 
 pytest.importorskip("openenv", reason="serving needs OpenEnv: pip install -e '.[openenv]'")
 
+from served_here import serving
 from websockets.asyncio.client import connect
 
 from agentbench.integrations.openenv.client import AgentbenchEnv
 from agentbench.integrations.openenv.frames import fault_of
 from agentbench.integrations.openenv.models import TextAction
-from agentbench.integrations.openenv.server.app import Served, server_of
+from agentbench.integrations.openenv.server.app import Served
 from envs import make
 from envs.base.errors import UserError
-
-
-@contextmanager
-def serving(*args: Any, **kwargs: Any) -> Iterator[str]:
-    """Serve in a thread of this process; give the address."""
-    served = Served(*args, **kwargs)
-    server = server_of(served)
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-            served.close()
 
 
 @pytest.fixture(scope="module")

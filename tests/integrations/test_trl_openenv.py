@@ -11,11 +11,6 @@ import os
 import runpy
 import shutil
 import site
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +25,12 @@ pytest.importorskip("trl", reason="TRL is not installed: pip install -e '.[trl]'
 pytest.importorskip("openenv", reason="serving needs OpenEnv: make openenv test-openenv")
 
 import trl  # noqa: E402
+from served_here import serving  # noqa: E402
 from trl.chat_template_utils import qwen3_chat_template  # noqa: E402
 
-from agentbench.integrations.openenv.server.app import Served, server_of  # noqa: E402
 from envs import make  # noqa: E402
 
 OPTIONS = {"max_steps": 6}
-
-
-@contextmanager
-def serving(split: str) -> Iterator[str]:
-    served = Served("alfworld", [split], OPTIONS, inline=True)
-    server = server_of(served)
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
-            served.close()
 
 
 def call(action: str) -> str:
@@ -96,7 +74,7 @@ def test_one_optimizer_step_by_the_example(
     (model / "chat_template.jinja").write_text(qwen3_chat_template)
     script = Path(__file__).parents[2] / "docs/examples/train_with_trl_openenv.py"
     (tmp_path / "example.py").write_text(script.read_text().replace("TASKS = 64", "TASKS = 2"))
-    with serving(split) as url:
+    with serving("alfworld", [split], OPTIONS, inline=True) as url:
         monkeypatch.setattr("sys.argv", ["example.py", str(model), str(tmp_path / "out"), "1", url])
         runpy.run_path(str(tmp_path / "example.py"), run_name="__main__")
     assert "1 step(s), reward 0.250" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
+from killed_run import train_until  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
@@ -58,20 +59,11 @@ def outcome(episode: Episode) -> float:
     return sum(step.reward for step in episode.steps)
 
 
-class KilledError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("scheme", ["single_stream", "rae"])
 def test_a_killed_run_expects_what_an_uninterrupted_one_does(scheme: str, tmp_path: Path) -> None:
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == 2:
-            raise KilledError
-
     settings = config(scheme=scheme)
     train(settings, tmp_path / "whole")
-    with pytest.raises(KilledError):
-        train(settings, tmp_path / "cut", on_metrics=kill)
+    train_until(2, settings, tmp_path / "cut")
     train(settings, tmp_path / "cut", resume=True)
     whole, cut = (
         {name: each.numpy().tobytes() for name, each in load_file(folder / "policy" / "weights.safetensors").items()}

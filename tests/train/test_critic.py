@@ -15,6 +15,7 @@ pytest.importorskip("transformers", reason="language models need transformers: p
 pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[language]'")
 
 import tiny_language as tiny  # noqa: E402
+from killed_run import train_until  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from twelve_configurations import configuration, save_model  # noqa: E402
 
@@ -108,21 +109,12 @@ def test_the_gradient_is_that_of_a_plain_restatement(options: dict[str, Any]) ->
     assert all(torch.allclose(found[name], each, atol=2e-5 * largest) for name, each in expected.items())
 
 
-class _KilledError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("settings", [{}, pytest.param({"lora": 4, "overlap": True}, marks=pytest.mark.slow)])
 def test_a_run_with_a_critic_goes_on_to_the_same_bytes(tmp_path: Path, model: Path, settings: dict[str, Any]) -> None:
     config = critic_config(model, steps=4, value_warmup=1, value_learning_rate=0.02, eval_split=None, **settings)
     train(config, tmp_path / "whole")
 
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == 3:
-            raise _KilledError
-
-    with pytest.raises(_KilledError):
-        train(config, tmp_path / "cut", on_metrics=kill)
+    train_until(3, config, tmp_path / "cut")
     train(config, tmp_path / "cut", resume=True)
     whole, cut = (tmp_path / name / "policy" / "weights.safetensors" for name in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()

@@ -17,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
+from killed_run import train_until  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
@@ -158,17 +159,9 @@ def test_the_best_policy_and_the_newest_checkpoints_are_kept(tmp_path: Path) -> 
 
 
 def test_the_best_is_remembered_over_a_resume(tmp_path: Path) -> None:
-    class KilledError(Exception):
-        pass
-
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == 5:
-            raise KilledError
-
     settings = config(steps=8, eval_split="all", eval_every=2, checkpoint_every=2)
     train(settings, tmp_path / "whole")
-    with pytest.raises(KilledError):
-        train(settings, tmp_path / "cut", on_metrics=kill)
+    train_until(5, settings, tmp_path / "cut")
     train(settings, tmp_path / "cut", resume=True)
     bests = [
         [row.get("eval/best") for row in read_lines(tmp_path / name / "metrics.jsonl")] for name in ("whole", "cut")

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
+from killed_run import train_until  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
@@ -46,16 +47,8 @@ def test_the_gap_between_sampler_and_trainer_is_that_of_one_update(tmp_path: Pat
 
 @pytest.mark.parametrize("after", [2, 5])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, after: int) -> None:
-    class KilledError(Exception):
-        pass
-
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == after:
-            raise KilledError
-
     train(config(), tmp_path / "whole")
-    with pytest.raises(KilledError):
-        train(config(), tmp_path / "cut", on_metrics=kill)
+    train_until(after, config(), tmp_path / "cut")
     train(config(), tmp_path / "cut", resume=True)
     assert weights(tmp_path / "whole" / "policy") == weights(tmp_path / "cut" / "policy")
 

@@ -15,6 +15,7 @@ pytest.importorskip("peft", reason="adapters need peft: pip install -e '.[langua
 
 import tiny_language as tiny  # noqa: E402
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
+from killed_run import train_until  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from stub_vllm import stub_vllm  # noqa: E402
 
@@ -103,17 +104,9 @@ def test_the_bound_of_the_probe_is_a_setting(tmp_path: Path, model: Path) -> Non
 
 
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, model: Path) -> None:
-    class KilledError(Exception):
-        pass
-
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == 2:
-            raise KilledError
-
     with stub_vllm() as server:
         train(config(model, server.url), tmp_path / "whole")
-        with pytest.raises(KilledError):
-            train(config(model, server.url), tmp_path / "cut", on_metrics=kill)
+        train_until(2, config(model, server.url), tmp_path / "cut")
     with stub_vllm() as server:  # another server, at another address
         train(config(model, server.url), tmp_path / "cut", resume=True)
     whole, cut = (load_file(tmp_path / name / "policy" / "weights.safetensors") for name in ("whole", "cut"))

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 import toy_environment  # noqa: E402  (registers the environment 'toy')
+from killed_run import train_until  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError, evaluate  # noqa: E402
@@ -71,21 +72,12 @@ def test_every_scheme_solves_a_bandit_and_a_chain(tmp_path: Path, scheme: str, p
     assert np.mean([row["success"] for row in rows[-5:]]) > 0.93
 
 
-class KilledError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, after: int) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(config(checkpoint_every=2), whole)
 
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == after:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train(config(checkpoint_every=2), cut, on_metrics=kill)
+    train_until(after, config(checkpoint_every=2), cut)
     train(config(checkpoint_every=2), cut, resume=True)
     assert weights(whole / "policy") == weights(cut / "policy")
 

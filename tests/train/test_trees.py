@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
+from killed_run import train_until  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from agentbench import UserError  # noqa: E402
@@ -109,21 +110,12 @@ def test_a_pivot_by_measurement_is_the_step_that_costs_most_and_is_counted(tmp_p
     trainer.close()
 
 
-class KilledError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, workers: int) -> None:
     train(config(), tmp_path / "whole")
 
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == 3:
-            raise KilledError
-
     settings = config(workers=workers)
-    with pytest.raises(KilledError):
-        train(settings, tmp_path / "cut", on_metrics=kill)
+    train_until(3, settings, tmp_path / "cut")
     train(settings, tmp_path / "cut", resume=True)
     if workers == 0:
         assert weights(tmp_path / "whole" / "policy") == weights(tmp_path / "cut" / "policy")

@@ -14,6 +14,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
 pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
 
+from killed_run import train_until  # noqa: E402
+
 from agentbench import UserError, evaluate  # noqa: E402
 from agentbench.runs.lines import read_lines  # noqa: E402
 from agentbench.train.config import TrainConfig  # noqa: E402
@@ -167,16 +169,8 @@ def check_metrics(run: Path) -> None:
 def test_training_from_a_running_server_goes_on_after_an_interruption(
     folder: Path, server: VllmServer, tmp_path: Path
 ) -> None:
-    class KilledError(Exception):
-        pass
-
-    def kill(metrics: dict[str, Any]) -> None:
-        if metrics["step"] == 2:
-            raise KilledError
-
     settings = config(folder, engine_options={"base_url": server.url})
-    with pytest.raises(KilledError):
-        train(settings, tmp_path, on_metrics=kill)
+    train_until(2, settings, tmp_path)
     train(settings, tmp_path, resume=True)
     check_metrics(tmp_path)
 
