@@ -5,10 +5,11 @@ A chunk is JSON, deflated and in base64; the browser inflates it by itself. Its 
     {"texts": [...], "lists": [[text, …], …], "episodes": {"<task id>/<trial>": {
         "observation": [text, …], "action": [text, …], "answer": [text, …], "offered": [list, …],
         "reward": [...], "valid": [...], "state": [...], "next": [...], "final": text, "error": text,
-        "credit": {scheme: [...]}, "why": [text, …], "about": [text, …]}}}
+        "credit": {scheme: [...]}, "why": [text, …], "about": [text, …], "parent": trial, "fork": step}}}
 
 ``why`` is the reason why an answer broke the format, ``about`` what else is known of it (cut, tokens, model); both are
-there only where something was recorded.
+there only where something was recorded. A branch alone has ``parent`` and ``fork``: its columns begin with the step of
+that number, which goes on from what its parent had played until there.
 
 Texts and lists are numbers of places in ``texts`` and ``lists``, -1 for none. ``state`` and ``next`` are codes of
 anchor states, equal within a task; ``next`` is -1 where a success reached the goal (as in :mod:`credit.tools.graph`).
@@ -97,6 +98,8 @@ class StepBook:
             packed: dict[str, Any] = {name: column[first:last] for name, column in columns.items()}
             packed["credit"] = {name: column[first:last] for name, column in credit.items()}
             packed |= {"final": texts.number(facts.final_observation), "error": texts.number(facts.error)}
+            if (parent := getattr(facts, "parent", None)) is not None and not pd.isna(parent):
+                packed |= {"parent": int(parent), "fork": int(facts.fork)}
             episodes[f"{facts.task_id}/{facts.trial}"] = packed
         return {"texts": texts.values, "lists": [list(each) for each in lists.values], "episodes": episodes}
 

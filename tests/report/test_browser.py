@@ -262,6 +262,43 @@ def test_the_graph_has_the_states_and_transitions_of_the_credit_room(opened: Ope
     wait(browser, "document.querySelector('.map aside').textContent.includes('visits')")
 
 
+def test_the_graph_of_trees_draws_each_step_once_and_branches_from_their_parents(browser: Any, tmp_path: Path) -> None:
+    root = make_episode(0, 0, ["hall", "attic", "roof"], False)
+    branch = replace(make_episode(0, 1, ["attic", "sky"], True), parent=0, fork=1, fork_by="snapshot")
+    at_once = replace(make_episode(0, 2, ["attic", "cellar"], False), parent=1, fork=1, fork_by="snapshot")
+    twig = replace(make_episode(0, 3, ["sky"], False), parent=1, fork=2, fork_by="replay")
+    alone = make_episode(0, 4, ["hall"], False)
+    run = write_run(tmp_path / "grown", [root, branch, at_once, twig, alone])
+    (out,) = write_page(make_report([run], ["tree_grpo"]), tmp_path / "page.html")
+    browser.get_log("browser")
+    browser.get("about:blank")
+    browser.get(f"{out.as_uri()}#/graph/grown/task-0")
+    wait(browser, "document.querySelector('#graph-size')?.textContent === '9 steps played, 3 forks'")
+    assert len(texts(browser, "path.edge")) == 9 and len(texts(browser, "path.fork")) == 3
+    assert len(texts(browser, "g[data-part=node]")) == 9 + 2, "a situation after every step, and two at the start"
+    # Every fork begins where a step of another episode ended: at a node that is there already.
+    begins = (
+        "[...document.querySelectorAll('path.fork')].map((each) => each.getAttribute('d').match(/M(\\S+) (\\S+?)Q/))"
+    )
+    circles = "[...document.querySelectorAll('g[data-part=node] circle')]"
+    places = f"{circles}.map((at) => at.getAttribute('cx') + ' ' + at.getAttribute('cy'))"
+    after_one, after_two = "150 0", "300 40"  # in the line of the root, and of the branch below it
+    found = browser.execute_script(f"return {begins}.map((each) => each[1] + ' ' + each[2])")
+    assert sorted(found) == sorted([after_one, after_one, after_two])
+    assert set(found) <= set(browser.execute_script(f"return {places}"))
+    edges = "[...document.querySelectorAll('path.edge')].map((each) => each.__part)"
+    script = f"return {edges}.filter((each) => each.count === arguments[0]).map((each) => each.action)"
+    assert browser.execute_script(script, 4) == ["leave hall"], "the step that four episodes have in common, once"
+    browser.find_element("css selector", "select option[value=states]").click()
+    expected = trajectory_graph(open_run(run).steps(), group="task-0")
+    size = f"{len(expected)} states, {expected.number_of_edges()} transitions"
+    wait(browser, "document.querySelector('#graph-size').textContent === arguments[0]", size)
+    browser.get(f"{out.as_uri()}#/episode/grown/task-0/3")
+    wait(browser, "document.querySelector('.branch')?.textContent === 'goes on from step 2 of trial 1'")
+    assert texts(browser, "table.steps tbody tr td:first-child") == ["2"]
+    assert browser.get_log("browser") == []
+
+
 def test_the_graph_tells_of_what_is_pointed_at_and_zooms_with_the_wheel(opened: Open) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin

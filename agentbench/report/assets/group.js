@@ -17,10 +17,10 @@ async function group(name, task) {
   };
   const fill = () => columns.replaceChildren(...episodes.map((episode) => h("section", { class: "card" },
     h("header", {}, h("a", { href: link(["episode", run.name, id, episode.trial]) }, `Trial ${episode.trial}`), " ", pill(run.episodes.outcome[episode.at]),
-      h("div", { class: "muted small" }, `${episode.steps.length} steps \u00b7 score ${show(run.episodes.score[episode.at], "number")}`)),
+      h("div", { class: "muted small" }, `${episode.steps.length} steps \u00b7 score ${show(run.episodes.score[episode.at], "number")}`), branchNote(run, id, episode)),
     h("ol", {}, episode.steps.map((step) => item(episode, step))))));
   const move = (by) => {
-    current = Math.max(0, Math.min(Math.max(...episodes.map((episode) => episode.steps.length)) - 1, current + by));
+    current = Math.max(0, Math.min(Math.max(...episodes.map(({ fork, steps }) => fork + steps.length)) - 1, current + by));
     for (const element of columns.querySelectorAll("li")) element.classList.toggle("current", element.dataset.step === String(current));
     columns.querySelector("li.current")?.scrollIntoView({ block: "nearest" });
   };

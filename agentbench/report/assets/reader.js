@@ -4,6 +4,9 @@ let chosenSchemes = null;
 const schemesOf = (run) => run.schemes.filter(({ name }) => !chosenSchemes || chosenSchemes.has(name));
 const notFound = (what) => [h("h1", {}, "Not here"), h("p", {}, what + " is not on this page. "), h("p", {}, h("a", { href: link(["episodes"]) }, "All episodes"))];
 
+// Of a branch: where it goes on from, as a link to there.
+const branchNote = (run, task, { parent, fork }) => parent !== null && h("div", { class: "small branch" }, "goes on from ", h("a", { href: link(["episode", run.name, task, parent], { step: fork }) }, `step ${fork} of trial ${parent}`));
+
 // Text with the searched words marked.
 function marked(text, words) {
   if (!words.length) return [text];
@@ -45,7 +48,7 @@ function readerView(episode) {
   const [id, name, type, instruction] = taskOf(run, at);
   const other = (place) => link(["episode", run.name, taskOf(run, place)[0], run.episodes.trial[place]]);
   let words = (address().query.get("q") || "").toLowerCase().split(/\s+/).filter(Boolean), only = "";
-  let current = Math.min(Number(address().query.get("step") || 0), episode.steps.length - 1);
+  let current = Math.max(episode.fork, Math.min(Number(address().query.get("step") || 0), episode.fork + episode.steps.length - 1));
   const table = h("div", { class: "card scroll" }), strip = h("div"), said = h("span", { class: "muted small", role: "status", id: "steps-found" });
   const matches = (step) => (only !== "invalid" || !step.valid) && (only !== "broke" || step.why) && (only !== "rewarded" || step.reward !== 0)
     && words.every((word) => `${step.observation} ${step.action} ${step.answer} ${step.why}`.toLowerCase().includes(word));
@@ -82,6 +85,7 @@ function readerView(episode) {
     h("div", { class: "bar" }, pill(run.episodes.outcome[at]), h("span", { class: "muted" }, `${type} \u00b7 ${run.name} \u00b7 trial ${episode.trial} \u00b7 ${episode.steps.length} steps \u00b7 score ${show(run.episodes.score[at], "number")}`),
       h("a", { href: link(["group", run.name, id]) }, "Side by side"), h("a", { href: link(["graph", run.name, id]) }, "Trajectory graph"),
       h("span", { class: "end" }, at > 0 && h("a", { href: other(at - 1), id: "previous" }, "\u2190 previous"), " ", at + 1 < total && h("a", { href: other(at + 1), id: "next" }, "next \u2192"))),
+    branchNote(run, id, episode),
     episode.error && h("p", { class: "error", style: "white-space: pre-wrap" }, episode.error),
     run.skipped.length ? h("details", {}, h("summary", { class: "small" }, `${run.skipped.length} scheme${run.skipped.length > 1 ? "s" : ""} could not be computed`), h("ul", { class: "small" }, run.skipped.map(([scheme, why]) => h("li", {}, `${scheme}: ${why}`)))) : null,
     h("div", { class: "bar" },

@@ -35,20 +35,21 @@ const findEpisode = (run, task, trial) => run.episodes.task.findIndex((place, at
 const episodesOf = (run, task) => run.episodes.task.flatMap((place, at) => (run.tasks[place][0] === task ? [at] : []));
 const taskOf = (run, at) => run.tasks[run.episodes.task[at]];
 
-// An episode with its texts in place of their numbers.
+// An episode with its texts in place of their numbers. A branch has the steps that it played itself, from its fork on.
 async function loadEpisode(number, at) {
   const run = data.runs[number], task = taskOf(run, at)[0], trial = run.episodes.trial[at];
   const chunk = await loadChunk(number, run.episodes.chunk[at]);
   const packed = chunk.episodes[`${task}/${trial}`];
   if (!packed) throw new Error("this episode is not there yet");
   const text = (place) => (place < 0 ? "" : chunk.texts[place]);
+  const { parent = null, fork = 0 } = packed;
   const steps = packed.action.map((action, step) => ({
-    step, action: text(action), observation: text(packed.observation[step]), answer: text(packed.answer[step]),
+    step: fork + step, action: text(action), observation: text(packed.observation[step]), answer: text(packed.answer[step]),
     offered: packed.offered[step] < 0 ? null : chunk.lists[packed.offered[step]].map(text),
     why: packed.why ? text(packed.why[step]) : "", about: packed.about ? text(packed.about[step]) : "",
     reward: packed.reward[step], valid: packed.valid[step], state: packed.state[step], next: packed.next[step],
     credit: Object.fromEntries(Object.entries(packed.credit).map(([name, values]) => [name, values[step]])),
   }));
-  return { run, number, at, task, trial, steps, final: text(packed.final), error: text(packed.error) };
+  return { run, number, at, task, trial, parent, fork, steps, final: text(packed.final), error: text(packed.error) };
 }
 const loadGroup = (number, task) => Promise.all(episodesOf(data.runs[number], task).map((at) => loadEpisode(number, at)));
