@@ -31,7 +31,7 @@ HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_
 
 ADDED = (
     *("rollouts", "trees", "forks", "fork_rounds", "fork_choice", "fork_depth", "pivot_by", "step_budget"),
-    *("value_learning_rate", "value_warmup", "sampling"),
+    *("value_learning_rate", "value_warmup", "sampling", "skip_zero_advantages"),
 )
 """Settings that came after the first runs: where they have their defaults, a run is what it was without them."""
 
@@ -123,6 +123,11 @@ class TrainConfig(BaseModel):
         "uniform",
         description="which tasks are played: all in turn; by the drawn chance of a mixed group, or variance of its "
         "outcomes; or in turn with more rollouts where they gain most",
+    )
+    skip_zero_advantages: bool | None = Field(
+        None,
+        description="leave steps whose advantage is 0 out of an update's forward passes: the same gradient for less "
+        "work; none: with language models",
     )
     whiten_advantages: bool = Field(False, description="bring advantages to mean 0 and deviation 1 over the batch")
 

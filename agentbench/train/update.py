@@ -107,6 +107,7 @@ def update(
         group["lr"] = learning_rate(config, step, group.get(CRITIC))
     counts = torch.tensor(batch.tokens if correction is None else correction.tokens)
     weights = token_weights(counts, torch.tensor(batch.episode), config.aggregation)
+    has_gradient = with_gradient(policy, batch, config, reference)
     sums: dict[str, float] = {}
     updates = 0
     for epoch in range(config.epochs):
@@ -117,13 +118,14 @@ def update(
             share = float((weights[rows] * counts[rows]).sum())
             if share == 0:  # all its tokens were rejected
                 continue
+            scored = rows[has_gradient[rows]] if has_gradient[rows].any() else rows[:1]
             parts: dict[str, float] = {}
-            for piece, scale in own_pieces(policy, rows, batch, config, ranks):
+            for piece, scale in own_pieces(policy, scored, batch, config, ranks):
                 own = scale * weights[piece] / share
-                found = backward(policy, batch, piece, config, own, scale / len(rows), reference, correction)
+                found = backward(policy, batch, piece, config, own, scale / len(scored), reference, correction)
                 give_back(policy)
                 parts = {name: value + parts.get(name, 0.0) for name, value in found.items()}
-            parts = ranks.sum(parts)
+            parts = _as_means(ranks.sum(parts), float((weights[scored] * counts[scored]).sum()) / share)
             if not math.isfinite(loss := _whole_loss(parts, config)):
                 raise NonFiniteError(f"the loss is {loss} at training step {step}")
             if step < config.value_warmup:
@@ -135,7 +137,35 @@ def update(
             sums["sampler_gap"] = gap
     of_gap = {"sampler_gap": sums.pop("sampler_gap"), **({} if correction is None else correction.metrics())}
     means = {name: value / updates for name, value in sums.items()}
+    if not has_gradient.all():
+        means["scored_share"] = float(has_gradient.mean())
     return means | of_gap | {"learning_rate": learning_rate(config, step)}
+
+
+def with_gradient(
+    policy: TrainablePolicy, batch: Batch, config: TrainConfig, reference: TrainablePolicy | None
+) -> npt.NDArray[np.bool_]:
+    """Return which steps have to be scored: those that can have a gradient, bool, shape (steps,).
+
+    A step whose advantage is 0 has none where neither a KL term, an entropy bonus nor a critic sees it, and its ratio
+    is its own. Such steps are many: all those of groups whose episodes scored the same, for most schemes.
+    """
+    every = np.ones(len(batch), np.bool_)
+    skips = isinstance(policy, CutsPieces) if config.skip_zero_advantages is None else config.skip_zero_advantages
+    if not skips or reference is not None or config.entropy_coefficient or config.value_coefficient:
+        return every
+    moves: npt.NDArray[np.bool_] = batch.advantages != 0
+    if config.ratio == "sequence":
+        return np.isin(batch.episode, batch.episode[moves])
+    return moves
+
+
+def _as_means(parts: dict[str, float], scored: float) -> dict[str, float]:
+    """Make what is a mean over tokens one of those that were scored, whose share of the weights is given.
+
+    The other parts are 0 for steps that were not.
+    """
+    return parts | {name: parts[name] / scored for name in ("entropy", "log_ratio") if scored}
 
 
 def drop_gradients(policy: TrainablePolicy) -> None:
