@@ -35,7 +35,9 @@ class RunCredit:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def read_run(folder: Path, columns: Path | None = None, *, replace: bool = False, texts: bool = True) -> RunCredit:
+def read_run(
+    folder: Path, columns: Path | None = None, *, replace: bool = False, texts: bool = True, penalty: float = 0.0
+) -> RunCredit:
     """Read the judged steps of a run.
 
     Args:
@@ -44,11 +46,13 @@ def read_run(folder: Path, columns: Path | None = None, *, replace: bool = False
             entropy, score, …), one row for every step.
         replace: a column of the run with the same name is replaced; otherwise it is refused.
         texts: whether the table has the texts, and actions as such (:meth:`agentbench.runs.run.Run.judged_steps`).
+        penalty: taken off the reward of an invalid action.
 
     Raises:
         UserError: no run, no judged step in it, or a file of columns that does not fit it.
     """
-    table = open_run(folder).judged_steps(texts=texts or columns is not None).reset_index(drop=True)
+    run, has_texts = open_run(folder), texts or columns is not None
+    table = run.judged_steps(penalty=penalty, texts=has_texts).reset_index(drop=True)
     if table.empty:
         raise UserError(f"the run in {folder} has no judged steps yet: every episode ended in an error, or none ended")
     if columns is not None:

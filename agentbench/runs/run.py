@@ -85,10 +85,12 @@ class Run:
         from agentbench.runs.columns import read_coded
         from agentbench.runs.steps import judged_table
 
+        is_tree = self.identity.get("rollouts") == "tree"  # though nothing may have branched off in it
         if texts:
-            return judged_table(self.step_table, self.episodes, penalty=penalty)
+            return judged_table(self.step_table, self.episodes, penalty=penalty, tree=is_tree)
         episodes = self.episodes
-        return judged_table(read_coded(self.current_table("steps"), episodes), episodes, penalty=penalty)
+        table = read_coded(self.current_table("steps"), episodes)
+        return judged_table(table, episodes, penalty=penalty, tree=is_tree)
 
     def read_episodes(self) -> list[Episode]:
         """Return every finished episode, sorted by key."""

@@ -126,7 +126,9 @@ def judged_rows(table: pd.DataFrame, episodes: pd.DataFrame) -> BoolArray:
     return rows
 
 
-def judged_table(table: pd.DataFrame, episodes: pd.DataFrame, *, penalty: float = 0.0) -> pd.DataFrame:
+def judged_table(
+    table: pd.DataFrame, episodes: pd.DataFrame, *, penalty: float = 0.0, tree: bool = False
+) -> pd.DataFrame:
     """Return the judged steps of a run on disk, with text, under the column names of the schemes.
 
     ``Steps.from_frame`` of it equals :func:`steps_of` of the run's episodes; ``group`` is the task's id, and episodes
@@ -136,11 +138,15 @@ def judged_table(table: pd.DataFrame, episodes: pd.DataFrame, *, penalty: float 
     Args:
         table, episodes: the run's two tables (:attr:`agentbench.runs.run.Run.step_table` and ``episodes``).
         penalty: taken off the reward of an invalid action.
+        tree: as for :func:`steps_of`.
     """
     table = table[judged_rows(table, episodes)].rename(columns=SCHEME_NAMES)
     if "node" in table:
         branches = episodes.loc[episodes["parent"].notna(), "episode"]
         table = _with_shared(table) if table["episode"].isin(branches).any() else table.drop(columns=["node", "parent"])
+    if tree and "node" not in table:
+        node = np.arange(len(table))
+        table = table.assign(node=node, parent=np.where(table["step"] > 0, node - 1, -1), own=True)
     if penalty:
         table["reward"] = less_penalty(table["reward"].to_numpy(), table["is_valid"].to_numpy(dtype=np.bool_), penalty)
     return table

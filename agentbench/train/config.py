@@ -26,7 +26,7 @@ ForkChoice = Literal["uniform", "entropy", "pivot", "invalid"]
 BRANCHED = ("vineppo",)
 """Schemes whose values are measured by branching, whatever ``values`` says."""
 
-HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul", "parallel")
+HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_matmul", "parallel", "store_every")
 """Settings that a resumed run may have otherwise."""
 
 ADDED = (
@@ -185,6 +185,9 @@ class TrainConfig(BaseModel):
     sinks: list[SinkName] = Field(default_factory=list, description="further places for the metrics")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints that are kept, the latest ones")
     checkpoint_every: int = Field(10, ge=1, description="training steps between checkpoints")
+    store_every: int | None = Field(
+        None, ge=1, description="training steps between those whose rollouts are stored, as runs; none: not stored"
+    )
 
     @field_validator("sinks", mode="before")
     @classmethod

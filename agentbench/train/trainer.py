@@ -31,6 +31,7 @@ from agentbench.train.optimizer import make_optimizer
 from agentbench.train.outcomes import save_outcomes
 from agentbench.train.rollouts import Rollouts, TrainingEpisodes
 from agentbench.train.sampler import Sampler
+from agentbench.train.stored import store_rollouts
 from agentbench.train.subgoals import needs_subgoals, subgoals
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.trees import tree_metrics
@@ -127,6 +128,10 @@ class Trainer:
         if played.branch_steps:
             metrics["branch_steps"] = played.branch_steps
         metrics |= self.sampler.metrics
+        every = self.config.store_every
+        if every and (self.step + 1) % every == 0 and self.ranks.rank == 0:
+            with clock.phase("store"):
+                store_rollouts(self.folder, self.config, self.step + 1, played.episodes)
         if played.groups:
             metrics |= self._learn(played.groups, clock)
         self.step += 1

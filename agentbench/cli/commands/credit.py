@@ -19,6 +19,9 @@ def credit(
         Path | None, typer.Option(help="file with task_id, trial, step and columns that schemes read (value, …)")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="--columns may replace columns that the run has")] = False,
+    invalid_action_penalty: Annotated[
+        float, typer.Option(min=0.0, help="taken off the reward of an invalid action, as in training")
+    ] = 0.0,
 ) -> None:
     """Compute advantages for every judged step of a run, and count the health of each scheme.
 
@@ -37,7 +40,8 @@ def credit(
         raise UserError(f"cannot write {out}: there is no folder {out.parent}")
     names = scheme_names(scheme)
     options = extra_options(context, options_of(names), ["agentbench schemes NAME"])
-    done = compute(read_run(run, columns, replace=replace, texts=False), names, options, skip=scheme.strip() == "all")
+    steps = read_run(run, columns, replace=replace, texts=False, penalty=invalid_action_penalty)
+    done = compute(steps, names, options, skip=scheme.strip() == "all")
     for name, reason in done.skipped.items():
         say(f"skipped {name}: {reason}", err=True)
     episodes = done.table["episode"].nunique()
@@ -47,7 +51,8 @@ def credit(
         say(f"\n{note}")
     print_state([(str(run), open_run(run))])
     if out is not None:
-        table = done.table[["group", "trial", "step"]].rename(columns={"group": "task_id"}).assign(**done.values)
+        tree = [name for name in ("node", "own") if name in done.table]
+        table = done.table[["group", "trial", "step", *tree]].rename(columns={"group": "task_id"}).assign(**done.values)
         if out.suffix == ".csv":
             table.to_csv(out, index=False)
         else:

@@ -132,7 +132,7 @@ function drawGraph(found, scheme, tell) {
 function partFacts(part, near, scheme) {
   const facts = (pairs) => h("dl", {}, pairs.filter(([, value]) => value !== null).map(([key, value]) => [h("dt", {}, key), h("dd", {}, value)]));
   const credit = (edge) => (scheme ? show(edge.credit, "credit") : null);
-  if (part.action !== undefined) return [h("h3", { class: "mono" }, part.action), facts([["taken", part.trial === undefined ? `${part.count} times` : null], ["played by", part.trial === undefined ? null : `trial ${part.trial}${part.fork ? ", which branches off here" : ""}`], ["trials", [...part.episodes].join(", ")], [scheme?.name || "credit", credit(part)]]), h("p", { class: "small" }, part.from.text), h("p", { class: "small muted" }, "\u2192 " + part.to.text)];
+  if (part.action !== undefined) return [h("h3", { class: "mono" }, part.action), facts([["taken", part.trial === undefined ? `${part.count} times` : `once, in trial ${part.trial}`], ["trials", [...part.episodes].join(", ")], [scheme?.name || "credit", credit(part)]]), h("p", { class: "small" }, part.from.text), h("p", { class: "small muted" }, "\u2192 " + part.to.text)];
   const list = (title, edges) => (edges.length ? [h("h3", { class: "small" }, title), facts(edges.sort((a, b) => b.count - a.count).slice(0, 12).map((edge) => [`${edge.count} \u00d7`, [edge.action, scheme ? ` (${credit(edge)})` : ""].join("")]))] : null);
   return [h("h3", {}, nodeLabel(part)), facts([["visits", String(part.visits)], ["trials", [...part.episodes].join(", ") || null]]), h("p", { class: "small" }, part.text), list("Done here", near.filter((edge) => edge.from === part)), list("Led here", near.filter((edge) => edge.to === part))];
 }
