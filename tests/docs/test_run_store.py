@@ -95,7 +95,8 @@ def test_columns_and_types_of_the_tables(played: Path, name: str) -> None:
 def test_the_files_of_a_training_run(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
     folder = tmp_path / "trained"
-    settings = ["--steps", "1", "--tasks-per-step", "1", "--group-size", "2", "--env-options", '{"max_steps": 4}']
+    settings = ["--steps", "1", "--tasks-per-step", "1", "--group-size", "2", "--store-every", "1"]
+    settings += ["--env-options", '{"max_steps": 4}']
     split = ["--split", "generated:1:2:small", "--eval-split", "generated:2:1:small", "--eval-tasks", "1"]
     run("train", *settings, *split, "--out", str(folder))
     described = rows("Files of a training run")
