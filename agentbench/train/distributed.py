@@ -13,7 +13,7 @@ import functools
 import os
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -35,12 +35,19 @@ class Ranks:
     Attributes:
         rank: its number, from 0; number 0 alone writes files.
         count: how many there are.
-        group: over what :meth:`gather` hands things round: apart from all else, as it may happen during an update.
+        group: over what :meth:`gather` hands things round: apart from an update's sums.
     """
 
     rank: int = 0
     count: int = 1
     group: Any = None
+
+    def apart(self) -> Ranks:
+        """Return the same processes for a thread that gathers beside others. Every process must call this.
+
+        Over one group, what two threads hand round at the same time would be taken for each other.
+        """
+        return self if self.count == 1 else replace(self, group=dist.new_group(backend="gloo"))
 
     def shares(self, items: Sliceable) -> list[Sliceable]:
         """Cut a list or an array into one run of neighbours a process, as even as can be."""

@@ -68,7 +68,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, policy: TrainablePolicy, folder: Path, ranks: Ranks = ALONE) -> None:
         torch.set_num_threads(config.threads)
         self.config, self.policy, self.folder, self.ranks = config, policy, folder, ranks
-        self.rollouts = Rollouts(config, ranks)
+        self.rollouts = Rollouts(config, ranks.apart() if config.overlap else ranks)
         self.branching = Branching(config, ranks) if config.branches else None
         self.candidates = Candidates(config, ranks) if needs(config.scheme, "choice") else None
         self.expected = Expected(config) if needs(config.scheme, "baseline") else None

@@ -191,5 +191,5 @@ def test_the_python_of_the_readme_runs(number: int, run: Run, tmp_path: Path) ->
     run("eval", "--policy", "mixed:0.3", "--trials", 4, "--limit", 2, "--out", "results/mixed-8")
     script = tmp_path / "example.py"
     script.write_text(blocks[number])
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr

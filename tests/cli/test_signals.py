@@ -60,7 +60,7 @@ def stop(process: subprocess.Popen[str], number: int) -> tuple[int, str]:
     """Send a signal; return exit code and error stream, and see that no child is left."""
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive and "Traceback" not in err, err
     return process.returncode, err
@@ -85,7 +85,7 @@ def test_a_closed_terminal_does_not_end_what_nohup_started(tmp_path: Path) -> No
     process = start(tmp_path, "eval", *SLOW, "--tasks", "8", "--out", str(run), "--nohup")
     wait_for(lambda: finished(run) >= 1, process)
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == 0 and len(open_run(run).episodes) == 8
 
 
@@ -103,7 +103,7 @@ def test_the_signal_may_reach_the_workers_too(tmp_path: Path) -> None:
 
 def test_a_server_of_pages_ends(tmp_path: Path) -> None:
     process = start(tmp_path, "eval", "--env", "toy", "--policy", "walkthrough", "--out", str(tmp_path / "run"))
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 0)):
         process = start(tmp_path, "view", str(tmp_path / "run"))
         assert process.stdout is not None and "127.0.0.1" in process.stdout.readline()

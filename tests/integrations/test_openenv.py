@@ -325,7 +325,7 @@ def test_the_command_serves_until_ctrl_c() -> None:
         with AgentbenchEnv(base_url=address[0]).sync() as client:
             assert client.reset(index=1).observation.admissible_actions
             server.send_signal(signal.SIGINT)
-            assert server.wait(timeout=60) == 0
+            assert server.wait(timeout=600) == 0
     finally:
         server.kill()
         server.communicate()

@@ -183,7 +183,7 @@ def test_a_disk_that_takes_only_half_a_line_leaves_no_half_line(tmp_path: Path) 
     script = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
     script += "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
     script += SCRIPT.format(support=support, out=str(tmp_path / "run"), delay=0)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     assert "finished episodes are safe: make room and run the same command again" in done.stderr
     journal = journal_of(tmp_path / "run")
     assert 0 < journal.stat().st_size <= 3000 and gzip.decompress(journal.read_bytes()).endswith(b"\n")

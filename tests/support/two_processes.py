@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,13 @@ CASES: dict[str, dict[str, Any]] = {
 }
 RUNS: dict[str, dict[str, Any]] = {
     "all-reduce": {"eval_split": "all", "eval_every": 3},
-    "sharded-ahead": {"shard": True, "overlap": True, "refills": 1, "drop_equal_groups": True},
+    "sharded-ahead": {
+        "shard": True,
+        "overlap": True,
+        "refills": 1,
+        "drop_equal_groups": True,
+        "correction": "token",
+    },
 }
 
 
@@ -92,6 +100,17 @@ def keeps_tied_weights(ranks: Ranks) -> bool:
     return same and len(found) == 7 and torch.allclose(together.model(words), alone.model(words))
 
 
+def gathers_in_threads(ranks: Ranks) -> bool:
+    """Gather in two threads at once, begun in another order by each process, and tell if nothing was mixed up."""
+    those = {"update": ranks, "rollouts": ranks.apart()}
+    with ThreadPoolExecutor(2) as threads:
+        begun = {}
+        for name in sorted(those, reverse=ranks.rank == 1):
+            begun[name] = threads.submit(those[name].gather, [f"{name} of {ranks.rank}"])
+            time.sleep(0.2)
+        return all(each.result() == [f"{name} of 0", f"{name} of 1"] for name, each in begun.items())
+
+
 def run_config(name: str) -> TrainConfig:
     """Return the settings of one of the whole runs."""
     return TrainConfig(**{**TOY, "steps": 4, "checkpoint_every": 2, **RUNS[name]})
@@ -101,12 +120,13 @@ def main() -> None:
     """Compute the gradients, then train; resume each run from its middle in a copy of its folder."""
     folder = Path(sys.argv[1])
     ranks = join("cpu")
-    found = {}
+    found: dict[str, Any] = {}
     for case in CASES:
         for name, settings in (("all-reduce", {}), ("sharded", {"shard": True})):
             vector, metrics = gradient(case, folder, ranks, **settings)
             found |= {f"{case}/{name}": vector, f"{case}/{name}/loss": metrics["loss"]}
     found["tied"] = keeps_tied_weights(ranks)
+    found["apart"] = gathers_in_threads(ranks)
     if ranks.rank == 0:
         np.savez(folder / "gradients.npz", **found)
     for name in RUNS:

@@ -43,7 +43,7 @@ def run_two_processes(*arguments: str, **environment: str) -> None:
         for rank in range(2)
     ]
     try:
-        told = [process.communicate(timeout=240)[1] for process in started]
+        told = [process.communicate(timeout=1800)[1] for process in started]
     finally:
         for process in started:
             process.kill()
@@ -78,6 +78,10 @@ def test_loss_and_gradient_are_those_of_one_process(folder: Path, tmp_path: Path
 
 def test_split_weights_of_a_language_model_stay_whole_and_tied(folder: Path) -> None:
     assert np.load(folder / "gradients.npz")["tied"]
+
+
+def test_rollouts_played_ahead_are_not_taken_for_what_an_update_hands_round(folder: Path) -> None:
+    assert np.load(folder / "gradients.npz")["apart"]
 
 
 def weights(folder: Path) -> dict[str, Any]:
