@@ -18,10 +18,12 @@ from agentbench.report.curves import METRICS
 from agentbench.report.quality import quality_plots
 from agentbench.report.runs import ReportRun, read_runs
 from agentbench.report.steps import StepBook, deflated, make_book
+from agentbench.report.sweeps import Sweep, read_sweeps, run_folders
 from agentbench.report.tables import result_tables
 from agentbench.runs.notes import expected_episodes, run_notes
 
-"""Schemes whose advantages stand beside the steps unless others are named."""
+MARGIN_OF_LEVELS = 0.05
+"""A performance profile is drawn from this much below the levels that some runs of a scheme miss to this much above."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +69,29 @@ def make_report(folders: Sequence[Path], schemes: Sequence[str] = SHOWN_SCHEMES,
     """Read runs and compute what their page shows.
 
     Args:
-        folders: of runs, finished or not; the first on a set of tasks is what the others are compared with.
+        folders: of runs, finished or not, and of sweeps, which stand for their runs; the first run on a set of tasks is
+            what the others are compared with.
         schemes: credit schemes to show beside the steps.
         title: of the page.
 
     Raises:
         UserError: no run in a folder, or a damaged one.
     """
-    runs = read_runs(folders)
+    sweeps = read_sweeps(folders)
+    runs = read_runs(run_folders(folders))
     tables, notes = result_tables(runs)
     books = [make_book(run, schemes) if run.episodes is not None else None for run in runs]
+    of_sweep = {sweep.folder: sweep.name for sweep in sweeps}
     index = {
         "title": title,
-        "runs": [_described(run, book) for run, book in zip(runs, books, strict=True)],
+        "runs": [
+            _described(run, book) | {"sweep": of_sweep.get(run.run.folder.resolve().parent)}
+            for run, book in zip(runs, books, strict=True)
+        ],
         "tables": {name: as_table(table) for name, table in tables.items() if name not in ("episodes", "curves")},
         "curves": _curves(tables.get("curves")),
         "quality_plots": quality_plots(tables.get("quality")),
+        "sweeps": [_compared(sweep) for sweep in sweeps],
         "notes": [*notes, *_stated(runs)],
     }
     return Report(index, books)
@@ -154,6 +163,37 @@ def _curves(table: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 def _points(part: pd.DataFrame) -> dict[str, list[Any]]:
     return {name: [_plain(value) for value in part[name]] for name in ("step", "estimate", "low", "high")}
+
+
+def _compared(sweep: Sweep) -> dict[str, Any]:
+    """A sweep: what was named first, its tables, and the performance profiles as a chart."""
+    record, profiles = sweep.record, sweep.tables.get("profiles")
+    return {
+        "name": sweep.name,
+        "facts": [[key, _setting(value)] for key, value in sweep.plan()],
+        "measure": record.measure,
+        "primary_measures": record.primary_measures,
+        "notes": sweep.notes,
+        "tables": {name: as_table(table) for name, table in sweep.tables.items() if name != "profiles"},
+        "profile": None if profiles is None else _profile_chart(sweep, profiles),
+    }
+
+
+def _profile_chart(sweep: Sweep, profiles: pd.DataFrame) -> dict[str, Any]:
+    """Share of each scheme's runs that reach a level, over the levels."""
+    seeds = sweep.tables["runs"]["scheme"].value_counts()
+    telling = profiles.loc[profiles["share"].between(0, 1, inclusive="neither"), "level"]
+    if len(telling):
+        ends = telling.min() - MARGIN_OF_LEVELS, telling.max() + MARGIN_OF_LEVELS
+        profiles = profiles[profiles["level"].between(*ends)]
+    lines = [
+        {"label": str(scheme), "seeds": int(seeds[scheme]), "step": [_plain(value) for value in part["level"]]}
+        | {"estimate": [_plain(value) for value in part["share"]]}
+        | {name: [_plain(value) for value in part[name]] for name in ("low", "high")}
+        for scheme, part in profiles.groupby("scheme", sort=False)
+    ]
+    what = "final success rate" if sweep.record.measure == "success" else f"final {sweep.record.measure}"
+    return {"metric": "share", "title": "Performance profile: share of runs that reach it", "x": what, "lines": lines}
 
 
 def _setting(value: Any) -> str:

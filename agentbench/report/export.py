@@ -15,6 +15,7 @@ from agentbench.report.inspect_log import log_path, write_inspect_log
 from agentbench.report.messages import messages_of
 from agentbench.report.runs import ReportRun, read_runs, warn_of_protected
 from agentbench.report.steps import make_book
+from agentbench.report.sweeps import run_folders
 from agentbench.report.tables import result_tables
 from agentbench.report.trajectories import write_atif, write_verifiers
 from agentbench.runs.answers import answer_of
@@ -29,7 +30,7 @@ def export(folders: Sequence[Path], form: str, out: Path, schemes: Sequence[str]
     """Write runs in another form.
 
     Args:
-        folders: of runs.
+        folders: of runs; a sweep stands for its runs.
         form: a key of :data:`FORMS`.
         out: a folder for ``csv`` and ``parquet`` (one file a table), ``atif`` and ``verifiers``, a file for the
             others; for ``inspect`` a folder too, in which the file gets the name that Inspect looks for.
@@ -43,7 +44,7 @@ def export(folders: Sequence[Path], form: str, out: Path, schemes: Sequence[str]
     """
     if form not in FORMS:
         raise unknown("form", form, FORMS)
-    runs = read_runs(folders)
+    runs = read_runs(run_folders(folders))
     warn_of_protected(run.run for run in runs)
     try:
         written = FORMS[form](runs, out, schemes)

@@ -16,7 +16,7 @@ from envs.base.errors import UserError
 from envs.base.files import replaced, write_text
 
 ASSETS = Path(__file__).with_name("assets")
-SCRIPTS = ("dom", "tables", "charts", "steps", "overview", "episodes", "reader", "group", "graph", "app")
+SCRIPTS = ("dom", "tables", "charts", "steps", "overview", "sweeps", "episodes", "reader", "group", "graph", "app")
 INLINE_BYTES = 4_000_000
 """Steps of more than this many bytes, packed, go to files beside the page and are read when they are looked at."""
 

@@ -22,6 +22,7 @@ from agentbench.analysis import SHOWN_SCHEMES
 from agentbench.report.data import Report, make_report
 from agentbench.report.page import chunk_script, content_policy, render
 from agentbench.report.runs import READ_FILES
+from agentbench.report.sweeps import run_folders, sweep_files
 from envs.base.digest import short_digest
 from envs.base.errors import UserError
 from envs.base.terminal import show_traceback
@@ -60,7 +61,8 @@ class LiveReport:
             return self._version, self._report
 
     def _fingerprint(self) -> str:
-        paths = [folder / name for folder in self._folders for name in READ_FILES]
+        paths = [folder / name for folder in run_folders(self._folders) for name in READ_FILES]
+        paths += sweep_files(self._folders)
         facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
         return short_digest(repr(facts))
 

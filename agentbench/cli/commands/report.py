@@ -13,7 +13,9 @@ from envs.base.terminal import say
 
 DEFAULT_SCHEMES = ",".join(SHOWN_SCHEMES)
 
-Runs = Annotated[list[Path], typer.Argument(help="folders of runs; the first is what the others are compared with")]
+Runs = Annotated[
+    list[Path], typer.Argument(help="folders of runs or sweeps; the first is what the others are compared with")
+]
 Schemes = Annotated[str, typer.Option("--schemes", help="credit schemes beside the steps: names, 'all' or 'none'")]
 
 
@@ -23,23 +25,25 @@ def report(
     schemes: Schemes = DEFAULT_SCHEMES,
     title: Annotated[str, typer.Option(help="of the page")] = "agentbench",
 ) -> None:
-    """Write one self-contained page: results, learning curves, an episode reader, trajectory graphs."""
+    """Write one self-contained page: results, learning curves, verdicts of sweeps, an episode reader, graphs."""
     import pyarrow as pa
 
     pa.set_memory_pool(pa.system_memory_pool())  # gives back what was read: a quarter less memory, and no slower
     from agentbench.report import make_report, write_page
     from agentbench.report.runs import warn_of_protected
+    from agentbench.report.sweeps import run_folders
     from agentbench.runs.notes import print_state
     from agentbench.runs.run import names_of, open_run
 
     if out.suffix.lower() not in (".html", ".htm", ""):
         raise UserError(f"{out} does not end in .html: the page is written as HTML alone")
-    opened = list(map(open_run, runs))
+    folders = run_folders(runs)
+    opened = list(map(open_run, folders))
     warn_of_protected(opened)
-    print_state(zip(names_of(runs), opened, strict=True))
-    page, *folders = write_page(make_report(runs, _names(schemes), title), out)
+    print_state(zip(names_of(folders), opened, strict=True))
+    page, *parts = write_page(make_report(runs, _names(schemes), title), out)
     say(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), to be opened in any browser")
-    for folder in folders:
+    for folder in parts:
         say(f"steps: {folder}{'/'} belongs to it: keep them together")
 
 
@@ -75,11 +79,12 @@ def export(
 ) -> None:
     """Write the tables behind the page, a LaTeX table, or the episodes as chats, lines or logs of other programs."""
     from agentbench.report.export import export as write
+    from agentbench.report.sweeps import run_folders
     from agentbench.runs.notes import print_state
     from agentbench.runs.run import open_run
 
     written = write(runs, to, out, _names(schemes))
-    print_state((str(folder), open_run(folder)) for folder in runs)
+    print_state((str(folder), open_run(folder)) for folder in run_folders(runs))
     for path in written:
         say(f"written: {path}")
 

@@ -5,13 +5,13 @@ let failed = false;
 const READING = ["episode", "group", "graph"]; // pages that news must not disturb
 
 const pages = {
-  "": overview, training, quality, episodes: episodeList, episode: reader, group, graph,
+  "": overview, schemes: sweeps, training, quality, episodes: episodeList, episode: reader, group, graph,
 };
-const menu = () => [["", "Results", true], ["training", "Training", data.curves.length], ["quality", "Quality", data.tables.quality], ["episodes", "Episodes", data.runs.some((run) => run.episodes)]].filter((entry) => entry[2]);
+const menu = () => [["", "Results", true], ["schemes", "Schemes", data.sweeps.length], ["training", "Training", data.curves.length], ["quality", "Quality", data.tables.quality], ["episodes", "Episodes", data.runs.some((run) => run.episodes)]].filter((entry) => entry[2]);
 
 async function navigate({ again = false } = {}) {
   const { parts } = address(), [page = "", ...rest] = parts, here = parts.join("/");
-  const known = Object.hasOwn(pages, page) && (page !== "quality" || data.tables.quality);
+  const known = Object.hasOwn(pages, page) && (page !== "quality" || data.tables.quality) && (page !== "schemes" || data.sweeps.length);
   const place = again ? window.scrollY : 0;
   keys = {};
   shownPage = here;

@@ -9,6 +9,9 @@ function runFacts(run) {
   return h("details", {}, h("summary", {}, `${run.name}: settings and versions`), facts("asked for", run.settings), facts("made with", run.versions));
 }
 
+const singleRuns = () => data.runs.filter((run) => !run.sweep);
+const sweepRuns = (sweep) => data.runs.filter((run) => run.sweep === sweep.name);
+
 const progress = (run) => {
   const played = run.episodes ? run.episodes.task.length : 0;
   if (run.kind === "train" || run.training_steps !== null) return run.training_steps === null ? null : `${run.name}: ${run.training_steps} training steps`;
@@ -19,10 +22,12 @@ const scoreIsSuccess = (rows) => rows.every((row) => row.mean_score === row.succ
 
 function overview() {
   const { rates, passes, comparisons, tasks, answers, reasons } = data.tables;
-  const unfinished = data.runs.map(progress).filter(Boolean);
+  const unfinished = singleRuns().map(progress).filter(Boolean);
   const parts = [h("h1", {}, "Results"),
-    h("p", { class: "muted" }, data.runs.map((run) => [run.name, [run.policy || run.scheme, run.env, run.split].filter(Boolean).join(", ")].join(": ")).join(" \u00b7 ")),
+    h("p", { class: "muted" }, [...data.sweeps.map((sweep) => `${sweep.name}: ${sweepRuns(sweep).length} training runs`),
+      ...singleRuns().map((run) => [run.name, [run.policy || run.scheme, run.env, run.split].filter(Boolean).join(", ")].join(": "))].join(" \u00b7 ")),
     notesBox([...unfinished, ...data.notes])];
+  if (data.sweeps.length) parts.push(h("h2", {}, "Schemes compared"), h("ul", {}, data.sweeps.map(sweepLines)));
   if (rates) {
     const overall = records(rates).filter((row) => row.task_type === "overall");
     const columns = rateColumns.filter((column) => column.key !== "mean_score" || !scoreIsSuccess(records(rates)));
@@ -47,7 +52,8 @@ function overview() {
     if (tasks) parts.push(changedTasks(tasks));
   }
   if (!rates) parts.push(h("p", {}, data.curves.length ? ["These are training runs: see ", h("a", { href: link(["training"]) }, "learning curves"), "."] : "No episode has finished yet."));
-  parts.push(h("h2", {}, "What was run"), data.runs.map(runFacts));
+  parts.push(h("h2", {}, "What was run"), singleRuns().map(runFacts),
+    data.sweeps.map((sweep) => h("details", {}, h("summary", {}, `${sweep.name}: ${sweepRuns(sweep).length} runs`), sweepRuns(sweep).map(runFacts))));
   return parts;
 }
 
