@@ -78,7 +78,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_head_may_be_called_by_its_name_again_and_again(cluster: Any) -> None:
     import socket
 
@@ -95,7 +95,7 @@ def test_the_head_may_be_called_by_its_name_again_and_again(cluster: Any) -> Non
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, cluster: Any) -> None:
     for executor in ("local", f"ray:{cluster[0]}"):
         out = tmp_path / executor.partition(":")[0]
@@ -112,7 +112,7 @@ def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, clus
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("snapshots", [True, False])
 def test_trees_on_a_cluster_are_those_of_this_machine(cluster: Any, snapshots: bool) -> None:
     tree = TreeOptions(trees=2, forks=2, rounds=2, longest=8, snapshots=snapshots)
@@ -128,7 +128,7 @@ def test_trees_on_a_cluster_are_those_of_this_machine(cluster: Any, snapshots: b
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any) -> None:
     address, nodes = cluster
     present = tmp_path / "present"
@@ -152,7 +152,7 @@ def test_a_node_that_dies_in_mid_run_loses_nothing(tmp_path: Path, cluster: Any)
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_node_that_dies_while_workers_start_on_it_is_no_fault_of_the_environment(
     tmp_path: Path, cluster: Any
 ) -> None:
@@ -166,7 +166,7 @@ def test_a_node_that_dies_while_workers_start_on_it_is_no_fault_of_the_environme
     options = {"present": str(present), "start_delay": 4.0}
 
     def kill() -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while not nodes[-1].pids() & starting(present) and time.monotonic() < end:
             time.sleep(0.05)
         killed.extend(nodes[-1].pids() & starting(present))
@@ -186,7 +186,7 @@ def test_a_node_that_dies_while_workers_start_on_it_is_no_fault_of_the_environme
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_training_on_a_cluster_ends_with_the_same_weights(tmp_path: Path, cluster: Any) -> None:
     pytest.importorskip("torch", reason="training needs torch: pip install -e '.[train]'")
     from agentbench.train.config import read_config
@@ -218,7 +218,7 @@ def eval_on(address: str, out: Path, **variables: str) -> subprocess.CompletedPr
 @pytest.mark.slow
 @pytest.mark.ray
 @needs_ray
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_cluster_that_asks_for_a_token_is_told_and_joined_with_it(tmp_path: Path) -> None:
     import ray
     import ray_nodes
@@ -237,7 +237,7 @@ def test_a_cluster_that_asks_for_a_token_is_told_and_joined_with_it(tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.ray
 @needs_ray
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_a_cluster_without_processors_is_told_at_once(tmp_path: Path) -> None:
     import ray_nodes
 

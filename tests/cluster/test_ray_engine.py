@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {"split": SPLIT, "workers": 2, "parallel": 2, "env_op
 on_cluster = [
     pytest.mark.slow,
     pytest.mark.ray,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install -e '.[ray]'"),
     pytest.mark.skipif(
         importlib.util.find_spec("vllm") is not None, reason="vLLM would be in the place of its stand-in"
@@ -260,7 +260,7 @@ def test_an_engine_holds_as_many_gpus_as_it_is_wide(
 @pytest.mark.slow
 @pytest.mark.vllm
 @pytest.mark.ray
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_vllm_itself_on_a_cluster_gives_the_same_tables_as_in_its_own_process(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
     import ray_nodes

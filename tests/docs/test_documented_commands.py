@@ -91,7 +91,7 @@ def complaints(document: Path, server: str, slow: bool) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_what_a_document_says_runs(document: Path, workplace: Path, server: str) -> None:
     if "agentbench train" in document.read_text(encoding="utf-8"):

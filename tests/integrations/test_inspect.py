@@ -26,7 +26,7 @@ from agentbench.integrations.inspect_tasks import task_of
 from agentbench.runs.episodes import Episode
 from agentbench.runs.run import Run, open_run
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 GAMES = "generated:0:3:small"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 if found := os.environ.get("OPENENV_PACKAGES"):
     site.addsitedir(found)
 

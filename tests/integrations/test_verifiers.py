@@ -21,7 +21,7 @@ from agentbench.importing import import_run
 from agentbench.runs.episodes import Episode
 from agentbench.runs.run import open_run
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 SUPPORT = Path(__file__).parents[1] / "support"
 

@@ -100,7 +100,7 @@ def gpu_node(address: str, **variables: str) -> Node:
     return Node("--address", address, "--num-cpus", "2", "--num-gpus", "2", **variables)
 
 
-def _wait_for(address: str, seconds: float = 120) -> None:
+def _wait_for(address: str, seconds: float = 600) -> None:
     host, _, port = address.rpartition(":")
     end = time.monotonic() + seconds
     while True:
@@ -112,7 +112,7 @@ def _wait_for(address: str, seconds: float = 120) -> None:
             time.sleep(0.1)
 
 
-def wait_for_nodes(address: str, count: int, seconds: float = 120) -> None:
+def wait_for_nodes(address: str, count: int, seconds: float = 600) -> None:
     """Wait in a process of its own until so many nodes of a cluster are alive."""
     script = (
         "import sys, time, ray\n"

@@ -100,7 +100,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -
     )
     start = MAIN.replace("from agentbench.cli import main; main()", script)
     process = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 800
     while cut[0].step < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

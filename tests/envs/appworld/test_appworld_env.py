@@ -68,7 +68,7 @@ class Idle:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_every_solution_passes_through_the_whole_stack_and_doing_nothing_solves_none(
     make_env: MakeEnv, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,7 +263,7 @@ def test_code_may_come_in_a_fence() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_judge_that_times_out_is_an_error_and_nothing_finished_is_lost(place: Layout, tmp_path: Path) -> None:
     evaluation = place.whole("mini") / "data/tasks/alarmoff_1/ground_truth/evaluation.py"
     evaluation.write_text("while True:\n    pass\n")

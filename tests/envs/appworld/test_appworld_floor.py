@@ -64,7 +64,7 @@ def test_a_run_shows_what_its_environment_notes_on_the_tasks_played(
     assert "note: played: toy:1 toy:3" in capsys.readouterr().out
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_engine_gives_the_table(make_env: Callable[..., AppWorldEnv]) -> None:
     env = make_env()
     for name in ("countnotes_1", "alarmoff_2", "textgroup_3", "notetoproject_1"):
