@@ -1,4 +1,7 @@
-"""The environments by name: what each is, and how to make one."""
+"""The environments by name: what each is, and how to make one.
+
+Gymnasium is imported where one is made, and not before: whoever reads a run needs only what the list says.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint
-from typing import Any, cast
-
-import gymnasium
+from typing import TYPE_CHECKING, Any, cast
 
 from envs.base.errors import unknown
 from envs.base.options import Option, declared, resolve, takes_any
 from envs.base.plugins import PluginTable
-from envs.contract import TextEnv
+
+if TYPE_CHECKING:
+    from envs.contract import TextEnv
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Environment:
 
     def load(self) -> type[TextEnv]:
         """Import and return the environment's class."""
-        return cast(type[TextEnv], load(self.entry_point))
+        return cast("type[TextEnv]", load(self.entry_point))
 
 
 def load(entry_point: str) -> Any:
@@ -105,6 +108,8 @@ _OWN = {
 
 def _read_plugin(point: EntryPoint) -> Environment:
     """Make the line of a plug-in, whose entry point names a class of environments or an :class:`Environment`."""
+    from envs.contract import TextEnv
+
     found = point.load()
     if isinstance(found, Environment):
         if found.name != point.name:
@@ -167,6 +172,8 @@ def read_options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def register() -> None:
     """Register every environment with Gymnasium; calling it again changes nothing."""
+    import gymnasium
+
     for environment in _OWN.values():
         if environment.gymnasium_id not in gymnasium.registry:
             gymnasium.register(environment.gymnasium_id, entry_point=environment.entry_point)

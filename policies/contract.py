@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, runtime_checkable
 
 from envs.base.safe_text import without_half_characters
-from envs.contract import Info, Task
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor, nn
+
+    from envs.contract import Info, Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,9 +125,10 @@ def count_rows(path: Path, episodes: pd.DataFrame) -> Answers:
     is_looping = np.zeros(len(judged), dtype=np.bool_)
     found = Answers()
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=_TEXTS) as file:
             for first, last in _whole_episodes(file):
-                table = file.read_row_groups(range(first, last), columns=[*_COUNTED, *_answer_columns(file)])
+                columns = [*_COUNTED, *_answer_columns(file)]
+                table = file.read_row_groups(range(first, last), columns=columns, use_threads=False)
                 table = table.filter(pa.array(np.isin(table["episode"].to_numpy(), place.index.to_numpy())))
                 rows = place[table["episode"].to_numpy()].to_numpy()
                 is_looping[_loops(rows, table)] = True
@@ -145,7 +146,9 @@ def count_rows(path: Path, episodes: pd.DataFrame) -> Answers:
     return found
 
 
-_COUNTED = ("episode", "observation", "action", "text", "is_valid")
+_TEXTS = ["observation", "action", "text"]
+"""They repeat themselves: read as places among the different ones."""
+_COUNTED = ("episode", *_TEXTS, "is_valid")
 
 
 def _answer_columns(file: pq.ParquetFile) -> list[str]:
@@ -162,7 +165,7 @@ def _whole_episodes(file: pq.ParquetFile) -> list[tuple[int, int]]:
 
 def _loops(rows: npt.NDArray[np.int64], table: pa.Table) -> npt.NDArray[np.int64]:
     """Return the rows of the episodes that do the same on the same observation :data:`LOOP` times or more."""
-    seen, done = (pc.dictionary_encode(table[name].combine_chunks()) for name in ("observation", "action"))
+    seen, done = (_coded(table[name]) for name in ("observation", "action"))
     pairs = seen.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(1, len(done.dictionary))
     pairs += done.indices.to_numpy(zero_copy_only=False)
     order = np.lexsort((pairs, rows))
@@ -177,11 +180,18 @@ def _loops(rows: npt.NDArray[np.int64], table: pa.Table) -> npt.NDArray[np.int64
 def _shortened(table: pa.Table) -> npt.NDArray[np.bool_]:
     """Return which steps have a text that was stored cut short."""
     is_cut = np.zeros(len(table), dtype=np.bool_)
-    for name in ("observation", "action", "text"):
-        likely = pc.ends_with(table[name], " characters]").to_numpy(zero_copy_only=False) == True  # noqa: E712  (null)
-        for row in np.flatnonzero(likely):
-            is_cut[row] |= is_cut_short(table[name][int(row)].as_py())
+    for name in _TEXTS:
+        coded = _coded(table[name])
+        likely = pc.ends_with(coded.dictionary, " characters]").to_numpy(zero_copy_only=False)
+        for place in np.flatnonzero(likely):
+            if is_cut_short(coded.dictionary[int(place)].as_py()):
+                is_cut |= pc.fill_null(pc.equal(coded.indices, int(place)), False).to_numpy(zero_copy_only=False)
     return is_cut
+
+
+def _coded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Return texts as places among the different ones."""
+    return column.unify_dictionaries().combine_chunks()
 
 
 def _answer_marks(table: pa.Table, found: Answers) -> dict[str, npt.NDArray[np.bool_]]:

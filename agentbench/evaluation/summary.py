@@ -68,33 +68,33 @@ def summarise(frame: pd.DataFrame, *, confidence: float = 0.95, cluster: str = "
     if (episodes.groupby("task_id")[cluster].nunique(dropna=False) > 1).any():
         raise UserError(f"column {cluster!r} cannot cluster the run: a task lies in several of its groups")
     episodes = episodes.assign(cluster=episodes[cluster])
-    parts = list(_parts(episodes))
+    parts = list(_parts(episodes, _per_task(episodes)))
     return Summary(
-        rates=pd.DataFrame([_rates(label, part, confidence) for label, part in parts]),
+        rates=pd.DataFrame([_rates(label, part, tasks, confidence) for label, part, tasks in parts]),
         passes=pd.DataFrame(
-            [row for label, part in parts for row in _passes(label, part, confidence)], columns=list(_PASS_COLUMNS)
+            [row for label, _, tasks in parts for row in _passes(label, tasks, confidence)], columns=list(_PASS_COLUMNS)
         ),
         confidence=confidence,
     )
 
 
-def _parts(episodes: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield OVERALL, episodes
+def _parts(episodes: pd.DataFrame, tasks: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Yield the label, the episodes and the rows of :func:`_per_task` of all, and of each task type."""
+    yield OVERALL, episodes, tasks
     for task_type, part in episodes.groupby("task_type", sort=True, dropna=False):
-        yield str(task_type), part
+        yield str(task_type), part, tasks[tasks.index.isin(part["task_id"])]
 
 
-def _per_task(part: pd.DataFrame) -> pd.DataFrame:
+def _per_task(episodes: pd.DataFrame) -> pd.DataFrame:
     """One row a task that has a scored episode: cluster, trials, successes, mean score."""
-    scored: pd.DataFrame = part[is_judged(part["outcome"])]
+    scored: pd.DataFrame = episodes[is_judged(episodes["outcome"])]
     grouped = scored.assign(success=scored["outcome"] == "success").groupby("task_id", sort=True)
     return grouped.agg(
         cluster=("cluster", "first"), trials=("success", "size"), successes=("success", "sum"), score=("score", "mean")
     )
 
 
-def _rates(label: str, part: pd.DataFrame, confidence: float) -> dict[str, object]:
-    tasks = _per_task(part)
+def _rates(label: str, part: pd.DataFrame, tasks: pd.DataFrame, confidence: float) -> dict[str, object]:
     scored = part[is_judged(part["outcome"])]
     success = rate_interval(
         tasks["successes"] / tasks["trials"], tasks["trials"], clusters=tasks["cluster"], confidence=confidence
@@ -124,8 +124,7 @@ def _rate_where(part: pd.DataFrame, outcomes: tuple[str, ...]) -> float:
     return float(part["outcome"].isin(outcomes).groupby(part["task_id"]).mean().mean())
 
 
-def _passes(label: str, part: pd.DataFrame, confidence: float) -> Iterator[dict[str, object]]:
-    tasks = _per_task(part)
+def _passes(label: str, tasks: pd.DataFrame, confidence: float) -> Iterator[dict[str, object]]:
     most = int(tasks["trials"].max()) if len(tasks) else 0
     for k in range(1, most + 1) if most > 1 else ():
         enough = tasks[tasks["trials"] >= k]

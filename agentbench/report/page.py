@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from collections.abc import Iterable
@@ -61,18 +62,19 @@ def render(index: dict[str, Any], source: dict[str, Any], packed: dict[str, str]
             ``{"kind": "live", …}`` for a page that is served and asks for news.
         packed: the chunks that are part of the page.
     """
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string((ASSETS / "page.html").read_text(encoding="utf-8"))
-    return template.render(
-        title=index["title"],
-        style=(ASSETS / "page.css").read_text(encoding="utf-8"),
-        script=script(),
-        policy=content_policy(),
-        data=json_for_html({"index": index, "source": source}),
-        packed=packed,
-    )
+    parts = {
+        "title": html.escape(index["title"]),
+        "style": (ASSETS / "page.css").read_text(encoding="utf-8"),
+        "script": script(),
+        "policy": html.escape(content_policy()),
+        "data": json_for_html({"index": index, "source": source}),
+        "packed": "".join(
+            f'<script type="text/plain" id="steps-{html.escape(name)}">{html.escape(text)}</script>\n'
+            for name, text in packed.items()
+        ),
+    }
+    template = (ASSETS / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{ (\w+) \}\}", lambda found: parts[found[1]], template)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ FACTS = ("episode", "task_id", "trial", "step", "reward", "is_valid")
 
 SHOWN = ("observation", "action", "text", "admissible_actions", "reward", "is_valid")
 """Columns that are read where they are looked at, beside what is known of the answers."""
+
+BATCH = 1024
+"""Rows that are unpacked at a time."""
 
 
 class StepRows:
@@ -37,7 +42,7 @@ class StepRows:
         self._path = path
         try:
             self._file = pq.ParquetFile(path)
-            self.facts = self._frame(self._file.read(columns=list(FACTS)))
+            self.facts = self._frame(self._file.read(columns=list(FACTS), use_threads=False))
         except (OSError, ValueError, KeyError) as error:
             raise self._damaged(error) from error
         if missing := [name for name in FACTS if name not in self.facts]:
@@ -48,7 +53,10 @@ class StepRows:
             raise self._damaged("its rows are not sorted by episode and step")
         lengths = [self._file.metadata.row_group(each).num_rows for each in range(self._file.metadata.num_row_groups)]
         self._ends = np.cumsum([0, *lengths])
-        self._held: tuple[tuple[int, int], pa.Table] | None = None
+        self._lock = threading.Lock()
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._unpacked: list[tuple[int, pa.RecordBatch]] = []
+        self._next = -1
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -63,7 +71,7 @@ class StepRows:
         return [*SHOWN, *(ANSWER_COLUMNS.names if self.has_answers else [])]
 
     def read(self, first: int, last: int) -> pa.Table:
-        """Return the rows from ``first`` to before ``last``; those near to them may stay in memory.
+        """Return the rows from ``first`` to before ``last``; whoever asks in order has every row unpacked once.
 
         They have the columns of :data:`SHOWN`, and those of the answers where anything was recorded.
 
@@ -72,19 +80,30 @@ class StepRows:
         """
         if first >= last:
             return self._file.schema_arrow.empty_table().select(self._shown)
-        groups = (
-            int(np.searchsorted(self._ends, first, side="right")) - 1,
-            int(np.searchsorted(self._ends, last, side="left")),
-        )
-        if self._held is None or self._held[0] != groups:
-            self._held = None
+        with self._lock:  # a server's threads ask at the same time
             try:
-                pa.default_memory_pool().release_unused()
-                self._held = groups, self._file.read_row_groups(range(*groups), columns=self._shown)
-            except (OSError, ValueError) as error:
+                start, table = self._unpack(first, last)
+            except (OSError, ValueError, StopIteration) as error:
+                self._unpacked, self._next = [], -1
                 raise self._damaged(error) from error
-        start = int(self._ends[groups[0]])
-        return self._held[1].slice(first - start, last - first)
+        return table.slice(first - start, last - first)
+
+    def _unpack(self, first: int, last: int) -> tuple[int, pa.Table]:
+        """Return the batches that hold these rows, behind each other, and the number of their first row."""
+        group = int(np.searchsorted(self._ends, first, side="right")) - 1
+        begin = int(self._ends[group])
+        held = self._unpacked[0][0] if self._unpacked else self._next
+        if first < held or begin > self._next:  # rows that have gone by, or that lie in a group behind
+            groups = range(group, self._file.metadata.num_row_groups)
+            self._unpacked, self._next = [], begin
+            self._batches = self._file.iter_batches(BATCH, row_groups=groups, columns=self._shown, use_threads=False)
+        self._unpacked = [(start, batch) for start, batch in self._unpacked if start + len(batch) > first]
+        while self._next < last:
+            batch = next(self._batches)
+            self._next += len(batch)
+            if self._next > first:
+                self._unpacked.append((self._next - len(batch), batch))
+        return self._unpacked[0][0], pa.Table.from_batches([batch for _, batch in self._unpacked])
 
     def column(self, name: str) -> pd.Series[Any]:
         """Return a column of all rows."""

@@ -45,6 +45,7 @@ CHUNK_STEPS = 2000
 LEVEL = 4
 """Of deflation: higher ones take up to four times as long for a twentieth less."""
 TRUTH = "truth"
+_TOLD = ["episode", "task_id", "trial", "final_observation", "error", "parent", "fork"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ class StepBook:
 
     def content(self, chunk: int) -> dict[str, Any]:
         """Return a chunk as it is before packing (see the module's text)."""
-        texts, lists = _Numbers(), _Numbers()
-        chosen = self.episodes[self.chunk_of == chunk]
+        texts = _Numbers()
+        chosen = self.episodes.loc[self.chunk_of == chunk, [name for name in _TOLD if name in self.episodes]]
         of_rows = self.rows.facts["episode"].to_numpy()
         begin, end = map(int, np.searchsorted(of_rows, [chosen["episode"].min(), chosen["episode"].max() + 1]))
-        columns = self._columns(self.rows.read(begin, end), slice(begin, end), texts, lists)
+        columns, lists = self._columns(self.rows.read(begin, end), slice(begin, end), texts)
         credit = {name: _shorts(column[begin:end]) for name, column in self.credit.items()}
         episodes = {}
         for facts in chosen.itertuples():
@@ -101,21 +102,24 @@ class StepBook:
             if (parent := getattr(facts, "parent", None)) is not None and not pd.isna(parent):
                 packed |= {"parent": int(parent), "fork": int(facts.fork)}
             episodes[f"{facts.task_id}/{facts.trial}"] = packed
-        return {"texts": texts.values, "lists": [list(each) for each in lists.values], "episodes": episodes}
+        return {"texts": texts.values, "lists": lists, "episodes": episodes}
 
-    def _columns(self, table: pa.Table, rows: slice, texts: _Numbers, lists: _Numbers) -> dict[str, list[Any]]:
-        """Return what stands in the chunk of every row, by column."""
+    def _columns(self, table: pa.Table, rows: slice, texts: _Numbers) -> tuple[dict[str, list[Any]], list[list[int]]]:
+        """Return what stands in the chunk of every row, by column, and the lists of offered actions."""
         known = _known(table.select(ANSWER_COLUMNS.names).to_pandas(), texts) if self.rows.has_answers else {}
-        return known | {
-            "observation": texts.numbers(table["observation"]).tolist(),
-            "action": texts.numbers(table["action"]).tolist(),
-            "answer": texts.numbers(table["text"]).tolist(),
-            "offered": _offered(table["admissible_actions"].combine_chunks(), texts, lists),
+        said = {name: texts.numbers(table[name]).tolist() for name in ("observation", "action", "text")}
+        offered, lists = _offered(table["admissible_actions"].combine_chunks(), texts)
+        columns = {
+            "observation": said["observation"],
+            "action": said["action"],
+            "answer": said["text"],
+            "offered": offered,
             "reward": _shorts(table["reward"].to_numpy()),
             "valid": table["is_valid"].to_numpy().astype(np.int64).tolist(),
             "state": self.state[rows].tolist(),
             "next": self.next_state[rows].tolist(),
         }
+        return known | columns, lists
 
 
 def deflated(text: bytes) -> str:
@@ -123,23 +127,20 @@ def deflated(text: bytes) -> str:
     return base64.b64encode(zlib.compress(text, LEVEL)).decode("ascii")
 
 
-def _offered(column: pa.ListArray, texts: _Numbers, lists: _Numbers) -> list[int]:
-    """Number the lists of offered actions; null gets -1."""
+def _offered(column: pa.ListArray, texts: _Numbers) -> tuple[list[int], list[list[int]]]:
+    """Return the numbers of the lists of offered actions, -1 for null, and each different list as numbers of texts."""
     offered = texts.numbers(column.flatten())
-    lengths = column.value_lengths().to_pylist()
+    content = offered.tobytes()
     seen: dict[bytes, int] = {}
     numbers, start = [], 0
-    for length in lengths:
+    for length in column.value_lengths().to_pylist():
         if length is None:
             numbers.append(-1)
             continue
-        end = start + length
-        key = offered[start:end].tobytes()
-        if key not in seen:
-            seen[key] = lists.number(tuple(offered[start:end].tolist()))
-        numbers.append(seen[key])
+        end = start + length * offered.itemsize
+        numbers.append(seen.setdefault(content[start:end], len(seen)))
         start = end
-    return numbers
+    return numbers, [np.frombuffer(each, dtype=offered.dtype).tolist() for each in seen]
 
 
 def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
@@ -201,7 +202,9 @@ class _Numbers:
         """Return the numbers of a column of texts, each different one looked up once."""
         chunked = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         encoded = chunked.dictionary_encode()
-        places = np.array([*map(self.number, encoded.dictionary.to_pylist()), -1], dtype=np.int64)
+        known = self._places
+        numbers = (known.setdefault(text, len(known)) if text else -1 for text in encoded.dictionary.to_pylist())
+        places = np.array([*numbers, -1], dtype=np.int64)
         found: IntArray = places[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
         return found
 

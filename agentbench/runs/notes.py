@@ -50,10 +50,9 @@ def state_notes(run: Run) -> list[Note]:
 
 def print_state(runs: Iterable[tuple[str, Run]]) -> None:
     """Print what is missing in each of several runs, by name."""
-    console = make_console(stderr=True)
     for name, run in runs:
         for kind, text in state_notes(run) if isinstance(run, Run) else ():  # a table alone has no record
-            console.print(plain(f"{kind}:", "yellow"), plain(f"{name}: {text}"))
+            make_console(stderr=True).print(plain(f"{kind}:", "yellow"), plain(f"{name}: {text}"))
 
 
 def _imported(run: Run) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, ndtri, stdtrit
 
+from agentbench.statistics.special import betaincinv, ndtri, stdtrit
 from envs.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def wilson(rate: float, size: float, confidence: float = 0.95) -> tuple[float, f
         confidence: share of such intervals that hold the true rate.
     """
     check_confidence(confidence)
-    z = float(ndtri(0.5 + confidence / 2))
+    z = ndtri(0.5 + confidence / 2)
     shrink = 1.0 + z * z / size
     centre = (rate + z * z / (2 * size)) / shrink
     half = z / shrink * math.sqrt(rate * (1.0 - rate) / size + z * z / (4 * size * size))
@@ -70,8 +70,8 @@ def clopper_pearson(rate: float, size: float, confidence: float = 0.95) -> tuple
     check_confidence(confidence)
     tail, won = (1.0 - confidence) / 2, rate * size
     lost = size - won
-    low = float(betaincinv(won, lost + 1, tail)) if won > 1e-9 else 0.0
-    high = float(betaincinv(won + 1, lost, 1 - tail)) if lost > 1e-9 else 1.0
+    low = betaincinv(won, lost + 1, tail) if won > 1e-9 else 0.0
+    high = betaincinv(won + 1, lost, 1 - tail) if lost > 1e-9 else 1.0
     return min(low, rate), max(high, rate)
 
 
@@ -170,7 +170,8 @@ def _interval(
     size = float(groups)
     error = clustered_standard_error(values, clusters)
     if error > 1e-12:  # not NaN, and not zero but for rounding
-        z = float(ndtri(0.5 + confidence / 2))
-        t = float(stdtrit(groups - 1, 0.5 + confidence / 2))
-        size = max(min(mean * (1.0 - mean) / error**2, most) * (z / t) ** 2, size)
+        effective = min(mean * (1.0 - mean) / error**2, most)
+        if effective > size:  # shortened, it is not more than the tasks otherwise
+            z, t = ndtri(0.5 + confidence / 2), stdtrit(groups - 1, 0.5 + confidence / 2)
+            size = max(effective * (z / t) ** 2, size)
     return Interval(mean, *ends(mean, size, confidence))

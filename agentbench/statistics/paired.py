@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
 
 from agentbench.statistics.intervals import Interval, check_confidence
+from agentbench.statistics.special import stdtr, stdtrit
 
 if TYPE_CHECKING:
     from credit.steps import FloatArray
@@ -96,7 +96,7 @@ def paired_interval(
     check_confidence(confidence)
     estimate = float(np.mean(np.asarray(differences, dtype=np.float64)))
     centre, error, degrees = _centre_and_error(cluster_values(differences, clusters), trials, noise)
-    half = float(stdtrit(degrees, 0.5 + confidence / 2)) * error
+    half = stdtrit(degrees, 0.5 + confidence / 2) * error
     return Interval(estimate, max(-1.0, min(centre - half, estimate)), min(1.0, max(centre + half, estimate)))
 
 

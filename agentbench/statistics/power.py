@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtr, ndtri
-
+from agentbench.statistics.special import ndtr, ndtri
 from envs.base.errors import UserError
 
 
@@ -100,7 +99,7 @@ def _quantiles(power: float, alpha: float) -> float:
         raise UserError(f"an alpha of {alpha:g} makes no test: give one between 0 and 1 (say 0.05)")
     if not alpha < power < 1.0:
         raise UserError(f"a power of {power:g} cannot be had: give one between alpha ({alpha:g}) and 1 (say 0.8)")
-    return float(ndtri(power) - ndtri(alpha / 2))
+    return ndtri(power) - ndtri(alpha / 2)
 
 
 def _check_tasks(tasks: int) -> None:

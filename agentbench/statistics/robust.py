@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
 
 from agentbench.statistics.intervals import Interval, check_confidence, wilson
+from agentbench.statistics.special import ndtri, stdtrit
 
 if TYPE_CHECKING:
     from credit.steps import FloatArray
@@ -70,7 +70,7 @@ def chance_of_improvement(others: npt.ArrayLike, baseline: npt.ArrayLike, confid
     x, y = np.asarray(others, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     above = np.sign(x[:, None] - y[None, :])
     estimate = float((above + 1).mean() / 2)
-    z, mean_size = float(ndtri(0.5 + confidence / 2)), (len(x) + len(y)) / 2 - 1
+    z, mean_size = ndtri(0.5 + confidence / 2), (len(x) + len(y)) / 2 - 1
 
     def excess(theta: float) -> float:
         spread = 1 + mean_size * ((1 - theta) / (2 - theta) + theta / (1 + theta))

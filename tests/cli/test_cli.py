@@ -185,6 +185,40 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["show", "RUN"], {"scipy", "gymnasium", "torch", "matplotlib"}),
+        (["report", "RUN", "--out", "page.html"], {"scipy", "gymnasium", "jinja2", "torch", "matplotlib"}),
+    ],
+)
+def test_reading_a_run_imports_only_what_it_shows(
+    words: list[str], unneeded: set[str], run: Run, tmp_path: Path
+) -> None:
+    """What keeps the commands that read a run quick and small, without a clock: a trial a task, no scheme on graphs."""
+    run("eval", "--policy", "random", "--limit", 4, "--out", "run")
+    script = (
+        f"import sys; sys.argv = {['agentbench', *(each.replace('RUN', str(tmp_path / 'run')) for each in words)]!r}\n"
+        "from agentbench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print(sorted({unneeded!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_record_of_a_run_is_read_without_the_libraries_of_its_tables(run: Run, tmp_path: Path) -> None:
+    run("eval", "--policy", "random", "--limit", 2, "--out", "run")
+    script = (
+        "import sys; sys.argv = ['agentbench']\n"
+        f"import agentbench; print(agentbench.open_run({str(tmp_path / 'run')!r}).identity['policy'])\n"
+        "print(sorted({'numpy', 'pandas', 'pyarrow', 'pydantic', 'gymnasium'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["random", "[]"]
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_python_of_the_readme_runs(number: int, run: Run, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)

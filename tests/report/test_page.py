@@ -12,7 +12,7 @@ from report_runs import EVIL, make_episode, write_run
 
 from agentbench.evaluation.compare_runs import compare
 from agentbench.evaluation.summary import summarise
-from agentbench.report import make_report, page, steps, write_page
+from agentbench.report import make_report, page, step_rows, steps, write_page
 from agentbench.runs import tables
 from agentbench.runs.run import open_run
 from credit import advantages
@@ -46,6 +46,20 @@ def test_text_of_a_run_never_becomes_markup(weak: Path, tmp_path: Path) -> None:
 def test_the_same_runs_give_the_same_bytes(weak: Path, tmp_path: Path) -> None:
     first = write_page(make_report([weak]), tmp_path / "a.html")[0].read_bytes()
     assert write_page(make_report([weak]), tmp_path / "b.html")[0].read_bytes() == first
+
+
+def test_rows_are_the_same_whatever_is_asked_for_first(weak: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page asks in order, a browser for any chunk: rows that went by, that lie ahead, that share a batch."""
+    monkeypatch.setattr(step_rows, "BATCH", 3)
+    path = open_run(weak).current_table("steps")
+    whole = pd.read_parquet(path)[list(step_rows.SHOWN)]
+    last = len(whole)
+    book = step_rows.StepRows(path)
+    for first, end in ((0, 2), (1, 5), (5, last), (4, 5), (0, last), (last - 1, last), (2, 2)):
+        found = book.read(first, end).to_pandas().reset_index(drop=True)
+        expected = whole.iloc[first:end].reset_index(drop=True)
+        assert found["observation"].tolist() == expected["observation"].tolist(), (first, end)
+        assert [*map(list, found["admissible_actions"])] == [*map(list, expected["admissible_actions"])]
 
 
 def test_numbers_are_those_of_the_statistics(weak: Path, strong: Path) -> None:
