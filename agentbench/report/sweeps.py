@@ -48,6 +48,7 @@ class Sweep:
             ("primary measures", "; ".join(names)),
             ("compared with", record.schemes[0]),
             ("seeds", f"{len(record.seeds)} of each scheme ({spelled})"),
+            *([("clones", f"seeds take turns in {', '.join(record.policies)}")] if record.policies else []),
             ("equal within", f"{100 * record.margin:g} points"),
             ("test", record.test),
             *((f"tuned, {scheme}", ", ".join(f"{k} = {v}" for k, v in own.items())) for scheme, own in chosen.items()),

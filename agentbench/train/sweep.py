@@ -71,6 +71,7 @@ def plan_sweep(
     out: Path,
     first_seed: int = 0,
     own: Mapping[str, dict[str, Any]] | None = None,
+    policies: Sequence[str] = (),
 ) -> list[SweepRun]:
     """Return the runs of a sweep, seed by seed, so that a sweep cut short has compared all schemes alike.
 
@@ -82,6 +83,8 @@ def plan_sweep(
         out: folder of the sweep.
         first_seed: the first one, so that several machines can each run some of the seeds.
         own: settings of a scheme that go over all others, by its name.
+        policies: clones that seeds take turns in, seed s the one at place s modulo their number; all schemes of a seed
+            start from the same. None: the settings' own ``policy``.
 
     Raises:
         UserError: a setting is wrong, no held-out tasks are named, or a folder holds a run with other settings.
@@ -89,13 +92,17 @@ def plan_sweep(
     """
     if repeated := {name for name in schemes if schemes.count(name) > 1}:
         raise UserError(f"scheme {min(repeated)!r} is named twice")
-    for name in ("scheme", "seed"):
+    if repeated := {name for name in policies if policies.count(name) > 1}:
+        raise UserError(f"clone {min(repeated)!r} is named twice")
+    for name, instead in (("scheme", "schemes"), ("seed", "seeds"), *([("policy", "policies")] if policies else [])):
         if name in flags:
-            raise UserError(f"--{name} is set by the sweep itself: use --{name}s")
+            raise UserError(f"--{name} is set by the sweep itself: use --{instead}")
     runs = []
     for seed in range(first_seed, first_seed + seeds):
+        start = {"policy": policies[seed % len(policies)]} if policies else {}
         for scheme in schemes:
-            settings = read_config(config, {**flags, **(own or {}).get(scheme, {}), "scheme": scheme, "seed": seed})
+            said = {**flags, **(own or {}).get(scheme, {}), **start}
+            settings = read_config(config, {**said, "scheme": scheme, "seed": seed})
             runs.append(SweepRun(settings, out / f"{scheme}-{seed}"))
     for run in runs:
         if run.config.eval_split is None:

@@ -32,18 +32,18 @@ def merge_sweeps(parts: Sequence[Path], out: Path) -> list[SweepRun]:
         out: folder of the whole, which may hold an earlier merge.
 
     Raises:
-        UserError: a part is no sweep, parts were planned with another margin or measure or trained with other settings,
-            or two parts hold different runs of one scheme and seed. Nothing is copied then.
+        UserError: a part is no sweep, parts were planned with another margin, measure or clones, trained with other
+            settings, or two parts hold different runs of one scheme and seed. Nothing is copied then.
     """
     records = [_record(folder) for folder in parts]
     if before := read_record(out):
         records, parts = [before, *records], [out, *parts]
     for folder, record in zip(parts, records, strict=True):
-        for name in ("measure", "margin"):
+        for name in ("measure", "margin", "policies"):
             if getattr(record, name) != getattr(records[0], name):
                 raise UserError(f"{parts[0]} and {folder} were planned with another {name}: they are not one sweep")
     runs = [run for folder, record in zip(parts, records, strict=True) for run in _finished_runs(folder, record)]
-    _check_alike(runs)
+    _check_alike(runs, records[0].policies)
     chosen: dict[tuple[str, int], SweepRun] = {}
     for run in runs:
         key = run.config.scheme, run.config.seed
@@ -81,11 +81,14 @@ def _finished_runs(folder: Path, record: SweepRecord) -> Iterator[SweepRun]:
                 yield run
 
 
-def _check_alike(runs: Sequence[SweepRun]) -> None:
-    """Refuse runs of one scheme that differ in more than the seed, and runs on other tasks."""
+def _check_alike(runs: Sequence[SweepRun], policies: Sequence[str]) -> None:
+    """Refuse runs of one scheme that differ in more than the seed (and its clone), and runs on other tasks."""
     of_scheme: dict[str, SweepRun] = {}
-    own = [name for name in TrainConfig.model_fields if name != "seed" and name not in PERHAPS_CHANGED]
+    differs = {"seed", *PERHAPS_CHANGED, *(["policy"] if policies else [])}
+    own = [name for name in TrainConfig.model_fields if name not in differs]
     for run in runs:
+        if policies and run.config.policy != (planned := policies[run.config.seed % len(policies)]):
+            raise UserError(f"{run.folder} began from {run.config.policy} and was planned from {planned}")
         first = of_scheme.setdefault(run.config.scheme, run)
         for other, names in ((first, own), (runs[0], SAME_FOR_ALL)):
             for name in names:

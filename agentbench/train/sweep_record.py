@@ -34,6 +34,7 @@ class SweepRecord:
         changes: what was added later, one sentence each.
         tuning: what every scheme was tuned with (``grid``, ``seeds``, ``split``, ``eval_split``), and then what was
             ``tried`` and ``chosen`` for each (:mod:`agentbench.train.sweep_tuning`); empty without tuning.
+        policies: clones that the seeds take turns in; empty where all start from one policy.
     """
 
     schemes: list[str]
@@ -44,6 +45,7 @@ class SweepRecord:
     test: str = TEST
     changes: tuple[str, ...] = ()
     tuning: dict[str, Any] = field(default_factory=dict)
+    policies: list[str] = field(default_factory=list)
 
 
 def read_record(folder: Path) -> SweepRecord | None:
@@ -57,8 +59,9 @@ def read_record(folder: Path) -> SweepRecord | None:
         return None
     try:
         found = read_sealed(path)
-        values: dict[str, Any] = {name: found[name] for name in SweepRecord.__dataclass_fields__ if name != "tuning"}
-        return SweepRecord(**{**values, "changes": tuple(values["changes"]), "tuning": found.get("tuning", {})})
+        later = {"tuning": found.get("tuning", {}), "policies": found.get("policies", [])}
+        values: dict[str, Any] = {name: found[name] for name in SweepRecord.__dataclass_fields__ if name not in later}
+        return SweepRecord(**{**values, "changes": tuple(values["changes"]), **later})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): it is damaged; the runs beside it are not") from error
 
@@ -70,7 +73,12 @@ def write_record(folder: Path, record: SweepRecord) -> None:
 
 
 def record_plan(
-    folder: Path, schemes: Sequence[str], seeds: Sequence[int], measure: str, margin: float | None
+    folder: Path,
+    schemes: Sequence[str],
+    seeds: Sequence[int],
+    measure: str,
+    margin: float | None,
+    policies: Sequence[str] = (),
 ) -> SweepRecord:
     """Write down what a sweep is planned as, or hold what is asked now against what was written down.
 
@@ -80,22 +88,26 @@ def record_plan(
         folder: of the sweep.
         schemes, seeds, measure: what is asked for now.
         margin: the same; None for the record's own, or 5 points.
+        policies: clones that seeds take turns in.
 
     Raises:
-        UserError: another margin than was named before the first run.
+        UserError: another margin or other clones than were named before the first run.
     """
     before = read_record(folder)
     if before is None:
         chosen = MARGIN if margin is None else margin
         if not 0 < chosen < 1:
             raise UserError(f"--margin {chosen:g} makes no test of equality: give one above 0 (0.05 is five points)")
-        record = SweepRecord(list(schemes), list(seeds), measure, [measure, "area"], chosen)
+        record = SweepRecord(list(schemes), list(seeds), measure, [measure, "area"], chosen, policies=list(policies))
         write_record(folder, record)
         return record
     if margin is not None and margin != before.margin:
         raise UserError(
             f"the margin of this sweep was named before its first run, as {before.margin:g}: leave --margin out"
         )
+    if list(policies) != before.policies:
+        named = f"--policies {','.join(before.policies)}" if before.policies else "without --policies"
+        raise UserError(f"the clones of this sweep were named before its first run: repeat it {named}")
     added = [f"scheme {name}" for name in schemes if name not in before.schemes]
     added += [f"seed {seed}" for seed in seeds if seed not in before.seeds]
     if not added:

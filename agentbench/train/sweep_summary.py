@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 AREA = "area"
 """The other primary measure beside the final one: the mean of the learning curve over environment steps."""
+CURVES_FILE = "curves.parquet"
 LEVELS = np.round(np.linspace(0.0, 1.0, 101), 2)
 """Where the performance profiles are taken."""
 
@@ -34,7 +35,8 @@ class SweepSummary:
 
     Attributes:
         measure: what is summed up, ``success`` or ``score``; columns are named after it.
-        runs: one row a run: ``scheme, seed, start, success, area, success_at_equal_steps, environment_steps, seconds``.
+        runs: one row a run: ``scheme, seed, policy, start, success, area, success_at_equal_steps, environment_steps,
+            seconds``; the policy is what it began from.
             Success is that on the held-out tasks, 0 to 1: before training, at the end, and where the run had
             used as many environment steps as the shortest of all runs (on the line between its evaluations). The area
             is that under this line from 0 to there, over its length: the mean success while learning, 0 to 1.
@@ -96,15 +98,16 @@ def compare_schemes(
     two measures is a question of its own, with its own 5 % of false alarms.
 
     Args:
-        table: one row a run: ``scheme, seed``, the measure and ``area``.
+        table: one row a run: ``scheme, seed``, the measure and ``area``, and ``policy`` where runs began from several.
         baseline: name of a scheme.
         measure: name of the final measure's column.
         margin: difference below which two schemes count as equal.
 
     Returns:
-        columns ``measure, scheme, against, seeds, difference, low, high, p_differs, p_equal, verdict, improvement,
-        improvement_low, improvement_high, spread, correlation, paired, margin``; empty without a run of the baseline
-        or of another. ``improvement`` is the chance that a run does better than one of the baseline.
+        columns ``measure, scheme, against, seeds, clones, difference, low, high, p_differs, p_equal, verdict,
+        improvement, improvement_low, improvement_high, spread, correlation, paired, margin``; empty without a run of
+        the baseline or of another. ``improvement`` is the chance that a run does better than one of the baseline,
+        ``clones`` the number of policies that runs began from.
     """
     rows: list[dict[str, Any]] = []
     for name in (measure, AREA):
@@ -122,6 +125,7 @@ def compare_schemes(
                     "scheme": scheme,
                     "against": baseline,
                     "seeds": len(own),
+                    "clones": int(table["policy"].nunique()) if "policy" in table else 1,
                     **{column: float(getattr(found, column)[place]) for column in _BY_SCHEME},
                     "verdict": found.verdict[place],
                     "improvement": chance.estimate,
@@ -140,9 +144,9 @@ _BY_SCHEME = ("difference", "low", "high", "p_differs", "p_equal")
 
 
 def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) -> list[Path]:
-    """Write the tables as CSV files and the pictures ``curve.png`` and ``profile.png`` to ``out``; return their paths.
+    """Write the tables as CSV files, the curves of the runs, and two pictures, to ``out``; return their paths.
 
-    Those of the score have ``-score`` in their names.
+    Those of the score have ``-score`` in their names; ``curves.parquet`` has both measures (:func:`curve_table`).
     """
     ending = "" if summary.measure == "success" else f"-{summary.measure}"
     paths = []
@@ -151,6 +155,9 @@ def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) ->
         with replaced(path) as temporary:
             getattr(summary, name).to_csv(temporary, index=False, float_format="%.6g")
         paths.append(path)
+    paths.append(out / CURVES_FILE)
+    with replaced(paths[-1]) as temporary:
+        curve_table(runs).to_parquet(temporary, index=False)
     curves: dict[str, list[list[Metrics]]] = {}
     for run in runs:
         if run.is_finished:
@@ -158,6 +165,26 @@ def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) ->
     draw_curve(curves, out / f"curve{ending}.png", summary.measure)
     draw_profiles(summary.profiles, out / f"profile{ending}.png", summary.measure)
     return [*paths, out / f"curve{ending}.png", out / f"profile{ending}.png"]
+
+
+def curve_table(runs: Sequence[SweepRun]) -> pd.DataFrame:
+    """Return the held-out curve of every finished run, one row an evaluation.
+
+    Returns:
+        columns ``environment, scheme`` (text), ``seed, environment_steps`` (whole numbers; the steps that training had
+        used by then, measuring branches among them) and ``success, score`` (0 to 1; NaN where not measured).
+    """
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        metrics = run.metrics if run.is_finished else []
+        facts = {"environment": run.config.env, "scheme": run.config.scheme, "seed": run.config.seed}
+        for used, row in zip(_steps_used(metrics), metrics, strict=True):
+            if "eval/success" in row:
+                found = {name: row.get(f"eval/{name}", np.nan) for name in ("success", "score")}
+                rows.append({**facts, "environment_steps": used, **found})
+    table = pd.DataFrame(rows, columns=["environment", "scheme", "seed", "environment_steps", "success", "score"])
+    kinds = {"environment": str, "scheme": str, "seed": np.int64, "environment_steps": np.int64}
+    return table.astype({**kinds, "success": np.float64, "score": np.float64})
 
 
 def render_summary(summary: SweepSummary) -> list[Table]:
@@ -189,7 +216,9 @@ def _by_measure(comparisons: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
 def _difference_table(name: str, part: pd.DataFrame) -> Table:
     first = part.iloc[0]
     what = "area under the learning curve" if name == AREA else f"final {name}"
-    how = "paired by seed" if first["paired"] else "seeds pooled"
+    how = ("paired by seed" if first["paired"] else "seeds pooled") + (
+        f" over {first['clones']} clones" if first["clones"] > 1 else ""
+    )
     title = (
         f"{what}: difference from {first['against']} ({how}; corrected over schemes; "
         f"a tie is within {100 * first['margin']:g} points)"
@@ -257,6 +286,7 @@ def _run_row(run: SweepRun, metrics: Sequence[Metrics], budget: int, measure: Me
     return {
         "scheme": run.config.scheme,
         "seed": run.config.seed,
+        "policy": run.config.policy,
         "start": found[0],
         measure: found[-1],
         AREA: _area(places, found, budget),

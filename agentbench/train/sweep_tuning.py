@@ -64,6 +64,7 @@ def plan_tuning(
     seeds: int,
     out: Path,
     final: Sequence[SweepRun],
+    policies: Sequence[str] = (),
 ) -> list[SweepRun]:
     """Return the runs of the tuning: every scheme with every setting and seed, seed by seed.
 
@@ -74,6 +75,7 @@ def plan_tuning(
         seeds: number of seeds, from :data:`FIRST_SEED`.
         out: folder of the sweep; each setting has a folder of its own in ``tuning``.
         final: the runs of the comparison, none of whose seeds and tasks may be used.
+        policies: clones that seeds take turns in, those of the comparison.
 
     Raises:
         UserError: a seed or a task is also one of the comparison's, or a setting is wrong.
@@ -85,7 +87,9 @@ def plan_tuning(
         run
         for seed in range(FIRST_SEED, FIRST_SEED + seeds)
         for number, own in enumerate(grid)
-        for run in plan_sweep(config, flags, schemes, 1, folder / str(number), seed, dict.fromkeys(schemes, own))
+        for run in plan_sweep(
+            config, flags, schemes, 1, folder / str(number), seed, dict.fromkeys(schemes, own), policies
+        )
     ]
     ours, theirs = _tasks(flat[0].config), _tasks(final[0].config)
     if shared := ours & theirs:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +161,14 @@ def test_the_table_agrees_with_a_calculation_by_hand(tmp_path: Path) -> None:
     assert titles[1].startswith("final success: difference from grpo (seeds pooled; corrected over schemes")
     assert titles[2].startswith("area under the learning curve: difference from grpo")
     paths = write_summary(runs, found, tmp_path)
-    names = ["runs.csv", "schemes.csv", "comparisons.csv", "profiles.csv", "curve.png", "profile.png"]
+    names = ["runs.csv", "schemes.csv", "comparisons.csv", "profiles.csv", "curves.parquet", "curve.png", "profile.png"]
     assert [path.name for path in paths] == names
     assert np.allclose(pd.read_csv(paths[0])["success"], found.runs["success"])
+    curves = pd.read_parquet(tmp_path / "curves.parquet")
+    assert list(curves) == ["environment", "scheme", "seed", "environment_steps", "success", "score"]
+    own = curves[(curves["scheme"] == "gigpo") & (curves["seed"] == 1)]
+    assert own["environment_steps"].tolist() == [0, 80, 160] and own["success"].tolist() == [0.0, 0.5, 1.0]
+    assert set(curves["environment"]) == {"toy"} and len(curves) == 12 and curves["score"].isna().all()
 
 
 def test_better_a_tie_and_not_decided_are_three_things_and_wait_for_the_last_run(tmp_path: Path) -> None:
@@ -181,10 +187,12 @@ def test_better_a_tie_and_not_decided_are_three_things_and_wait_for_the_last_run
     assert wide["success", "salt"] == "not decided"
 
 
-def invent_part(out: Path, seeds: int, first_seed: int = 0, **settings: Any) -> list[SweepRun]:
+def invent_part(
+    out: Path, seeds: int, first_seed: int = 0, policies: Sequence[str] = (), **settings: Any
+) -> list[SweepRun]:
     """A finished part of a sweep of two schemes, with its record."""
-    runs = plan_sweep(None, {**SMALL, **settings}, ["grpo", "gigpo"], seeds, out, first_seed)
-    record_plan(out, ["grpo", "gigpo"], [run.config.seed for run in runs[::2]], "success", None)
+    runs = plan_sweep(None, {**SMALL, **settings}, ["grpo", "gigpo"], seeds, out, first_seed, None, policies)
+    record_plan(out, ["grpo", "gigpo"], [run.config.seed for run in runs[::2]], "success", None, policies)
     for run in runs:
         better = 0.5 if run.config.scheme == "gigpo" else 0.0
         invent(run, [0.1, 0.2, 0.2 + better + 0.01 * (run.config.seed % 3)], 100, [1, 0])
@@ -217,6 +225,41 @@ def test_parts_of_a_sweep_are_joined_and_decided_together(tmp_path: Path) -> Non
     (second / "gigpo-5" / "policy").mkdir()
     (second / "gigpo-5" / "policy" / "policy.json").write_text("{}")
     assert set(summarise_sweep(merge_sweeps([first, second], tmp_path / "partly")).comparisons["verdict"]) == {"better"}
+
+
+def test_seeds_take_turns_in_the_clones_and_the_verdict_says_over_how_many(tmp_path: Path) -> None:
+    clones = ["models/a", "models/b", "models/c"]
+    runs = invent_part(tmp_path / "a", 4, policies=clones)
+    began = {(run.config.scheme, run.config.seed): run.config.policy for run in runs}
+    for scheme in ("grpo", "gigpo"):
+        assert [began[scheme, seed] for seed in range(4)] == ["models/a", "models/b", "models/c", "models/a"]
+    record = read_record(tmp_path / "a")
+    assert record is not None and record.policies == clones
+    found = summarise_sweep(runs)
+    assert set(found.comparisons["clones"]) == {3} and set(found.comparisons["seeds"]) == {4}
+    assert "over 3 clones" in str(render_summary(found)[1].title)
+
+    # A part begins where its seeds do, and is joined with the rest; other clones are another sweep.
+    (part, *_) = invent_part(tmp_path / "b", 2, first_seed=4, policies=clones)
+    assert part.config.policy == "models/b"
+    assert len(summarise_sweep(merge_sweeps([tmp_path / "a", tmp_path / "b"], tmp_path / "whole")).runs) == 12
+    invent_part(tmp_path / "fewer", 2, first_seed=6, policies=clones[:2])
+    with pytest.raises(UserError, match="planned with another policies"):
+        merge_sweeps([tmp_path / "a", tmp_path / "fewer"], tmp_path / "out")
+    with pytest.raises(UserError, match="repeat it --policies models/a,models/b,models/c"):
+        record_plan(tmp_path / "a", ["grpo", "gigpo"], [0, 1, 2, 3], "success", None)
+    with pytest.raises(UserError, match="use --policies"):
+        plan_sweep(None, {**SMALL, "policy": "models/a"}, ["grpo"], 1, tmp_path / "c", policies=clones)
+    with pytest.raises(UserError, match="named twice"):
+        plan_sweep(None, SMALL, ["grpo"], 1, tmp_path / "c", policies=["models/a", "models/a"])
+    command = ["sweep", "--schemes", "grpo,gigpo", "--seeds", "4", "--policies", ",".join(clones), "--summary"]
+    settings = [
+        f"--{name.replace('_', '-')}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in SMALL.items()
+    ]
+    result = CliRunner().invoke(app, [*command, *settings, "--out", str(tmp_path / "a")], env={"COLUMNS": "140"})
+    assert result.exit_code == 0, result.exception
+    assert "over 3 clones" in result.output and (tmp_path / "a" / "curves.parquet").exists()
 
 
 def test_what_is_not_one_sweep_is_not_joined(tmp_path: Path) -> None:
@@ -280,7 +323,7 @@ def test_scores_can_be_compared_instead_of_successes(tmp_path: Path) -> None:
     assert pair["verdict"] == "not decided"  # seeds that all agree to the last digit say nothing of other seeds
     names = [path.name for path in write_summary(runs, found, tmp_path)]
     tables = ["runs-score.csv", "schemes-score.csv", "comparisons-score.csv", "profiles-score.csv"]
-    assert names == [*tables, "curve-score.png", "profile-score.png"]
+    assert names == [*tables, "curves.parquet", "curve-score.png", "profile-score.png"]
     assert "held-out score" in str(render_summary(found)[0].title)
 
 

@@ -25,6 +25,9 @@ def sweep(
     schemes: Annotated[str, typer.Option(help="credit schemes, with commas between; the first is compared with")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags go over it")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each scheme, with the seeds 0, 1, …")] = 5,
+    policies: Annotated[
+        str, typer.Option(help="clones, with commas between, that the seeds take turns in; else --policy for all")
+    ] = "",
     first_seed: Annotated[int, typer.Option(min=0, help="the first seed, for parts that are merged later")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side [number of cores]")] = None,
     measure: Annotated[str, typer.Option(help="what is summed up: success or score")] = "success",
@@ -51,6 +54,8 @@ def sweep(
     What is compared (final success and the area under its curve), the seeds and the margin of a tie are written to
     sweep.json before the first run. 'agentbench sweep --merge A B --out C' joins parts that were run elsewhere.
 
+    With --policies A,B,C seed 0 starts from A, seed 1 from B and so on, so that the verdict is not about one clone.
+
     With --tune every scheme is first tuned on seeds and tasks of its own, all with the same effort; what was tried and
     chosen is in sweep.json.
     """
@@ -70,6 +75,7 @@ def sweep(
     names = [name.strip() for name in schemes.split(",") if name.strip()]
     if not names:
         raise UserError("name the credit schemes to compare, as --schemes grpo,gigpo: the first is compared with")
+    clones = [name.strip() for name in policies.split(",") if name.strip()]
     own: dict[str, dict[str, str]] = {}
     planned = range(first_seed, first_seed + seeds)
     if tune:
@@ -82,9 +88,11 @@ def sweep(
                 "(generated:5:200 and generated:6:60, say)"
             )
         tasks = {"split": tune_split, "eval_split": tune_eval_split}
-        final = plan_sweep(config, settings, names, 1, out / "-", first_seed)  # whose tasks are left alone
-        tuning = plan_tuning(config, {**settings, **tasks}, names, grid, tune_seeds, out, final)
-        record_plan(out, names, planned, measure, margin)
+        final = plan_sweep(
+            config, settings, names, 1, out / "-", first_seed, None, clones
+        )  # whose tasks are left alone
+        tuning = plan_tuning(config, {**settings, **tasks}, names, grid, tune_seeds, out, final, clones)
+        record_plan(out, names, planned, measure, margin, clones)
         record_tuning(out, {"grid": grid, "seeds": tune_seeds, **tasks})
         if not summary and _run(tuning, jobs):
             raise typer.Exit(1)
@@ -95,8 +103,8 @@ def sweep(
         own = {name: dict(each) for name, each in choose(out, tuning, grid, cast("Measure", measure)).items()}
         for name, each in own.items():
             say(f"{name}: {', '.join(f'{key} = {value}' for key, value in each.items())}", err=True)
-    runs = plan_sweep(config, settings, names, seeds, out, first_seed, own)
-    record = record_plan(out, names, planned, measure, margin)
+    runs = plan_sweep(config, settings, names, seeds, out, first_seed, own, clones)
+    record = record_plan(out, names, planned, measure, margin, clones)
     say_notes(dict.fromkeys(note for run in runs for note in training_notes(run.config)))
     failed = 0 if summary else _run(runs, jobs)
     _show(runs, out, cast("Measure", measure), record)
