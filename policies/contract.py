@@ -370,6 +370,20 @@ class MakesReference(Protocol):
 
 
 @runtime_checkable
+class Rereads(Protocol):
+    """Judges answers of another policy of its kind after prompts of its own, which may say more.
+
+    :mod:`agentbench.train` asks it of a teacher. Of one without it the answers are judged as they were traced.
+    """
+
+    def reads_answers_of(self, other: object) -> bool:
+        """Return whether the other one's answers are made of the same tokens."""
+
+    def retraced(self, prompt: Prompt, trace: Any) -> Any:
+        """Return the trace of the same answer to the same prompt, as this policy would have seen it."""
+
+
+@runtime_checkable
 class TakesAdapters(Protocol):
     """Adapts with low-rank adapters (Hu et al. 2021) on weights that stay as they are.
 

@@ -31,7 +31,7 @@ HOW_NOT_WHAT = ("sinks", "engine_options", "executor", "memory_limit", "float32_
 
 ADDED = (
     *("rollouts", "trees", "forks", "fork_rounds", "fork_choice", "fork_depth", "pivot_by", "step_budget"),
-    *("value_learning_rate", "value_warmup", "sampling", "skip_zero_advantages"),
+    *("value_learning_rate", "value_warmup", "sampling", "skip_zero_advantages", "teacher", "teacher_options"),
 )
 """Settings that came after the first runs: where they have their defaults, a run is what it was without them."""
 
@@ -92,6 +92,12 @@ class TrainConfig(BaseModel):
     scheme: str = Field("gigpo", description="credit scheme; 'agentbench schemes' lists them")
     scheme_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the scheme; 'agentbench schemes NAME' lists them"
+    )
+    teacher: str | None = Field(
+        None, description="with agentopsd: folder of a saved policy, or hf:MODEL, that judges the policy's answers"
+    )
+    teacher_options: dict[str, Any] = Field(
+        default_factory=dict, description="of a language model as the teacher: a template that tells it more, say"
     )
     group_size: int = Field(8, ge=1, description="rollouts of a task; with rollouts = tree the settings below say")
     rollouts: Literal["chain", "tree"] = Field(

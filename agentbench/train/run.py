@@ -29,6 +29,7 @@ from agentbench.train.rollouts import SEATS
 from agentbench.train.sinks import check_sinks, open_sinks
 from agentbench.train.soundness import training_notes
 from agentbench.train.subgoals import subgoals
+from agentbench.train.teacher import check_teacher
 from agentbench.train.trainer import Metrics, Trainer
 from agentbench.train.trees import MEASURED
 from credit.registry import advantages
@@ -53,7 +54,7 @@ from policies.saved import POLICY_FOLDER, saved_in
 CURVE_FILE = "curve.png"
 COLUMNS = ("state", "next_state", "action", "is_valid", "terminated", "truncated", "score", "switch", "subgoal")
 """Columns beyond the required ones that training gives every scheme."""
-MADE = ("reference_gap", "baseline", "oracle", "choice")
+MADE = ("reference_gap", "teacher_gap", "baseline", "oracle", "choice")
 """Columns that training makes for the schemes that need them."""
 
 
@@ -172,6 +173,7 @@ def refuse_unfit_scheme(config: TrainConfig) -> None:
         known |= {"node", "parent", "own"}
     if needs(config.scheme, "choice"):
         check_candidates(config)
+    check_teacher(config)
     if config.scheme == "progress_advantage" and not config.scheme_options.get("outcome_weight"):
         raise UserError(
             "scheme 'progress_advantage' is 0 everywhere as long as the policy is its own reference, so it would never "

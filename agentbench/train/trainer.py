@@ -7,6 +7,7 @@ derives from the seed and the number of the training step, so a resumed run ends
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +34,8 @@ from agentbench.train.rollouts import Rollouts, TrainingEpisodes
 from agentbench.train.sampler import Sampler
 from agentbench.train.stored import store_rollouts
 from agentbench.train.subgoals import needs_subgoals, subgoals
+from agentbench.train.teacher import COLUMN as TEACHER_GAP
+from agentbench.train.teacher import Teacher
 from agentbench.train.telemetry import Clock, advantage_metrics, episode_metrics
 from agentbench.train.trees import tree_metrics
 from agentbench.train.update import NonFiniteError, pieces, update
@@ -72,6 +75,7 @@ class Trainer:
         self.branching = Branching(config, ranks) if config.branches else None
         self.candidates = Candidates(config, ranks) if needs(config.scheme, "choice") else None
         self.expected = Expected(config) if needs(config.scheme, "baseline") else None
+        self.teacher = Teacher(config, policy) if needs(config.scheme, TEACHER_GAP) else None
         self.module = policy.module.to(config.device)
         same_start(self.module, ranks)
         has_reference = config.kl_coefficient or needs(config.scheme, "reference_gap")
@@ -239,6 +243,10 @@ class Trainer:
         if needs(self.config.scheme, "reference_gap"):
             with clock.phase("reference"):
                 columns["reference_gap"] = self._measure(groups, self._reference_gap)
+        if self.teacher is not None:
+            with clock.phase("teacher"):
+                gap, traces = functools.partial(self.teacher.gap, self.policy), self.teacher.traces(groups)
+                columns[TEACHER_GAP] = self._measure_traces(traces, gap)
         return groups, columns
 
     def _reference_gap(self, traces: list[Any]) -> torch.Tensor:
@@ -260,7 +268,9 @@ class Trainer:
 
     def _measure(self, groups: Sequence[Sequence[Episode]], of: Callable[[list[Any]], torch.Tensor]) -> FloatArray:
         """Measure something of every step, a token budget at a time. float64, of as many rows as there are steps."""
-        traces = [step.trace for group in groups for episode in group for step in episode.steps]
+        return self._measure_traces([step.trace for group in groups for episode in group for step in episode.steps], of)
+
+    def _measure_traces(self, traces: list[Any], of: Callable[[list[Any]], torch.Tensor]) -> FloatArray:
         tokens = np.array([trace.tokens for trace in traces], dtype=np.int64)
         with torch.no_grad():
             cut = pieces(np.arange(len(traces)), tokens, self.config.token_budget)

@@ -190,6 +190,15 @@ class LanguagePolicy:
         """Return the tokens of every sequence that answers are judged as; what steps share counts once."""
         return self.learner.lengths(traces)
 
+    def reads_answers_of(self, other: object) -> bool:
+        """Return whether another policy is a language model with the same tokens."""
+        return isinstance(other, LanguagePolicy) and other.tokenizer.get_vocab() == self.tokenizer.get_vocab()
+
+    def retraced(self, prompt: Prompt, trace: Sampled) -> Sampled:
+        """Return the trace of an answer that another model sampled, after this one's own prompt."""
+        written = self.speaker.ask(prompt).written
+        return replace(trace, prompt=written.ids, ends=written.ends)
+
     def reference(self) -> LanguagePolicy:
         """Return this policy as it is now, frozen: the same model with other adapters, or a copy without adapters."""
         frozen = copy.copy(self)
