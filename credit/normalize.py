@@ -73,7 +73,10 @@ def normalize_within(
             scale[(std == 0.0) & ~alone] = 0.0
     if singleton == "zero":
         scale[alone] = 0.0
-    return deviation * scale[groups.code] + 0.0  # + 0.0 turns -0.0 into 0.0
+    scaled = groups.of_rows(deviation)  # in place: fresh memory costs more than the arithmetic
+    scaled *= groups.of_groups(scale)
+    scaled += 0.0  # turns -0.0 into 0.0
+    return scaled.reshape(-1)
 
 
 def whiten(values: FloatArray, weights: NDArray[Any], *, ddof: int = 1, epsilon: float = 1e-8) -> FloatArray:
@@ -119,11 +122,12 @@ def without_rounding(deviation: FloatArray, values: FloatArray, groups: Groups, 
 
 
 def samples_of(steps: Steps, weighting: Weighting) -> IntArray | None:
-    """Rows that are the samples of a group's statistics under a weighting; for rows in order."""
-    return steps.starts if weighting == "trajectories" else None
+    """Rows that are the samples of a group's statistics under a weighting, None for all; for rows in order."""
+    return steps.starts if weighting == "trajectories" and len(steps.starts) < len(steps) else None
 
 
 def _deviation(values: FloatArray, mean: FloatArray, tolerance: FloatArray, groups: Groups) -> FloatArray:
-    deviation = values - mean[groups.code]
-    deviation[np.abs(deviation) <= tolerance[groups.code]] = 0.0
-    return deviation
+    deviation: FloatArray = groups.of_rows(values) - groups.of_groups(mean)
+    if (is_rounding := np.abs(deviation) <= groups.of_groups(tolerance)).any():
+        deviation[is_rounding] = 0.0
+    return deviation.reshape(-1)

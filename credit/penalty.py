@@ -34,11 +34,16 @@ def penalty_of(steps: Steps, penalty: float, timing: PenaltyTiming, at: PenaltyT
     return np.where(steps.column("is_valid"), 0.0, penalty)
 
 
+def less(values: FloatArray, penalty: FloatArray | float) -> FloatArray:
+    """Return the values less what :func:`penalty_of` says; themselves where that is nothing."""
+    return values - penalty if isinstance(penalty, np.ndarray) else values
+
+
 def scores(steps: Steps, penalty: float = 0.0, timing: PenaltyTiming = "after_normalization") -> FloatArray:
     """Outcome of each row's episode, less the penalty that is due by then, shape ``(n,)``; for rows in order."""
-    rewards = steps.reward - penalty_of(steps, penalty, timing, "before_discounting")
+    rewards = less(steps.reward, penalty_of(steps, penalty, timing, "before_discounting"))
     outcome = steps.per_step(outcomes(steps, rewards))
-    return outcome - penalty_of(steps, penalty, timing, "after_discounting")
+    return less(outcome, penalty_of(steps, penalty, timing, "after_discounting"))
 
 
 def returns(

@@ -27,7 +27,8 @@ def step_returns(steps: Steps, rewards: FloatArray | None = None, *, gamma: floa
 
 def outcomes(steps: Steps, rewards: FloatArray | None = None) -> FloatArray:
     """Outcome of each episode, the sum of its rewards, shape ``(episodes,)``; for rows in order."""
-    return np.add.reduceat(steps.reward if rewards is None else rewards, steps.starts)
+    rewards = steps.reward if rewards is None else rewards
+    return rewards.copy() if len(steps.starts) == len(steps) else np.add.reduceat(rewards, steps.starts)
 
 
 def discounted_sum(values: FloatArray, decay: FloatArray) -> FloatArray:

@@ -150,7 +150,7 @@ class Steps:
         labels: dict[str, NDArray[Any]] = {}
         known = (*KINDS, *OPTIONAL, *extra)
         present = [name for name in dict.fromkeys(known) if name in table.columns]
-        present = [name for name in present if name in _REQUIRED or not len(table) or table[name].notna().any()]
+        present = [name for name in present if name in _REQUIRED or not len(table) or _has_values(table[name])]
         if "node" not in present:  # then these two are something else of the same name
             present = [name for name in present if name not in _TREE or name in extra]
         for ids in (*((name,) for name in _IDS), ("state", "next_state")):
@@ -194,8 +194,8 @@ class Steps:
 
         Steps of an episode are 0 … T-1, so a row's place is its episode's start plus its step: no sorting.
         """
-        if (found := self._layout_in_order()) is not None:
-            return found
+        if self._layout_in_order is not None:
+            return self._layout_in_order
         code, episodes = pd.factorize(self.episode)
         lengths = np.bincount(code, minlength=len(episodes))
         group_of = np.zeros(len(episodes), dtype=np.int64)
@@ -218,13 +218,16 @@ class Steps:
             raise CreditError(self._step_fault(np.flatnonzero(code == code[np.argmax(wrong)])))
         return place, starts[rank], lengths[rank]
 
+    @cached_property
     def _layout_in_order(self) -> tuple[IntArray, IntArray, IntArray] | None:
         """Return the layout of rows that come in order and without a fault, as most do, in a few passes; else None."""
         if not (len(self) and _ascends(self.group) and _ascends(self.episode)):
             return None
         starts = np.concatenate(([0], np.flatnonzero(self.episode[1:] != self.episode[:-1]) + 1))
-        lengths = np.diff(starts, append=len(self))
         rows = np.arange(len(self))
+        if len(starts) == len(self):  # a step each, as in one-turn tasks
+            return None if self.step.any() else (rows, starts, np.ones_like(rows))
+        lengths = np.diff(starts, append=len(self))
         is_whole = np.array_equal(self.step, rows - np.repeat(starts, lengths))
         in_one_group = np.array_equal(self.group, np.repeat(self.group[starts], lengths))
         return (rows, starts, lengths) if is_whole and in_one_group else None
@@ -232,7 +235,7 @@ class Steps:
     @cached_property
     def is_in_order(self) -> bool:
         """Whether the rows are sorted by group, episode and step."""
-        return bool((self._layout[0] == np.arange(len(self))).all())
+        return self._layout_in_order is not None or bool((self._layout[0] == np.arange(len(self))).all())
 
     def in_order(self) -> Steps:
         """Return these steps sorted by group, episode and step: episodes are contiguous, time runs forward."""
@@ -280,12 +283,14 @@ class Steps:
 
     def per_step(self, values: NDArray[Any]) -> NDArray[Any]:
         """Spread one value an episode over the episode's steps; for rows in order."""
-        return np.repeat(values, self.lengths)
+        return values.copy() if len(values) == len(self) else np.repeat(values, self.lengths)
 
     # -- checks ----------------------------------------------------------------------------------------
 
     def _check_ends(self) -> None:
         place, starts, lengths = self._layout
+        if len(starts) == len(self):  # every step is an episode's last
+            return
         for name in ("terminated", "truncated"):
             ends = getattr(self, name)
             if ends is None or not ends.any():
@@ -375,7 +380,7 @@ def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntA
             otherwise by first appearance.
     """
     for column in columns:
-        if (null := column.isna().to_numpy()).any():
+        if _can_lack(column) and (null := column.isna().to_numpy()).any():
             raise CreditError(f"column {column.name!r} has no value in row {int(np.argmax(null))}")
     if all(_fits_int64(column) for column in columns):
         return [column.to_numpy(dtype=np.int64) for column in columns], None
@@ -412,16 +417,27 @@ def numbered(ids: NDArray[Any]) -> tuple[IntArray, NDArray[Any]]:
         code, values = pd.factorize(ids)
         return code.astype(np.int64, copy=False), values
     begins = np.concatenate(([True], ids[1:] != ids[:-1]))
-    return np.cumsum(begins) - 1, ids[begins]
+    number = np.cumsum(begins)
+    number -= 1
+    return number, ids[begins]
 
 
 def _ascends(ids: NDArray[Any]) -> bool:
     return bool((ids[1:] >= ids[:-1]).all())
 
 
+def _can_lack(column: pd.Series[Any]) -> bool:
+    """Return whether a column can have nulls: not one of numpy's whole numbers and truths."""
+    return not (isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub")
+
+
+def _has_values(column: pd.Series[Any]) -> bool:
+    return not _can_lack(column) or bool(column.notna().any())
+
+
 def _numeric(column: pd.Series[Any]) -> NDArray[Any]:
     """Return a numeric or boolean column as a numpy array; nulls become NaN, which the checks then find."""
-    if column.isna().any():
+    if _can_lack(column) and column.isna().any():
         return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if column.dtype == object:
         column = column.infer_objects()

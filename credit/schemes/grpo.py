@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from credit.grouping import Groups
 from credit.normalize import Normalize, Singleton, Weighting, ZeroVariance, normalize_within, samples_of
-from credit.penalty import PenaltyTiming, penalty_of, scores
+from credit.penalty import PenaltyTiming, less, penalty_of, scores
 from credit.scheme import OF_OUTCOMES, Compat, Ddof, Epsilon, Factor, scheme
 from credit.steps import FloatArray, Steps
 
@@ -73,4 +73,4 @@ def grpo(
         singleton=singleton,
         zero_variance=zero_variance,
     )
-    return advantage - penalty_of(steps, invalid_penalty, penalty_timing, "after_normalization")
+    return less(advantage, penalty_of(steps, invalid_penalty, penalty_timing, "after_normalization"))
