@@ -127,21 +127,21 @@ inspect:       ## install Inspect in a virtual environment of its own (seconds),
 	$(call apart,$(INSPECT))
 
 test-inspect:  ## run the tests that need Inspect (make inspect first)
-	$(INSPECT)/bin/python -m pytest tests/integrations/test_inspect.py
+	$(INSPECT)/bin/python -m pytest -m "slow or not slow" tests/integrations/test_inspect.py
 
 verifiers: PACKAGES = --editable . --editable agentbench/integrations/verifiers pytest pytest-timeout hypothesis
 verifiers:     ## install verifiers in a virtual environment of its own (seconds), for its tests
 	$(call apart,$(VERIFIERS))
 
 test-verifiers: ## run the tests that need verifiers (make verifiers first)
-	$(VERIFIERS)/bin/python -m pytest tests/integrations/test_verifiers.py
+	$(VERIFIERS)/bin/python -m pytest -m "slow or not slow" tests/integrations/test_verifiers.py
 
 skyrl: PACKAGES = --editable '.[skyrl]' pytest pytest-timeout hypothesis
 skyrl:         ## install SkyRL's environments in a virtual environment of their own (seconds), for their tests
 	$(call apart,$(SKYRL))
 
 test-skyrl:    ## run the tests that need SkyRL's environments (make skyrl first)
-	$(SKYRL)/bin/python -m pytest tests/integrations/test_skyrl.py
+	$(SKYRL)/bin/python -m pytest -m "slow or not slow" tests/integrations/test_skyrl.py
 
 clean:         ## remove the virtual environment and caches
 	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENENV) $(INSPECT) $(VERIFIERS) $(SKYRL) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,6 @@
-"""Fixtures for all tests: where the recorded reference data lies, a home of their own, the program in this process."""
+"""Fixtures for all tests: where the recorded reference data lies, a home of their own, AppWorld, the program in this
+process.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from appworld_here import appworld_home, two_tasks  # noqa: F401  (fixtures)
 
 from agentbench.cli import main
 

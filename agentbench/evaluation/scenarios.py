@@ -24,8 +24,11 @@ ScenarioOf = Callable[[str], str]
 
 
 def scenario_of_run(run: Run) -> ScenarioOf | None:
-    """Return what names the scenarios of a run's tasks (:attr:`envs.registry.Environment.scenario`), None for none."""
-    entry = ENVIRONMENTS.get(str(run.identity.get("env")))
+    """Return what names the scenarios of a run's tasks (:attr:`envs.registry.Environment.scenario`), None for none.
+
+    The environment of an imported run is the one that its logs say was played, if they do.
+    """
+    entry = ENVIRONMENTS.get(str(run.config.get("played", run.identity.get("env"))))
     if entry is None or entry.scenario is None:
         return None
     found: ScenarioOf = load(entry.scenario)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def _episode(path: Path, options: Options) -> Read:
         if printed.startswith("Execution failed. Traceback"):
             messages[-1]["is_error"] = True
     chat = {"messages": messages, "task_id": task.name, "model": experiment.name, **_judged(task, experiment)}
-    return episode_of(with_named_fields(chat, chat, options, path), options)
+    read = episode_of(with_named_fields(chat, chat, options, path), options)
+    return replace(read, played="appworld") if options.task_field is None else read
 
 
 def _turns(text: str) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,10 @@ def own_episode(
     if not 0.0 <= episode.score <= 1.0:
         raise BadPartError(f"the score {episode.score:g} is not between 0 and 1")
     _end(episode, error, truncated, options)
-    return Read("", episode, model)
+    env, protected = ours.get("env"), ours.get("protected", "")
+    return Read(
+        "", episode, model, played=env if isinstance(env, str) else None, protected=str(protected) if protected else ""
+    )
 
 
 def _end(episode: Episode, error: str | None, truncated: bool, options: Options) -> None:

@@ -84,6 +84,8 @@ class Read:
         episode: the episode.
         model: the model that played it, if the log says so.
         env: the environment, where the log's ids name tasks within one alone.
+        played: short name of the environment of ours that was played, if it was one and the log says so.
+        protected: why the episode may not be passed on in the open; empty where it may.
         opening: hash of all that the agent saw before it first acted.
         went_on: hash of the opening and the first action, and of what was seen then.
         is_named: whether the log identifies the task; else its first user message made the id.
@@ -96,6 +98,8 @@ class Read:
     episode: Episode
     model: str | None = None
     env: str | None = None
+    played: str | None = None
+    protected: str = ""
     opening: str = ""
     went_on: tuple[str, str] | None = None
     is_named: bool = True

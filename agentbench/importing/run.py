@@ -88,7 +88,8 @@ def import_run(
         record = {
             "kind": "import", "source": [path.name for path in files], "notes": found.notes,
             "imported": {"episodes": found.kept, "left_out": len(bad), "reasons": _recorded(bad)}, **describe(),
-            **({"protected": FORMATS[name].protected} if FORMATS[name].protected else {}),
+            **({"played": played} if (played := _played(found)) else {}),
+            **({"protected": protected} if (protected := FORMATS[name].protected or found.protected) else {}),
         }  # fmt: skip
         with RunWriter(Path(out), identity, record) as writer:
             _store(writer, spool, found)
@@ -116,6 +117,11 @@ def _model(found: Survey, source: str | Path, options: Options) -> str | None:
             "its own, with --model NAME"
         )
     return next(iter(found.models), None)
+
+
+def _played(found: Survey) -> str | None:
+    """Return the one environment of ours that all episodes are of."""
+    return next(iter(found.played)) if len(found.played) == 1 else None
 
 
 def _store(writer: RunWriter, spool: Spool, found: Survey) -> None:

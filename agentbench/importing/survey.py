@@ -21,6 +21,8 @@ class Survey:
         bad: what is no episode, and why.
         models: names of the models.
         envs: names of the environments within which the logs' ids name tasks.
+        played: the environments of ours that were played; None among them for another, or an unknown one.
+        protected: why some of the episodes may not be passed on in the open; empty where all may.
         passed_over: numbers of the parts that are there again in a newer log, or of another model than asked for.
         notes: what a reader of the run must know.
     """
@@ -29,6 +31,8 @@ class Survey:
     bad: list[Bad] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
     envs: set[str] = field(default_factory=set)
+    played: set[str | None] = field(default_factory=set)
+    protected: str = ""
     passed_over: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
@@ -59,6 +63,8 @@ def survey(parts: Iterable[Read | Bad], options: Options) -> Survey:
             continue
         if part.env is not None:
             found.envs.add(part.env)
+        found.played.add(part.played)
+        found.protected = found.protected or part.protected
         cut += _is_cut(part.episode, options)
         tasks.add(part)
         if part.same_as:

@@ -126,7 +126,9 @@ class ChatEpisode:
 
     def record(self) -> dict[str, Any]:
         """Return the episode as JSON, to be kept with the harness's own log under the name ``agentbench``."""
-        return {"env": self._split.env, "split": self._split.name, "episode": to_record(self.episode)}
+        split = self._split
+        about = {"env": split.env, "split": split.name, **({"protected": split.protected} if split.protected else {})}
+        return {**about, "episode": to_record(self.episode)}
 
     def close(self) -> None:
         """Give the environment back; called again, it does nothing."""

@@ -12,9 +12,10 @@ from foreign_logs import ASKED, CALL, EVENTS, ROLLOUT, ROOT, SESSION, TRAJ, even
 from typer.testing import CliRunner
 
 from agentbench.cli import app
+from agentbench.evaluation.scenarios import clustered_episodes
 from agentbench.importing import import_run
 from agentbench.importing.parts import Options
-from agentbench.runs.episodes import Episode
+from agentbench.runs.episodes import Episode, to_record
 from agentbench.runs.run import open_run
 from envs.base.errors import UserError
 
@@ -241,7 +242,23 @@ def test_outputs_of_an_appworld_experiment(tmp_path: Path) -> None:
     assert solved.steps[1].observation == "1\n2" and found.run.identity["policy"] == "react"
     assert [each.where for each in found.bad] == ["c_1/environment_io.md"]  # not judged
     assert "AppWorld" in open_run(tmp_path / "run").protected
+    shown = CliRunner().invoke(app, ["show", str(tmp_path / "run")]).output
+    assert "Scenario Goal Completion, overall: 50.0%" in shown and "of 2" in shown
     (only,) = episodes(
         tmp_path / "outputs" / "react" / "tasks" / "a_1" / "logs" / "environment_io.md", tmp_path / "one"
     )
     assert only.outcome == "success"
+
+
+def test_a_harness_log_of_ours_says_what_was_played_and_that_it_is_protected(tmp_path: Path) -> None:
+    """Two variants of one scenario are one cluster, as in a run of our own."""
+    run = import_run(write_experiment(tmp_path / "outputs"), tmp_path / "run").run
+    samples = []
+    for number, episode in enumerate(run.read_episodes()):
+        record = to_record(episode) | {"task_name": f"a_{number}"}
+        ours = {"env": "appworld", "split": "train", "protected": "not in the open", "episode": record}
+        samples.append({"id": number, "epoch": 1, "messages": [], "metadata": {"agentbench": ours}})
+    (tmp_path / "log.json").write_text(json.dumps({"eval": {"task": "t", "model": "m"}, "samples": samples}))
+    found = import_run(tmp_path / "log.json", tmp_path / "again", format="inspect").run
+    assert len(found.read_episodes()) == 2 and found.protected == "not in the open"
+    assert clustered_episodes(found)[0]["scenario"].unique().tolist() == ["a"]

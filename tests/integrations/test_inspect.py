@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import toy_environment  # noqa: F401  (the environment "toy")
+from appworld_here import Played
 from stub_server import chat, serving
 
 pytest.importorskip("inspect_ai", reason="needs Inspect: make inspect")
@@ -20,7 +21,7 @@ from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
 import agentbench
-from agentbench.evaluation.scenarios import summarise_run
+from agentbench.evaluation.scenarios import clustered_episodes, summarise_run
 from agentbench.importing import import_run
 from agentbench.integrations.inspect_tasks import task_of
 from agentbench.runs.episodes import Episode
@@ -81,6 +82,32 @@ def test_the_imported_log_is_the_run_that_eval_would_have_made(tmp_path: Path) -
     overall = summarise_run(ours.run).overall
     found = {name: each.value for score in log.results.scores for name, each in score.metrics.items()}
     assert found == {name: pytest.approx(overall[name]) for name in found} and len(found) == 6
+
+
+@pytest.mark.slow
+def test_the_apps_are_played_in_the_real_engine(tmp_path: Path, two_tasks: Played) -> None:
+    patient = {"step_timeout": 280.0, "start_timeout": 280.0}
+    with serving(two_tasks.answer) as server:
+        log = inspect_command(
+            *("agentbench/appworld", "--model", "openai-api/stub/stub", "-T", "split=mini", "-T", "step_timeout=280"),
+            *("--sample-id", ",".join(two_tasks.tasks), "--max-samples", "1", "--log-dir", str(tmp_path / "logs")),
+            STUB_API_KEY="none",
+            STUB_BASE_URL=server.url,
+        )
+        agentbench.evaluate(
+            "appworld", "openai:stub", policy_options={"base_url": server.url}, split="mini", tasks=two_tasks.tasks,
+            workers=1, out=tmp_path / "ours", **patient,
+        )  # fmt: skip
+    assert log.status == "success" and log.results.completed_samples == 2
+    run = import_run(tmp_path / "logs", tmp_path / "theirs").run
+    episodes = {episode.task_id: episode for episode in episodes_of(run)}
+    assert list(episodes.values()) == episodes_of(tmp_path / "ours")
+    assert [episodes[task].outcome for task in two_tasks.tasks] == ["success", "failure"]
+    assert [step.is_valid for step in episodes[two_tasks.tasks[0]].steps] == [True, False, True, True]
+    # The two are variants of one scenario, and so one cluster, in the log as in the run that it becomes.
+    rates = {name: each.value for name, each in log.results.scores[0].metrics.items()}
+    overall = summarise_run(run).overall
+    assert rates == {name: pytest.approx(overall[name]) for name in rates} and clustered_episodes(run)[1] == "scenario"
 
 
 def test_inspects_mock_model_plays_by_the_command(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import toy_environment  # noqa: F401  (the environment "toy")
+from appworld_here import Played
 
 pytest.importorskip("skyrl_gym", reason="needs SkyRL's environments: make skyrl")
 
@@ -65,6 +66,28 @@ def test_the_shop_is_played_and_an_answer_without_an_action_is_a_turn() -> None:
     (_, metrics), turns = played("webshop", {**SHOP, "inline": True}, row, answers)
     assert [turn["metadata"]["is_valid"] for turn in turns] == [True, False, True] and turns[-1]["done"]
     assert metrics["steps"] == 3 and metrics["invalid_actions"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_apps_are_played_in_the_real_engine(two_tasks: Played) -> None:
+    rows = {row["task"]: row for row in prompts("appworld", "mini")}
+    config, outcomes = {"split": "mini", "step_timeout": 280.0}, []
+    for task in two_tasks.tasks:
+        made = skyrl_gym.make("agentbench_appworld", env_config=OmegaConf.create(config), extras=rows[task])
+        conversation, about = made.init(rows[task]["prompt"])
+        assert about["instruction"] in conversation[1]["content"]
+        done = False
+        while not done:
+            answer = two_tasks.answer({"messages": conversation}, 0)["choices"][0]["message"]
+            turn = made.step(answer["content"])
+            conversation, done = [*conversation, answer, *turn["observations"]], turn["done"]
+        outcomes.append((turn["reward"], made.get_metrics()))
+        made.close()
+    count = {"invalid_actions": 1, "errors": 0.0}
+    assert outcomes[0] == (1.0, {"won": 1.0, "score": 1.0, "steps": 4, **count})
+    reward, metrics = outcomes[1]
+    assert reward == metrics["won"] == 0.0 and metrics["steps"] == 1
 
 
 def test_a_supervised_environment_that_fails_ends_its_episode_alone() -> None:

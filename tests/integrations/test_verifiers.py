@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from appworld_here import Played
 from stub_server import chat, serving
 
 pytest.importorskip("verifiers.v1", reason="needs verifiers: make verifiers")
@@ -92,6 +93,23 @@ def test_the_imported_traces_are_the_run_that_eval_would_have_made(
         assert trace["info"]["turn_rewards"] == [step["reward"] for step in steps]
         assert trace["rewards"]["reward"]["score"] == sum(trace["info"]["turn_rewards"])
         assert trace["metrics"]["steps"] == len(steps) and trace["metrics"]["invalid_actions"] >= 1.0
+
+
+@pytest.mark.slow
+def test_the_apps_are_played_in_the_real_engine(tmp_path: Path, two_tasks: Played) -> None:
+    of = ["--env.taskset.env", "appworld", "--env.taskset.split", "mini", "--env.taskset.step-timeout", "280"]
+    patient = {"step_timeout": 280.0, "start_timeout": 280.0}
+    with serving(two_tasks.answer) as server:
+        lines = vf_eval(server.url, tmp_path, *of, "-n", "2", "-c", "1")
+        import_run(tmp_path / "traces", tmp_path / "theirs")
+        agentbench.evaluate(
+            "appworld", "openai:stub", policy_options={"base_url": server.url}, split="mini", tasks=two_tasks.tasks,
+            workers=1, out=tmp_path / "ours", **patient,
+        )  # fmt: skip
+    assert all(line["ok"] for line in lines) and {line["task"]["key"] for line in lines} == set(two_tasks.tasks)
+    assert episodes_of(tmp_path / "theirs") == episodes_of(tmp_path / "ours")
+    won = {line["task"]["key"]: line["traces"][0]["rewards"]["reward"]["score"] for line in lines}
+    assert [won[task] for task in two_tasks.tasks] == [1.0, 0.0]
 
 
 def test_a_failing_environment_is_an_error_of_its_episode_alone(tmp_path: Path) -> None:

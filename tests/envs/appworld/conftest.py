@@ -1,14 +1,8 @@
-"""Fixtures of AppWorld's tests: they play in the real engine where it is installed, and are skipped elsewhere.
-
-Where ``AGENTBENCH_APPWORLD_HOME`` says that it is installed, it must be; and where the system lets a process be
-isolated, ours must be: a failure of our own is never a skip.
-"""
+"""Fixtures of AppWorld's tests: they play in the real engine where it is installed, and are skipped elsewhere."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,38 +10,9 @@ from typing import Any
 import pytest
 
 from envs.appworld import AppWorldEnv
-from envs.appworld.layout import Layout, installed, layout
-from envs.base.errors import UserError
-from envs.base.home import data_home
+from envs.appworld.layout import Layout, layout
 
-# Read at import: later every test gets an empty data folder of its own.
-_CHOSEN = os.environ.get("AGENTBENCH_APPWORLD_HOME")
-_HOME = Path(_CHOSEN).expanduser() if _CHOSEN else data_home()
 _MOST_KEPT = 2
-
-
-@pytest.fixture(scope="session")
-def appworld_home() -> Path:
-    """Return the data folder with AppWorld installed; skip where there is none."""
-    try:
-        installed(_HOME)
-    except UserError as error:
-        if _CHOSEN:
-            raise
-        pytest.skip(f"{error} (`make appworld`); AGENTBENCH_APPWORLD_HOME names another data folder")
-    if not _system_isolates():
-        pytest.skip("this system gives no process a file system, process numbers and a network of its own")
-    return _HOME
-
-
-def _system_isolates() -> bool:
-    """Ask the system's own command for what our sandbox needs."""
-    if shutil.which("unshare") is None:
-        return True
-    spaces = ["unshare", "--mount", "--pid", "--net", "--fork"]
-    mount = ["mount", "-t", "tmpfs", "none", "/tmp"]
-    ways = ([*spaces, *mount], [*spaces, "--user", "--map-root-user", *mount])
-    return any(subprocess.run(way, capture_output=True, check=False).returncode == 0 for way in ways)
 
 
 @pytest.fixture(scope="session")
