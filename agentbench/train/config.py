@@ -242,7 +242,11 @@ class TrainConfig(BaseModel):
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide what comes out of a run; a run that is resumed must have the same ones."""
         fields, found = type(self).model_fields, self.model_dump(exclude=set(HOW_NOT_WHAT))
-        return {name: value for name, value in found.items() if name not in ADDED or value != fields[name].default}
+        return {
+            name: value
+            for name, value in found.items()
+            if name not in ADDED or value != fields[name].get_default(call_default_factory=True)
+        }
 
     def correction_settings(self) -> CorrectionSettings | None:
         """Return how the gap between sampler and trainer is corrected, or None where it is not."""

@@ -156,3 +156,8 @@ def test_a_teacher_that_cannot_judge_is_refused_before_anything_is_played(
     with pytest.raises(UserError, match=said) as caught:
         train(config(**settings), tmp_path / "run")
     assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_teacher_is_the_run_that_it_was_before_there_were_any() -> None:
+    assert not {"teacher", "teacher_options"} & set(config(scheme="grpo").deciding())
+    assert {"teacher", "teacher_options"} <= set(config(teacher="scorer", teacher_options={"history": 1}).deciding())
