@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import shutil
 import signal
@@ -25,7 +26,8 @@ from served_here import serving
 from websockets.asyncio.client import connect
 
 from agentbench.integrations.openenv.client import AgentbenchEnv
-from agentbench.integrations.openenv.frames import fault_of
+from agentbench.integrations.openenv.environment import ENDED
+from agentbench.integrations.openenv.frames import GONE, fault_of
 from agentbench.integrations.openenv.models import TextAction
 from agentbench.integrations.openenv.server.app import Served
 from envs import make
@@ -189,7 +191,7 @@ def test_64_sessions_at_once_in_processes_of_their_own() -> None:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         if true():
             return
         time.sleep(0.05)
@@ -219,6 +221,26 @@ def test_sessions_are_bounded_and_a_killed_client_frees_its_own() -> None:
         client.kill()
         client.wait()
         wait_until(can_play)
+
+
+def test_a_client_killed_in_mid_episode_frees_its_session_within_5_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    """By the server's own clock: from when it sees the connection end. Nothing here is measured across processes."""
+    script = (
+        "import sys; from agentbench.integrations.openenv.client import AgentbenchEnv\n"
+        "from agentbench.integrations.openenv.models import TextAction\n"
+        "with AgentbenchEnv(base_url=sys.argv[1]).sync() as client:\n"
+        "    client.reset(); client.step(TextAction(action='look')); print('playing', flush=True); sys.stdin.read()"
+    )
+    with caplog.at_level(logging.DEBUG, "agentbench"), serving("alfworld", ["generated:0:4:small"]) as address:
+        command = [sys.executable, "-c", script, address]
+        client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert client.stdout is not None and client.stdout.readline() == b"playing\n"
+        assert not {GONE, ENDED} & {record.message for record in caplog.records}
+        client.kill()
+        client.wait()
+        wait_until(lambda: any(record.message == ENDED for record in caplog.records))
+        at = {record.message: record.created for record in caplog.records}
+    assert at[ENDED] - at[GONE] < 5.0
 
 
 def test_a_hung_or_dead_environment_is_an_error_of_its_session_alone() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,11 +20,15 @@ from agentbench.integrations.workers import Split
 from agentbench.rollout.contract import WorkerFailure
 from agentbench.rollout.pool import Home
 from envs.base.errors import UserError
+from envs.base.log import log
 from envs.base.moment import Moment
 from envs.base.version import __version__
 
 KEPT = 64
 """So many snapshots a session keeps; the oldest makes room."""
+
+ENDED = "a session has ended, and what it held is free"
+"""What the log says then, at level debug."""
 
 TOOLS = [
     {
@@ -44,6 +50,19 @@ TOOLS = [
 """The tools of ``/mcp``, the protocol's place for what it does not have itself."""
 
 
+@dataclass(slots=True)
+class _Standing:
+    """Where a session stands; a model of pydantic is made of it when it is asked for, and not at every step."""
+
+    split: str | None = None
+    task_id: str | None = None
+    episode_id: str | None = None
+    steps: int = 0
+    score: float = 0.0
+    won: bool = False
+    done: bool = False
+
+
 class Session(Environment[TextAction, TextObservation, TextState]):  # type: ignore[misc]
     """One episode at a time. Making one costs nothing: a worker is taken at the first reset.
 
@@ -60,9 +79,9 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
         self._env, self._splits = env, splits
         self._split = next(iter(splits.values()))
         self._worker: Home | None = None
-        self._state = TextState(environment=env)
+        self._standing = _Standing()
         self._random = np.random.default_rng()
-        self._kept: dict[str, tuple[Split, Any, TextState]] = {}
+        self._kept: dict[str, tuple[Split, Any, _Standing]] = {}
         self._snapshots, self._is_closed = 0, False
         self._lock = threading.Lock()
         self.mcp_client = Tools(self)
@@ -102,9 +121,7 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
         with self._lock:
             self._use(chosen)
             moment = self._ask("reset", (chosen.tasks[place].id, seed))
-            self._state = TextState(
-                environment=self._env, split=chosen.name, task_id=chosen.tasks[place].id, episode_id=episode_id
-            )
+            self._standing = _Standing(chosen.name, chosen.tasks[place].id, episode_id)
             return self._observation(moment, earned=False)
 
     def step(self, action: TextAction, timeout_s: float | None = None, **_: Any) -> TextObservation:
@@ -118,13 +135,23 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
             if self._worker is None:
                 raise UserError(self._no_episode())
             moment = self._ask("step", action.action)
-            self._state.step_count += 1
+            self._standing.steps += 1
             return self._observation(moment, earned=True)
 
     @property
     def state(self) -> TextState:
         """Where the session stands."""
-        return self._state
+        at = self._standing
+        return TextState(
+            environment=self._env,
+            split=at.split,
+            task_id=at.task_id,
+            episode_id=at.episode_id,
+            step_count=at.steps,
+            score=at.score,
+            won=at.won,
+            done=at.done,
+        )
 
     def get_metadata(self) -> EnvironmentMetadata:
         """Name, version and number of tasks."""
@@ -135,9 +162,11 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
     def close(self) -> None:
         """End the session, and free its worker; called again, it does nothing."""
         with self._lock:
-            self._is_closed = True
+            was_open, self._is_closed = not self._is_closed, True
             self._kept.clear()
             self._free()
+        if was_open:
+            log.debug(ENDED)
 
     # -- OpenEnv's Task API ------------------------------------------------------------------------
 
@@ -175,7 +204,7 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
                 raise UserError(self._no_episode())
             self._snapshots += 1
             name = f"snapshot-{self._snapshots}"
-            self._kept[name] = (self._split, self._ask("snapshot", None), self._state.model_copy())
+            self._kept[name] = (self._split, self._ask("snapshot", None), copy(self._standing))
             if len(self._kept) > KEPT:
                 self._kept.pop(next(iter(self._kept)))
             return {"snapshot": name}
@@ -185,10 +214,10 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
         with self._lock:
             if snapshot not in self._kept:
                 raise UserError(f"this session keeps no snapshot {snapshot!r:.80}: it keeps the last {KEPT}")
-            split, point, state = self._kept[snapshot]
+            split, point, standing = self._kept[snapshot]
             self._use(split)
             moment = self._ask("restore", point)
-            self._state = state.model_copy()
+            self._standing = copy(standing)
             observation = self._observation(moment, earned=False)
             return {
                 "observation": observation.model_dump(exclude={"reward", "done"}),
@@ -256,9 +285,8 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
 
     def _observation(self, moment: Moment, *, earned: bool) -> TextObservation:
         text, _, terminated, truncated, info = moment
-        before, score = self._state.score, float(info["score"])
-        self._state.score, self._state.won = score, bool(info["won"])
-        self._state.done = bool(terminated or truncated)
+        at, score = self._standing, float(info["score"])
+        before, at.score, at.won, at.done = at.score, score, bool(info["won"]), bool(terminated or truncated)
         return TextObservation(
             text=text,
             instruction=info["instruction"],
@@ -270,7 +298,7 @@ class Session(Environment[TextAction, TextObservation, TextState]):  # type: ign
             task_id=info["task_id"],
             task_type=info["task_type"],
             reward=score - before if earned else 0.0,
-            done=self._state.done,
+            done=at.done,
         )
 
 

@@ -10,6 +10,11 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from envs.base.log import log
+
+GONE = "a client has gone"
+"""What the log says then, at level debug."""
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -30,6 +35,8 @@ class FrameGuard:
         async def receive_readable() -> Message:
             while True:
                 message = await receive()
+                if message["type"] == "websocket.disconnect":
+                    log.debug(GONE)
                 if message["type"] != "websocket.receive" or not (fault := fault_of(message.get("text"))):
                     return message
                 await send({"type": "websocket.send", "text": _error(scope["path"], fault)})
