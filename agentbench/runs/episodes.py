@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from agentbench.runs.lines import is_number
@@ -127,6 +129,7 @@ def is_judged(outcome: Any) -> Any:
 
 
 _STEP_FIELDS = [each.name for each in fields(Step) if each.name not in ("trace", "point")]
+_values_of = attrgetter(*_STEP_FIELDS)
 BRANCH_FIELDS = ("parent", "fork", "fork_by")
 """Fields that only a branch is stored with: an episode from the start is the same line as ever."""
 _EPISODE_FIELDS = [each.name for each in fields(Episode) if each.name not in BRANCH_FIELDS]
@@ -148,7 +151,7 @@ def to_record(episode: Episode) -> dict[str, Any]:
         ValueError: it holds a value that could not be read again.
     """
     _check_types(episode)
-    steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
+    steps = [dict(zip(_STEP_FIELDS, _values_of(step), strict=True)) for step in episode.steps]
     names = _EPISODE_FIELDS if episode.parent is None else [*_EPISODE_FIELDS, *BRANCH_FIELDS]
     return {name: getattr(episode, name) for name in names} | {"schema": SCHEMA_VERSION, "steps": steps}
 
@@ -230,17 +233,23 @@ def _check_types(episode: Episode) -> None:
     numbers = [episode.score, *(number for step in steps for number in (step.reward, step.score))]
     offered = [step.admissible_actions for step in steps if step.admissible_actions is not None]
     if not (
-        all(isinstance(text, str) for text in texts)
-        and all(text is None or isinstance(text, str) for text in maybe)
-        and all(flag is True or flag is False for flag in (episode.won, *truths))
+        _are(str, texts)
+        and _are(str, [text for text in maybe if text is not None])
+        and _are(bool, (episode.won, *truths))
         and all(map(is_number, (*numbers, episode.trial)))
-        and all(isinstance(actions, list) and all(isinstance(each, str) for each in actions) for actions in offered)
+        and _are(list, offered)
+        and _are(str, chain.from_iterable(offered))
         and isinstance(episode.trial, int)
         and not isinstance(episode.trial, bool)
         and episode.outcome in OUTCOMES
         and _is_branch_or_none(episode)
     ):
         raise ValueError("not an episode: a value is of another kind")
+
+
+def _are(kind: type, values: Iterable[Any]) -> bool:
+    """Return whether all values are of a kind: by their types first, which are one or two of thousands of values."""
+    return all(issubclass(each, kind) for each in set(map(type, values)))
 
 
 def _is_branch_or_none(episode: Episode) -> bool:

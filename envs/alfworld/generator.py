@@ -17,6 +17,7 @@ from envs.alfworld.engine import Engine
 from envs.alfworld.games import TASK_TYPES, Game
 from envs.alfworld.house_sampling import Level, sample_house
 from envs.alfworld.house_tables import house_tables
+from envs.alfworld.problem import KEPT
 from envs.alfworld.problem_writing import write_problem
 from envs.alfworld.solution import solve
 from envs.base.errors import UserError, unknown
@@ -129,5 +130,5 @@ class GeneratedGames(Sequence[Game]):
         return _unsolved(self.seed, range(self.number)[index], self.difficulty)
 
 
-_kept = lru_cache(maxsize=64)(generate)
+_kept = lru_cache(maxsize=KEPT)(generate)
 """The games made last: a group of episodes asks for the same one again and again."""

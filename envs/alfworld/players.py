@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from envs.alfworld.engine import NOTHING_HAPPENS, Action, Engine
 from envs.alfworld.games import BadGameError, Game
-from envs.alfworld.problem import State
+from envs.alfworld.problem import KEPT, State
 from envs.base.digest import digest_of_state
 from envs.base.errors import UserError
 
@@ -56,7 +56,7 @@ class Player(Protocol):
         """Release what is held outside of Python."""
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=KEPT)
 def _engine(game: Game) -> Engine:
     """Return the game's engine, which no episode changes: those of the games played last are shared."""
     return Engine(game)

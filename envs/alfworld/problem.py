@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 from envs.alfworld.games import BadGameError
 
+KEPT = 128
+"""Games that a process keeps ready, of less than 100 KB each: the tasks of a batch come again with every trial."""
+
 NOTHING = -1
 """Stands for no object in the agent's hands."""
 
@@ -105,7 +108,7 @@ class House:
         return sum(1 << r for r, kind in enumerate(self.receptacle_types) if kind in types)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=KEPT)
 def read_house(problem: str) -> House:
     """Read the house from the text of a PDDL problem; the last ones are kept, since nothing changes them.
 
