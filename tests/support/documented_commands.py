@@ -72,6 +72,7 @@ NOT_RUN = {
     "python tests/gpu/run.py --tiny --device cpu": "takes minutes; tests/gpu runs its parts",
     # the command as it is written, without its comment: why no test runs it as a command of the documentation
     "agentbench plan --seeds --sweep results/tuning --difference 0.05": "reads a sweep; test_sweep.py has one",
+    "agentbench report results/sweep --out sweep.html": "the same; tests/report/test_sweeps.py has one",
     "agentbench sweep --merge results/part-a results/part-b --out results/sweep": "the same",
     "agentbench quality results/truth --schemes grpo,gigpo --columns my_scores.parquet": (
         "reads a file of the reader's own: tests/analysis/test_columns.py"

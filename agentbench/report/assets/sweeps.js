@@ -17,8 +17,10 @@ function measurePart(sweep, name) {
   if (!rows.length) return null;
   const table = { keys: [...keys, "said"], rows: rows.map((row) => [...keys.map((key) => row[key]), verdictText(row)]) };
   const { seeds, spread, paired, clones } = rows[0];
-  return [tableView({ title, name: `verdicts-${name}`, table, note: `Over ${seeds} seeds${clones > 1 ? ` and ${clones} clones` : ""}, ${paired ? "paired by seed" : "pooled over schemes"}; ` +
-      `a run differs from its scheme\u2019s mean by ${inPoints(spread)} points (standard deviation). Intervals hold for all schemes at once; the band is the margin of equality.`,
+  const over = `Over ${seeds} seed${seeds > 1 ? "s" : ""}${clones > 1 ? ` and ${clones} clones` : ""}`;
+  const note = spread === null ? `${over}: no spread is known, so nothing is decided.` : `${over}, ${paired ? "paired by seed" : "pooled over schemes"}; a run differs ` +
+    `from its scheme\u2019s mean by ${inPoints(spread)} points (standard deviation). Intervals hold for all schemes at once; the band is the margin of equality.`;
+  return [tableView({ title, name: `verdicts-${name}`, table, note,
     columns: [{ key: "scheme", label: "Scheme", kind: "text" }, { key: "said", label: "Verdict", kind: "text" }, { key: "seeds", label: "Seeds", kind: "count" },
       { key: "difference", label: `Points from ${rows[0].against}`, kind: "points", low: "low", high: "high" }, { key: "p_differs", label: "p", kind: "probability" },
       { key: "p_equal", label: "p of a tie", kind: "probability" }, { key: "improvement", label: "A run is better", kind: "rate", low: "improvement_low", high: "improvement_high" }] }),
