@@ -18,7 +18,8 @@ from envs.base.digest import read_sealed, sealed
 from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.base.log import log
-from envs.registry import make
+from envs.contract import Task
+from envs.registry import Environment, find, make
 from policies.saved import is_saved
 
 CLONE_FILE = "clone.json"
@@ -93,15 +94,37 @@ def task_ids(env: str, split: str, options: dict[str, Any]) -> list[str]:
     Raises:
         UserError: there is no such split, or its data is missing.
     """
-    return list(_task_ids(env, split, json.dumps(options, sort_keys=True, default=str)))
+    return [task.id for task in tasks_of_split(env, split, options)]
+
+
+def tasks_of_split(env: str, split: str, options: dict[str, Any]) -> list[Task]:
+    """Return the tasks of a split, in order, each listed once a process: a generated game is made to be listed.
+
+    Raises:
+        UserError: there is no such split, or its data is missing.
+    """
+    try:
+        said = json.dumps(options, sort_keys=True)
+        is_plain = json.loads(said) == options
+    except TypeError:
+        is_plain = False
+    if not is_plain:
+        return list(_listed(env, split, options))
+    return list(_kept_tasks(find(env), env, split, said))
 
 
 @functools.lru_cache(maxsize=16)
-def _task_ids(env: str, split: str, options: str) -> tuple[str, ...]:
-    environment = make(env, **{**json.loads(options), "split": split})
-    found = tuple(task.id for task in environment.tasks)
-    environment.close()
-    return found
+def _kept_tasks(entry: Environment, env: str, split: str, options: str) -> tuple[Task, ...]:
+    """Keep lists by the entry too: another environment may be registered under a name."""
+    return _listed(env, split, json.loads(options))
+
+
+def _listed(env: str, split: str, options: dict[str, Any]) -> tuple[Task, ...]:
+    environment = make(env, **{**options, "split": split})
+    try:
+        return tuple(environment.tasks)
+    finally:
+        environment.close()
 
 
 def _if_there(env: str, split: str, options: dict[str, Any]) -> list[str]:

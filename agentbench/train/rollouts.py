@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from agentbench.cluster.launch import launcher
+from agentbench.evaluation.held_out import tasks_of_split
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.branch import grow
 from agentbench.rollout.contract import Recipe
@@ -27,7 +28,7 @@ from agentbench.train.trees import Measured, score_of, tree_options
 from envs.base.errors import UserError
 from envs.base.log import log
 from envs.contract import Task
-from envs.registry import find, make
+from envs.registry import find
 from policies.contract import Policy
 
 SEATS = 256
@@ -209,9 +210,7 @@ def tasks_of(config: TrainConfig, split: str) -> list[Task]:
     Raises:
         UserError: there are none.
     """
-    environment = make(config.env, **{**config.env_options, "split": split})
-    tasks = list(environment.tasks)
-    environment.close()
+    tasks = tasks_of_split(config.env, split, config.env_options)
     if not tasks:
         raise UserError(f"split {split!r} of {config.env!r} has no tasks")
     return tasks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from envs.base.errors import UserError
 from envs.base.files import write_text
 from envs.registry import make
 from policies.contract import (
+    CountsPromptTokens,
     HasCritic,
     TakesAdapters,
     TakesCritic,
@@ -90,9 +92,11 @@ def train(
 
 
 def _refuse_short_context(config: TrainConfig, policy: TrainablePolicy) -> None:
+    if not isinstance(policy, CountsPromptTokens):
+        return
     environment = make(config.env, **{**config.env_options, "split": config.split})
     try:
-        for task in list(environment.tasks)[:1]:
+        for task in islice(environment.tasks, 1):  # to list all can be work
             refuse_short_context(policy, environment, task)
     finally:
         environment.close()

@@ -16,7 +16,9 @@ from agentbench import evaluate
 from agentbench.cli import main
 from agentbench.evaluation.held_out import is_held_out
 from agentbench.train.config import read_config
+from agentbench.train.run import train
 from agentbench.train.soundness import compares_episodes, training_notes
+from envs.alfworld import generator
 
 SMALL = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "tasks_per_step": 1, "steps": 1}
 
@@ -117,3 +119,16 @@ def test_a_sweep_says_it_of_each_scheme_that_it_is_true_of(
     assert sum("leaves scheme grpo nothing" in said for said in caplog.messages) == 1
     assert not any("scheme gae nothing" in said for said in caplog.messages)
     assert sum("1 of the 1 evaluated tasks" in said for said in caplog.messages) == 1
+
+
+def test_a_training_run_lists_its_games_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generated game is made to be listed, and a recipe lists 2,000: more work than some of its training steps."""
+    made, sample = [], generator.sample_house
+    monkeypatch.setattr(generator, "sample_house", lambda *given: made.append(given) or sample(*given))
+    settings = {"env": "alfworld", "split": "generated:771:70:small", "env_options": {"max_steps": 2}}
+    evaluated = {"eval_split": "generated:772:2:small", "eval_tasks": 2, "eval_every": 1}
+    small = {"tasks_per_step": 1, "group_size": 2, "steps": 2, "checkpoint_every": 2, "minibatches": 1}
+    config = read_config(None, {**settings, **evaluated, **small})
+    assert training_notes(config) == []
+    train(config, tmp_path / "run")
+    assert 72 <= len(made) < 90
