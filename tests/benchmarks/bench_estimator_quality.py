@@ -164,11 +164,21 @@ def report(found: Quality) -> str:
 
 
 def _missing(found: Quality) -> str:
-    """Say which scheme could not be measured where, and why."""
+    """Say which schemes could not be measured where, and why: a line for each reason and the samples that have it."""
+    of_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    whys = {
+        (scheme, why.removeprefix(f"{scheme} ")) for names in found.skipped.values() for scheme, why in names.items()
+    }
+    for scheme, why in sorted(whys):
+        where = tuple(name for name, names in found.skipped.items() if names.get(scheme, "").endswith(why))
+        of_reason.setdefault((why, where), []).append(scheme)
+    every = set(found.reliability)
     lines = [
-        f"- `{scheme}` on {sample}: {why}" for sample, names in found.skipped.items() for scheme, why in names.items()
+        f"- {', '.join(f'`{scheme}`' for scheme in schemes)} "
+        f"on {'every sample' if set(where) == every else ', '.join(f'`{name}`' for name in where)}: {why}."
+        for (why, where), schemes in of_reason.items()
     ]
-    return "\n".join(lines) or "None was left out."
+    return "\n".join(lines) or "None."
 
 
 def _sizes(frame: pd.DataFrame) -> str:
