@@ -1,7 +1,8 @@
 """One of several processes that train together, for tests: ``python two_processes.py FOLDER``.
 
 It writes what it found to ``FOLDER/gradients.npz`` (number 0 alone), and trains runs in folders of ``FOLDER``. Without
-a folder it only splits a module over the processes, puts it together, and ends.
+a folder it only splits a module over the processes, puts it together, and ends. With a model after the folder it trains
+that language model on trees and nothing else.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from policies.language.critic import Critic
 from policies.language.weights import Weights
 
 TOY = {"env": "toy", "split": "all", "env_options": {"tasks": 4, "max_steps": 6}, "group_size": 6, "tasks_per_step": 4}
+TREES: dict[str, Any] = {"rollouts": "tree", "trees": 2, "forks": 2, "fork_rounds": 2, "scheme": "tree_grpo"}
+TREES |= {"fork_choice": "entropy", "tasks_per_step": 3}  # of three tasks one process plays two
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "all": {
@@ -47,6 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
         "scheme": "gae",
         "value_coefficient": 0.5,
     },
+    "trees": TREES,
 }
 RUNS: dict[str, dict[str, Any]] = {
     "all-reduce": {"eval_split": "all", "eval_every": 3},
@@ -57,7 +61,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "drop_equal_groups": True,
         "correction": "token",
     },
+    "trees": {**TREES, "pivot_by": "branching", "fork_choice": "pivot"},
 }
+
+RESUMED = ("all-reduce", "sharded-ahead")
+"""Runs that are gone on with from their middle as well."""
 
 
 def gradient(case: str, folder: Path, ranks: Ranks = ALONE, **settings: Any) -> tuple[Any, dict[str, Any]]:
@@ -116,6 +124,14 @@ def run_config(name: str) -> TrainConfig:
     return TrainConfig(**{**TOY, "steps": 4, "checkpoint_every": 2, **RUNS[name]})
 
 
+def language_config(model: Path) -> TrainConfig:
+    """Return the settings of a run of a tiny language model on trees."""
+    from twelve_configurations import configuration
+
+    plain = configuration("plain", model, "cpu").model_dump(exclude_unset=True)
+    return TrainConfig(**{**plain, **TREES, "forks": 1, "tasks_per_step": 2, "eval_split": None})
+
+
 def main() -> None:
     """Compute the gradients, then train; resume each run from its middle in a copy of its folder."""
     folder = Path(sys.argv[1])
@@ -131,6 +147,8 @@ def main() -> None:
         np.savez(folder / "gradients.npz", **found)
     for name in RUNS:
         train(run_config(name), folder / name)
+        if name not in RESUMED:
+            continue
         if ranks.rank == 0:
             shutil.copytree(folder / name, folder / f"{name}-resumed")
             shutil.rmtree(folder / f"{name}-resumed" / "checkpoints" / "step-000004")
@@ -146,4 +164,9 @@ def meet_and_leave() -> None:
 
 
 if __name__ == "__main__":
-    main() if len(sys.argv) > 1 else meet_and_leave()
+    if len(sys.argv) > 2:
+        train(language_config(Path(sys.argv[2])), Path(sys.argv[1]))
+    elif len(sys.argv) > 1:
+        main()
+    else:
+        meet_and_leave()

@@ -94,19 +94,43 @@ def untimed(folder: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if not any(word in name for word in words)} for row in rows]
 
 
-@pytest.mark.parametrize("name", list(two_processes.RUNS))
+@pytest.mark.parametrize("name", two_processes.RESUMED)
 def test_a_run_of_two_processes_is_written_once_and_resumes_bit_for_bit(folder: Path, name: str) -> None:
     assert [row["step"] for row in untimed(folder / name)][-4:] == [1, 2, 3, 4]
     assert untimed(folder / name) == untimed(folder / f"{name}-resumed")
     assert weights(folder / name / "policy") == weights(folder / f"{name}-resumed" / "policy")
 
 
-def test_the_rollouts_of_two_processes_are_those_of_one(folder: Path, tmp_path: Path) -> None:
-    train(two_processes.run_config("all-reduce"), tmp_path)
-    alone, together = untimed(tmp_path)[:2], untimed(folder / "all-reduce")[:2]
-    assert [row.keys() for row in alone] == [row.keys() for row in together]
-    for name in ("environment_steps", "success", "reward", "advantage/deviation", "loss", "eval/success"):
-        assert [row.get(name) for row in alone] == pytest.approx([row.get(name) for row in together], abs=1e-4), name
+COMPARED = ("environment_steps", "success", "reward", "advantage/deviation", "loss", "eval/success")
+OF_TREES = ("tree/branches", "tree/shared_steps", "tree/fork_depth", "branch_steps", "episodes")
+
+
+def assert_same_curve(alone: Path, together: Path) -> None:
+    """Compare the first lines: later ones may part, where the last digits of a sum decide a draw."""
+    one, two = untimed(alone)[:2], untimed(together)[:2]
+    assert len(one) == 2 and [row.keys() for row in one] == [row.keys() for row in two]
+    for name in (*COMPARED, *OF_TREES):
+        assert [row.get(name) for row in one] == pytest.approx([row.get(name) for row in two], abs=1e-4), name
+
+
+@pytest.mark.parametrize("name", ["all-reduce", "trees"])
+def test_the_rollouts_of_two_processes_are_those_of_one(folder: Path, tmp_path: Path, name: str) -> None:
+    train(two_processes.run_config(name), tmp_path)
+    assert_same_curve(tmp_path, folder / name)
+    if name == "trees":
+        assert all(row["tree/branches"] > 0 and row["branch_steps"] > 0 for row in untimed(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_language_model_learns_from_trees_in_two_processes_as_in_one(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="language models need transformers: pip install -e '.[language]'")
+    from twelve_configurations import save_model
+
+    model = save_model(tmp_path / "model")
+    run_two_processes(str(tmp_path / "two"), str(model))
+    train(two_processes.language_config(model), tmp_path / "one")
+    assert_same_curve(tmp_path / "one", tmp_path / "two")
+    assert untimed(tmp_path / "one")[0]["tree/branches"] > 0
 
 
 def test_split_weights_need_several_processes(tmp_path: Path) -> None:
