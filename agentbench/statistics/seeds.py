@@ -29,12 +29,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import fdtrc, gammaln, ndtr, stdtr
-from scipy.stats import chi2, nct
 
 from agentbench.statistics.intervals import check_confidence
 from agentbench.statistics.paired import holm
+from agentbench.statistics.special import ndtr, stdtr
 from envs.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,6 +121,8 @@ def compare_seeds(values: npt.ArrayLike, *, margin: float = MARGIN, confidence: 
 
 def _alike_over_seeds(table: FloatArray) -> tuple[float, bool]:
     """Intraclass correlation of the schemes over seeds, and whether it is above 0 beyond chance (one-sided F)."""
+    from scipy.special import fdtrc
+
     seeds, schemes = table.shape
     if seeds < 2 or not np.isfinite(table).all():
         return math.nan, False
@@ -174,12 +174,17 @@ def dunnett_cdf(bounds: npt.ArrayLike, counts: Sequence[int], degrees: int) -> F
 @lru_cache(maxsize=1000)
 def dunnett_quantile(confidence: float, counts: tuple[int, ...], degrees: int) -> float:
     """Return the bound that no |T_i| exceeds with this chance; arguments as for :func:`dunnett_cdf`."""
+    from scipy.optimize import brentq
+
     return float(brentq(lambda bound: dunnett_cdf(bound, counts, degrees)[0] - confidence, 0.0, 1e4, xtol=1e-9))
 
 
 @lru_cache(maxsize=100)
 def _nodes(degrees: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Places and weights of the two integrals: the common normal value z and the spread s, each summing up to 1."""
+    from scipy.special import gammaln
+    from scipy.stats import chi2
+
     x, w = np.polynomial.legendre.leggauss(_NODES)
     z = 4.0 * (x + 1)  # z and -z give the same: half of the axis is enough
     weight_z = w * np.exp(-(z**2) / 2)
@@ -210,6 +215,8 @@ def seed_power(difference: float, seeds: int, spread: float, schemes: int, *, al
     Raises:
         UserError: a value outside its range.
     """
+    from scipy.stats import nct
+
     if schemes < 2:
         raise UserError(f"{schemes} schemes cannot be compared: give at least 2, the one compared with among them")
     if seeds < 2:
@@ -257,6 +264,8 @@ def smallest_seed_difference(
     seeds: int, spread: float, schemes: int, *, power: float = 0.8, alpha: float = 0.05
 ) -> float:
     """Return the smallest true difference that is found with this power; arguments as for :func:`seeds_needed`."""
+    from scipy.optimize import brentq
+
     if not alpha < power < 1.0:
         raise UserError(f"a power of {power:g} cannot be had: give one between alpha ({alpha:g}) and 1 (say 0.8)")
     seed_power(spread, seeds, spread, schemes, alpha=alpha)  # checks the values
@@ -286,5 +295,7 @@ def pooled_spread(values: npt.ArrayLike) -> tuple[float, int]:
 
 def spread_limit(spread: float, degrees: int, confidence: float = 0.8) -> float:
     """Return the upper end of the spread's one-sided interval, from χ² with ``degrees`` degrees of freedom."""
+    from scipy.stats import chi2
+
     check_confidence(confidence)
     return spread * math.sqrt(degrees / float(chi2.ppf(1 - confidence, degrees)))

@@ -1,6 +1,8 @@
 """What playing costs beside other harnesses: the same games, the same stub of a server, ratios in one run.
 
-    python tests/benchmarks/bench_harness.py --peers FOLDER [--out results/published/harness.md]
+    python tests/benchmarks/bench_harness.py --peers FOLDER
+
+It writes results/published/harness.md, and can be stopped and started: what was measured is kept.
 
 ``FOLDER/inspect`` and ``FOLDER/verifiers`` are virtual environments with the peers (``pip install inspect-ai openai
 gymnasium``; ``pip install verifiers==0.1.9.post3 gymnasium``); one that is not there is left out with a line. The
@@ -23,6 +25,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -118,15 +121,13 @@ def measure(command: list[str], latency: float) -> dict[str, float]:
             assert process.returncode == 0, said.read()[-2000:]
         with urllib.request.urlopen(url) as told:
             came = json.load(told)
-    found = {
+    return {
         "requests": len(came),
         "first": came[0] - begin,
         "wall": wall,
         "cpu": 1000 * sum(seconds.values()) / len(came),
         "memory": most,
     }
-    print(f"{Path(command[1]).stem} {latency}: {found}", file=sys.stderr, flush=True)
-    return found
 
 
 def _children(process: psutil.Popen) -> list[psutil.Process]:
@@ -206,39 +207,189 @@ def gymnasiums(kind: str, number: int, steps: int = 400) -> float:
     return number * steps / spent
 
 
+# -- what is paid beside playing ----------------------------------------------------------------------------------
+
+
+def page(run: Path) -> dict[str, float]:
+    """Processor seconds and most memory (MB) of ``agentbench report`` on a run of 1,000 episodes, made if need be."""
+    if not (run / "tables.json").exists():
+        words = ["eval", "--env", "alfworld", "--split", "generated:0:1000", "--policy", "random", "--inline"]
+        subprocess.run(
+            [sys.executable, "-m", "agentbench", *words, "--out", run], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+    words = ["agentbench", "report", str(run), "--out", str(run / "page.html")]
+    script = (  # what a parent is told of a child's memory counts what the parent had when it began
+        f"import sys, time; sys.argv = {words!r}\n"
+        "from agentbench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1]\n"
+        "print(time.process_time(), int(peak) / 1024)"
+    )
+    seconds, memory = map(float, _said(script).split())
+    return {"seconds": seconds, "memory": memory}
+
+
+def _said(script: str) -> str:
+    """Return the last line that a script of Python prints."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()[-1]
+
+
+def record(run: Path) -> dict[str, float]:
+    """Milliseconds of processor time to read the record of a run, imports and all."""
+    script = (
+        "import sys, time; sys.argv = ['agentbench']; begin = time.process_time()\n"
+        f"import agentbench; agentbench.open_run({str(run)!r}).identity\n"
+        "print(1000 * (time.process_time() - begin))"
+    )
+    return {"ms": float(_said(script))}
+
+
+def grpo(rows: int = 65_536, size: int = 8) -> dict[str, float]:
+    """Milliseconds of processor time for GRPO on one-step episodes in groups, from the pandas table on."""
+    import numpy as np
+    import pandas as pd
+
+    from credit import Steps, advantages
+
+    reward = np.random.default_rng(0).random(rows)
+    ends, number = np.ones(rows, np.bool_), np.arange(rows)
+    columns = {"group": number // size, "episode": number, "step": 0, "reward": reward}
+    table = pd.DataFrame({**columns, "terminated": ends, "truncated": ~ends})
+    spent = []
+    for _ in range(50):
+        begin = time.process_time()
+        advantages("grpo", Steps.from_frame(table))
+        spent.append(1000 * (time.process_time() - begin))
+    return {"ms": median(spent)}
+
+
 # -- the report ------------------------------------------------------------------------------------------------
 
 
-def report(peers: Path, repeat: int, latencies: Sequence[float]) -> Iterator[str]:
-    """Yield the lines of the tables."""
-    yield "Random play, steps a second of processor time; ours is recorded, Gymnasium's is not:"
-    yield ""
-    yield "| | steps/s | beside |"
-    yield "|:--|--:|--:|"
-    pairs: list[tuple[str, Callable[[], float], str, Callable[[], float]]] = [
-        ("two processes", lambda: ours(workers=2), "AsyncVectorEnv, 2", lambda: gymnasiums("AsyncVectorEnv", 2)),
-        ("inline", lambda: ours(inline=True), "SyncVectorEnv, 8", lambda: gymnasiums("SyncVectorEnv", 8)),
-    ]
-    for name, one, other, two in pairs:
-        found = [(one(), two()) for _ in range(repeat)]
-        mine, theirs = (median(each) for each in zip(*found, strict=True))
-        ratio = median(a / b for a, b in found)
-        yield f"| {name} | {mine:,.0f} | {ratio:.2f} of {other} ({theirs:,.0f}) |"
-    yield ""
-    commands = harnesses(peers)
+class Kept:
+    """Measurements by name, in a file: whoever stops the script and starts it again pays for none twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def of(self, name: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        if name not in self.found:
+            self.found[name] = make()
+            print(f"{name}: {self.found[name]}", file=sys.stderr, flush=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self.found, indent=1))
+        return self.found[name]
+
+    def middle(self, name: str, repeat: int, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        rounds = [self.of(f"{name}, {number}", make) for number in range(repeat)]
+        return {key: median(each[key] for each in rounds) for key in rounds[0]}
+
+
+Aim = tuple[str, str, str, bool]
+"""What is measured, the aim, the figure, and whether the figure holds it."""
+
+PAIRS: dict[str, tuple[float, Callable[[], float], str, Callable[[], float]]] = {
+    "two processes": (1.2, lambda: ours(workers=2), "AsyncVectorEnv, 2", lambda: gymnasiums("AsyncVectorEnv", 2)),
+    "inline": (0.9, lambda: ours(inline=True), "SyncVectorEnv, 8", lambda: gymnasiums("SyncVectorEnv", 8)),
+}
+
+
+def measured(kept: Kept, peers: Path, repeat: int, latencies: Sequence[float]) -> tuple[list[Aim], list[str]]:
+    """Measure everything that is not kept; return the aims, and the lines of the tables."""
+    aims: list[Aim] = []
+    lines = ["Random play, steps a second of processor time; ours is recorded, Gymnasium's is not:", ""]
+    lines += ["| | steps/s | beside |", "|:--|--:|--:|"]
+    for name, (aim, one, other, two) in PAIRS.items():
+        found = kept.middle(name, repeat, lambda one=one, two=two: _pair(one(), two()))  # type: ignore[misc]
+        lines.append(f"| {name} | {found['ours']:,.0f} | {found['ratio']:.2f} of {other} ({found['theirs']:,.0f}) |")
+        figure = f"{found['ratio']:.2f} times"
+        aims.append((f"random play, {name}, beside {other}", f"{aim} times", figure, found["ratio"] >= aim))
+    run = kept.path.parent / "thousand"
+    found = kept.middle("page", repeat, lambda: page(run))
+    aims.append(("page of 1,000 episodes", "1.5 s", f"{found['seconds']:.1f} s", found["seconds"] <= 1.5))
+    aims.append(("the same, memory", "150 MB", f"{found['memory']:.0f} MB", found["memory"] <= 150))
+    ms = kept.middle("GRPO", repeat, grpo)["ms"]
+    aims.append(("GRPO, 65,536 rows, table included", "3 ms", f"{ms:.1f} ms", ms <= 3))
+    ms = kept.middle("record", repeat, lambda: record(run))["ms"]
+    aims.append(("record of a run, with imports", "–", f"{ms:.0f} ms", True))
     for latency in latencies:
-        yield f"Server that answers after {1000 * latency:.0f} ms, {GAMES} games of {STEPS} steps, {PARALLEL} at once:"
-        yield ""
-        yield "| | requests | first request | wall time | processor time a request | memory |"
-        yield "|:--|--:|--:|--:|--:|--:|"
-        rounds = [{name: measure(command, latency) for name, command in commands.items()} for _ in range(repeat)]
-        for name in commands:
-            mid = {key: median(each[name][key] for each in rounds) for key in rounds[0][name]}
-            yield (
-                f"| {name} | {mid['requests']:.0f} | {mid['first']:.2f} s | {mid['wall']:.1f} s | {mid['cpu']:.2f} ms "
-                f"| {mid['memory']:.0f} MB |"
-            )
-        yield ""
+        table, more = _beside_peers(kept, harnesses(peers), repeat, latency)
+        lines += table
+        aims += more
+    return aims, lines
+
+
+def _pair(one: float, two: float) -> dict[str, float]:
+    return {"ours": one, "theirs": two, "ratio": one / two}
+
+
+def _beside_peers(
+    kept: Kept, commands: dict[str, list[str]], repeat: int, latency: float
+) -> tuple[list[str], list[Aim]]:
+    for number in range(repeat):  # in turns, so that other work on the machine meets all alike
+        for name, command in commands.items():
+            kept.of(f"{name} at {latency}, {number}", lambda command=command: measure(command, latency))  # type: ignore[misc]
+    mid = {name: kept.middle(f"{name} at {latency}", repeat, dict) for name in commands}
+    ms = f"{1000 * latency:.0f} ms"
+    lines = ["", f"Server that answers after {ms}, {GAMES} games of {STEPS} steps, {PARALLEL} at once:", ""]
+    lines += ["| | requests | first request | wall time | processor time a request | memory |"]
+    lines += ["|:--|--:|--:|--:|--:|--:|"]
+    for name, each in mid.items():
+        lines.append(
+            f"| {name} | {each['requests']:.0f} | {each['first']:.2f} s | {each['wall']:.1f} s | {each['cpu']:.2f} ms "
+            f"| {each['memory']:.0f} MB |"
+        )
+    own = mid["agentbench"]
+    what = f"{PARALLEL} in flight, server after {ms}"
+    aims: list[Aim] = [
+        (f"{what}: first request", "1 s", f"{own['first']:.2f} s", own["first"] <= 1),
+        (f"{what}: memory", "400 MB", f"{own['memory']:.0f} MB", own["memory"] <= 400),
+        (f"{what}: processor time a request", "2.5 ms", f"{own['cpu']:.2f} ms", own["cpu"] <= 2.5),
+    ]
+    theirs = [each["wall"] for name, each in mid.items() if name in PEERS]
+    if theirs:
+        share = own["wall"] / min(theirs)
+        aims.append((f"{what}: wall time beside the quicker peer", "half", f"{share:.2f} of it", share <= 0.5))
+    return lines, aims
+
+
+def written(aims: Sequence[Aim], lines: Sequence[str], repeat: int) -> str:
+    """Return the page: what was found, how, and every table."""
+    missed = [what for what, _, _, holds in aims if not holds]
+    told = "all of them" if not missed else f"{len(aims) - len(missed)} of {len(aims)}; missed: {'; '.join(missed)}"
+    load = ", ".join(f"{each:.0f}" for each in os.getloadavg())
+    rows = [f"| {what} | {aim} | {figure} | {'yes' if holds else '**no**'} |" for what, aim, figure, holds in aims]
+    return "\n".join(
+        [
+            "# What playing costs beside other harnesses",
+            "",
+            "The same games and the same stub of a server for all, processor time and memory of all processes of a "
+            f"harness, ratios in one run. Aims that are held: {told}.",
+            "",
+            "| what | aim | found | held |",
+            "|:--|--:|--:|:--|",
+            *rows,
+            "",
+            *lines,
+            "",
+            f"Medians of {repeat}. {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+            f"{', '.join(f'{name} {version(name)}' for name in ('gymnasium', 'numpy', 'pandas', 'pyarrow'))}. Load at "
+            f"the end (1, 5, 15 minutes): {load}; where it is more than the cores, other work ran at the same time, "
+            "and the seconds say little beside the ratios.",
+            "",
+            "Made by (stopped and started again, it goes on where it was)",
+            "",
+            "```bash",
+            "python -m venv peers/inspect && peers/inspect/bin/pip install inspect-ai openai gymnasium",
+            "python -m venv peers/verifiers && peers/verifiers/bin/pip install verifiers==0.1.9.post3 gymnasium",
+            "python tests/benchmarks/bench_harness.py --peers peers",
+            "```",
+            "",
+        ]
+    )
 
 
 def main() -> None:
@@ -249,27 +400,17 @@ def main() -> None:
         "--latency", type=float, action="append", help="of the server, in seconds (default: 0 and 0.05)"
     )
     parser.add_argument("--serve", type=float, help="be the server, with this latency")
-    parser.add_argument("--out", type=Path, help="write the report to this file too")
+    parser.add_argument(
+        "--kept", type=Path, default=ROOT / "results/bench-harness/kept.json", help="measurements; remove to begin anew"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "results/published/harness.md", help="the page")
     chosen = parser.parse_args()
     if chosen.serve is not None:
         asyncio.run(serve(chosen.serve))
         return
-    lines = []
-    for line in report(chosen.peers, chosen.repeat, chosen.latency or (0.0, 0.05)):
-        print(line, flush=True)
-        lines.append(line)
-    if chosen.out:
-        load = ", ".join(f"{each:.0f}" for each in os.getloadavg())
-        head = f"""# What playing costs beside other harnesses
-
-    python tests/benchmarks/bench_harness.py --peers PEERS --out results/published/harness.md
-
-Runs: {chosen.repeat}, of which the median. {platform.machine()}, {os.cpu_count()} cores, \
-Python {platform.python_version()}. \
-Load at the end (1, 5, 15 minutes): {load}; where it is more than the cores, other work ran at the same time, and the \
-seconds say little beside the ratios.
-"""
-        chosen.out.write_text(head + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    aims, lines = measured(Kept(chosen.kept.resolve()), chosen.peers, chosen.repeat, chosen.latency or (0.0, 0.05))
+    chosen.out.write_text(written(aims, lines, chosen.repeat), encoding="utf-8")
+    print(f"written: {chosen.out}")
 
 
 if __name__ == "__main__":
