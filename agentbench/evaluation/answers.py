@@ -125,7 +125,7 @@ def count_rows(path: Path, episodes: pd.DataFrame) -> Answers:
     is_looping = np.zeros(len(judged), dtype=np.bool_)
     found = Answers()
     try:
-        with pq.ParquetFile(path, read_dictionary=_TEXTS) as file:
+        with pq.ParquetFile(path, read_dictionary=_TEXTS, pre_buffer=False) as file:
             for first, last in _whole_episodes(file):
                 columns = [*_COUNTED, *_answer_columns(file)]
                 table = file.read_row_groups(range(first, last), columns=columns, use_threads=False)

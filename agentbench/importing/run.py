@@ -130,8 +130,11 @@ def _store(writer: RunWriter, spool: Spool, found: Survey) -> None:
     Raises:
         UserError: the folder has one of them already, and another one than was read now.
     """
+    from agentbench.runs.tables import further_of  # slow to import, and not needed to look at logs
+
     there = _stored(writer.folder) if writer.finished else {}
     keys: dict[int, Key] = {}
+    further: set[tuple[bool, bool]] = set()
 
     def kept() -> Iterator[Episode]:
         trials: Counter[str] = Counter()
@@ -142,6 +145,7 @@ def _store(writer: RunWriter, spool: Spool, found: Survey) -> None:
             episode.trial = trials[episode.task_id]
             trials[episode.task_id] += 1
             keys[number] = episode.key
+            further.add(further_of(episode))
             if episode.key not in there:
                 yield episode
             elif there[episode.key] != _line_digest(episode):
@@ -158,7 +162,7 @@ def _store(writer: RunWriter, spool: Spool, found: Survey) -> None:
     new = kept()
     while batch := list(islice(new, _BATCH)):
         writer.add(*batch)
-    writer.close_tables(in_order)
+    writer.close_tables(in_order, (any(answers for answers, _ in further), any(branches for _, branches in further)))
 
 
 def _stored(folder: Path) -> dict[Key, str]:

@@ -41,7 +41,7 @@ class StepRows:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(path, pre_buffer=False)  # which would keep what is read once
             self.facts = self._frame(self._file.read(columns=list(FACTS), use_threads=False))
         except (OSError, ValueError, KeyError) as error:
             raise self._damaged(error) from error

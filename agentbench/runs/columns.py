@@ -39,7 +39,7 @@ def read_coded(path: Path, episodes: pd.DataFrame) -> pd.DataFrame:
     codes: dict[str, int] = {}
     anchors: dict[str, int] = {}
     try:
-        with pq.ParquetFile(path, read_dictionary=_ANCHORS) as file:
+        with pq.ParquetFile(path, read_dictionary=_ANCHORS, pre_buffer=False) as file:
             schema = file.schema_arrow
             kept = [each.name for each in schema if each.name in (*_IDS, _CODED) or _is_number(each.type)]
             coded = [name for name in kept if name in (*_ANCHORS, _CODED)]

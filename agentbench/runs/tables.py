@@ -102,7 +102,11 @@ STEP_BRANCH_COLUMNS = pa.schema(
 """Further columns of the two tables, where a run has branches."""
 
 
-def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | None = None) -> None:
+def write_tables(
+    folder: Path,
+    episodes_of: Callable[[], Iterable[Episode]] | None = None,
+    further: tuple[bool, bool] | None = None,
+) -> None:
     """Write ``episodes.parquet`` and ``steps.parquet`` of the run in ``folder``, each all or nothing.
 
     ``tables.json`` beside them holds the digests of both, and of the lines that they were made from.
@@ -110,11 +114,12 @@ def write_tables(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | No
     Args:
         folder: of the run.
         episodes_of: gives all of its finished episodes, sorted by key; None to read them from the lines.
+        further: what :func:`further_of` says of any of them, where that is known; else they are looked through.
     """
     journal = journal_of(folder)
     source = sha256_of(journal) if journal.exists() else None
     numbered = enumerate(episodes_of() if episodes_of else read_sorted(folder))
-    has_answers, has_branches = _further(folder, episodes_of)
+    has_answers, has_branches = _further(folder, episodes_of) if further is None else further
     courses = Courses() if has_branches else None
     episode_columns = _schema(EPISODE_COLUMNS, EPISODE_BRANCH_COLUMNS if courses else None)
     step_columns = _schema(
@@ -179,11 +184,17 @@ def _further(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | None) 
             return False, False
     has_answers = has_branches = False
     for episode in episodes_of() if episodes_of else read_sorted(folder):
-        has_branches = has_branches or episode.parent is not None
-        has_answers = has_answers or any(step.details and answer_of(step.details).is_known for step in episode.steps)
+        answers, branches = further_of(episode)
+        has_answers, has_branches = has_answers or answers, has_branches or branches
         if has_answers and has_branches:
             break
     return has_answers, has_branches
+
+
+def further_of(episode: Episode) -> tuple[bool, bool]:
+    """Return whether anything was recorded of an answer, and whether the episode branches off another."""
+    has_answers = any(step.details and answer_of(step.details).is_known for step in episode.steps)
+    return has_answers, episode.parent is not None
 
 
 def _schema(columns: pa.Schema, *further: pa.Schema | None) -> pa.Schema:

@@ -132,16 +132,19 @@ class RunWriter:
                 f"the contract, which agentbench check looks into; {len(self.finished)} finished episodes are safe"
             ) from error
 
-    def close_tables(self, episodes: Callable[[], Iterable[Episode]] | None = None) -> None:
+    def close_tables(
+        self, episodes: Callable[[], Iterable[Episode]] | None = None, further: tuple[bool, bool] | None = None
+    ) -> None:
         """Write the two Parquet tables from the finished episodes.
 
         Args:
             episodes: gives all of them, sorted by key, where they are at hand; else they are read again.
+            further: see :func:`agentbench.runs.tables.write_tables`.
         """
         from agentbench.runs.tables import write_tables  # slow to import, and not needed to play
 
         try:
-            write_tables(self.folder, episodes)
+            write_tables(self.folder, episodes, further)
         except OSError as error:
             raise UserError(
                 f"cannot write the tables in {self.folder}: {error.strerror or error}; all "
