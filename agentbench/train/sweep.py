@@ -209,7 +209,7 @@ def _check_same(run: SweepRun) -> None:
     if not path.exists():
         return
     now = json.loads(run.config.model_dump_json())
-    unsaid = {name: TrainConfig.model_fields[name].default for name in ADDED}
+    unsaid = {name: TrainConfig.model_fields[name].get_default(call_default_factory=True) for name in ADDED}
     before = {**unsaid, **json.loads(path.read_text(encoding="utf-8"))["identity"]}
     changed = [
         f"{name}: {before[name]} → {value}"

@@ -161,3 +161,16 @@ def test_a_teacher_that_cannot_judge_is_refused_before_anything_is_played(
 def test_a_run_without_a_teacher_is_the_run_that_it_was_before_there_were_any() -> None:
     assert not {"teacher", "teacher_options"} & set(config(scheme="grpo").deciding())
     assert {"teacher", "teacher_options"} <= set(config(teacher="scorer", teacher_options={"history": 1}).deciding())
+
+
+def test_a_run_of_a_sweep_without_a_teacher_is_gone_on_with(tmp_path: Path) -> None:
+    from agentbench.train.sweep import plan_sweep
+
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'env = "toy"\nsplit = "all"\nenv_options = { tasks = 2, max_steps = 2 }\nsteps = 1\neval_split = "last"\n'
+    )
+    (run,) = plan_sweep(recipe, {}, ["grpo"], 1, tmp_path / "runs")
+    train(run.config, run.folder)
+    (again,) = plan_sweep(recipe, {}, ["grpo"], 1, tmp_path / "runs")  # refused if nobody's setting counted as one
+    assert again.is_finished
