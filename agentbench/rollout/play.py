@@ -79,16 +79,21 @@ class _Rollout:
             culprit = None if lost else self.seats.culprit(home)
             self.seats.lose(home, str(failure), culprit, with_machine=lost)
             return []
-        acting = []
+        acting, is_new = [], False
         for reply in replies:
             seat = home.seats.get(reply.slot)
             if seat is None:  # its worker was lost, or it left
                 continue
+            is_new |= seat.is_starting
             try:
                 if self._take_reply(seat, reply):
                     acting.append(seat)
             except WorkerFailure as failure:
                 self.seats.drop(seat, str(failure))
+        if is_new and home.worker.connection is None:
+            # Who was only made now begins at once, as one would that was there already: in this process the batches,
+            # and with them the rounding of a policy's sums, do not depend on what was played before.
+            acting += self._take(home, seconds)
         return acting
 
     def _take_reply(self, seat: Seat, reply: Reply) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from agentbench.train.run import make_learner, train  # noqa: E402
 from agentbench.train.trainer import Trainer  # noqa: E402
 from agentbench.train.update import backward  # noqa: E402
 from credit import CreditError, advantages  # noqa: E402
+from policies.scorer import ScorerPolicy  # noqa: E402
 
 TIMED = ("seconds", "steps_per_second", "tokens_per_second", "memory", "tree/")
 
@@ -126,6 +128,25 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, workers: int) -
     first, second = (measured(tmp_path / name) for name in ("whole", "cut"))
     assert [first[0][name] for name in counted] == [second[0][name] for name in counted]
     assert len(first) == len(second)
+
+
+def test_a_resumed_run_puts_the_same_prompts_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums of a batch are rounded by its size, so it may not depend on what a process has played before."""
+    batches: list[list[tuple[int, int, int]]] = []
+    act = ScorerPolicy.act
+
+    def noted(self: ScorerPolicy, prompts: Any) -> Any:
+        batches.append([(each.task.index, each.trial, len(each.history)) for each in prompts])
+        return act(self, prompts)
+
+    monkeypatch.setattr(ScorerPolicy, "act", noted)
+    settings = config(trees=2, fork_rounds=2)
+    train(settings, tmp_path)
+    whole_run = batches.copy()
+    batches.clear()
+    shutil.rmtree(tmp_path / "checkpoints" / "step-000004")
+    train(settings, tmp_path, resume=True)
+    assert batches and whole_run[-len(batches) :] == batches
 
 
 def test_metrics_count_what_was_played_and_what_was_shared(tmp_path: Path) -> None:
