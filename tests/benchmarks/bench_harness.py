@@ -26,6 +26,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -166,7 +167,7 @@ def tree_seconds() -> float:
     return total
 
 
-def ours(**settings: Any) -> float:
+def ours(split: str = "generated:0:60", trials: int = 8, **settings: Any) -> float:
     """Steps a second of processor time of random play, recorded, with seeds and deadlines."""
     from agentbench.evaluation.evaluate import evaluate
 
@@ -177,9 +178,7 @@ def ours(**settings: Any) -> float:
             marks.append((progress.finished, tree_seconds()))
 
     with tempfile.TemporaryDirectory() as folder:
-        result = evaluate(
-            "alfworld", "random", split="generated:0:60", trials=8, out=folder, on_progress=note, **settings
-        )
+        result = evaluate("alfworld", "random", split=split, trials=trials, out=folder, on_progress=note, **settings)
         mean_steps = float(result.frame["steps"].mean())
     (first, before), (last, after) = marks[1], marks[-1]
     return mean_steps * (last - first) / (after - before)
@@ -205,6 +204,51 @@ def gymnasiums(kind: str, number: int, steps: int = 400) -> float:
     spent = tree_seconds() - before
     vector.close()
     return number * steps / spent
+
+
+def original(games: int = 12, steps: int = 20) -> dict[str, float]:
+    """Steps a second of processor time of the original engine: in two processes of ours, in its own batch of two."""
+    from envs.alfworld.generator import parse_split
+    from envs.alfworld.original import game_file
+
+    split = f"generated:0:{games}:small"
+    options = {"engine": "textworld", "max_steps": steps}
+    found = {"ours": ours(split=split, trials=2, workers=2, parallel=2, env_options=options)}
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, game in enumerate(parse_split(split)):
+            file = Path(folder) / str(number) / "game.tw-pddl"
+            file.parent.mkdir()
+            file.write_text(json.dumps(game_file(game)), encoding="utf-8")
+            files.append(str(file))
+        found["theirs"] = _batch_of_two(files, steps)
+    return found | {"ratio": found["ours"] / found["theirs"]}
+
+
+def _batch_of_two(files: Sequence[str], steps: int) -> float:
+    """Play every file twice, as the package's own environment sets its batch up."""
+    import numpy as np
+    import textworld.gym
+    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
+
+    asked = textworld.EnvInfos(won=True, admissible_commands=True, extras=["gamefile"])
+    name = textworld.gym.register_games(
+        list(files), asked, batch_size=2, asynchronous=True, max_episode_steps=steps,
+        wrappers=[AlfredDemangler(shuffle=False), AlfredInfos],
+    )  # fmt: skip
+    env = textworld.gym.make(name)
+    draw, played, before = np.random.default_rng(0), 0, 0.0
+    for episode in range(len(files) + 1):  # the first pair of episodes is not counted, as it is not of ours
+        if episode == 1:
+            played, before = 0, tree_seconds()
+        _, info = env.reset()
+        for _ in range(steps):
+            offered = info["admissible_commands"]
+            _, _, _, info = env.step([each[int(draw.integers(len(each)))] for each in offered])
+            played += 2
+    spent = tree_seconds() - before
+    env.close()
+    return played / spent
 
 
 # -- what is paid beside playing ----------------------------------------------------------------------------------
@@ -307,6 +351,14 @@ def measured(kept: Kept, peers: Path, repeat: int, latencies: Sequence[float]) -
         lines.append(f"| {name} | {found['ours']:,.0f} | {found['ratio']:.2f} of {other} ({found['theirs']:,.0f}) |")
         figure = f"{found['ratio']:.2f} times"
         aims.append((f"random play, {name}, beside {other}", f"{aim} times", figure, found["ratio"] >= aim))
+    if find_spec("textworld") and find_spec("alfworld"):
+        found = kept.middle("original", repeat, original)
+        lines.append(
+            f"| the original engine, two processes | {found['ours']:,.1f} | {found['ratio']:.2f} of its own batch "
+            f"({found['theirs']:,.1f}) |"
+        )
+        figure = f"{found['ratio']:.2f} times"
+        aims.append(("the original engine, beside its own batch of two", "1 times", figure, found["ratio"] >= 1))
     run = kept.path.parent / "thousand"
     found = kept.middle("page", repeat, lambda: page(run))
     aims.append(("page of 1,000 episodes", "1.5 s", f"{found['seconds']:.1f} s", found["seconds"] <= 1.5))
