@@ -176,7 +176,7 @@ def run_compare(monkeypatch, tmp_path):
         folders = {(tmp_path / name).resolve(): frame for name, frame in frames.items()}
         monkeypatch.setattr(
             "agentbench.runs.run.open_run",
-            lambda folder: SimpleNamespace(identity={}, episodes=folders[folder.resolve()]),
+            lambda folder: SimpleNamespace(identity={}, config={}, episodes=folders[folder.resolve()]),
         )
         app = typer.Typer()
         app.command()(compare_runs)

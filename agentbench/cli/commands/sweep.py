@@ -26,7 +26,7 @@ def sweep(
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags go over it")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each scheme, with the seeds 0, 1, …")] = 5,
     policies: Annotated[
-        str, typer.Option(help="clones, with commas between, that the seeds take turns in; else --policy for all")
+        str, typer.Option(help="clones, with commas between, that the seeds take turns in; else one policy for all")
     ] = "",
     first_seed: Annotated[int, typer.Option(min=0, help="the first seed, for parts that are merged later")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side [number of cores]")] = None,
