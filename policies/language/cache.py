@@ -79,7 +79,9 @@ class PrefixCache:
     def put(self, ids: Ids, place: Place) -> None:
         """Remember where the keys and values of ``ids`` (or of their beginning, if they are fewer) lie."""
         key = ids.tobytes()
-        self._forget(key)
+        before = self._kept.pop(key, None)
+        if before is not None and before.row != place.row:
+            self.give_back(before.row)
         self._kept[key] = place
 
     def take(self, ids: Ids, ends: Sequence[int]) -> tuple[Place, bool] | None:

@@ -188,10 +188,12 @@ def _extend(model: nn.Module, cache: PrefixCache, rows: list[int], kept: list[in
     there = torch.from_numpy(numbers).to(device)  # in one copy
     ids, past, lengths = there[:, :longest], there[:, longest], there[:, longest + 1]
     columns = torch.arange(longest, device=device)
-    positions = past[:, None] + columns
     # What fills up a row stands behind its end, where no token that counts looks: without a past no mask is needed,
-    # and without a mask attention has its fastest kernels.
-    width = max(kept) + longest
+    # and without a mask attention has its fastest kernels. Behind a long past it may reach beyond the last column:
+    # then it goes into that, which no prompt takes, as an answer of a token or more has room behind each.
+    most = cache.buffer.tokens
+    positions = (past[:, None] + columns).clamp_max(most - 1)
+    width = min(max(kept) + longest, most)
     mask = attention_mask(model, positions, width) if any(kept) else None
     with logits_at(model, columns == lengths[:, None] - 1):
         logits: Tensor = model(

@@ -16,6 +16,7 @@ from policies.language.cache import Place, PrefixCache, Work  # noqa: E402
 from policies.language.constraint import Trie  # noqa: E402
 from policies.language.decode import Request, Rules, decode, stop_check  # noqa: E402
 from policies.language.loading import prepare  # noqa: E402
+from policies.language.sequences import Sampled  # noqa: E402
 from policies.language.settings import LanguageSettings  # noqa: E402
 from policies.language.threads import fastest  # noqa: E402
 
@@ -139,6 +140,25 @@ def test_equal_prompts_are_computed_once_and_answered_each_for_itself() -> None:
     for seed, answer in enumerate(answers):
         alone = decode(model, [Request(ids, seed=seed)], rules(), PrefixCache(0), Work())[0]
         assert alone.tokens == answer.tokens
+
+
+@pytest.mark.parametrize("limit", [2**30, 2**18, 0])
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_was_asked_before_no_other_keys_and_values_are_read(seed: int, limit: int) -> None:
+    """First prompts come again, in batches of their own; conversations go on, and branch off at earlier turns."""
+    model, cache = tiny.model(layers=1), PrefixCache(limit)
+    draw = np.random.default_rng(seed)
+    open_: list[tuple[Any, tuple[int, ...]]]
+    open_ = [(draw.integers(5, 200, 30 + 10 * number).astype(np.int32), ()) for number in range(3)]
+    for number in range(12):
+        chosen = [open_[place] for place in draw.integers(0, len(open_), 3)] + [open_[number % 3]]
+        requests = [Request(ids, ends, seed=100 * number + place) for place, (ids, ends) in enumerate(chosen)]
+        for request, answer in zip(requests, decode(model, requests, rules(tokens=4), cache, Work()), strict=True):
+            trace = Sampled(request.ids, np.array(answer.tokens, np.int32), np.array(answer.log_probs, np.float32))
+            np.testing.assert_allclose(trace.log_probs, plain_log_probs(model, trace), atol=1e-4)
+            if len(trace.ids) < 120:
+                more = np.concatenate([trace.ids, draw.integers(5, 200, 8).astype(np.int32)])
+                open_.append((more, (*request.ends, len(trace.ids))))
 
 
 def test_draws_follow_the_distribution() -> None:

@@ -129,7 +129,7 @@ def language_config(model: Path) -> TrainConfig:
     from twelve_configurations import configuration
 
     plain = configuration("plain", model, "cpu").model_dump(exclude_unset=True)
-    return TrainConfig(**{**plain, **TREES, "forks": 1, "tasks_per_step": 2, "eval_split": None})
+    return TrainConfig(**{**plain, **TREES, "forks": 1, "tasks_per_step": 2, "minibatches": 1, "eval_split": None})
 
 
 def main() -> None:

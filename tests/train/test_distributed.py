@@ -101,7 +101,16 @@ def test_a_run_of_two_processes_is_written_once_and_resumes_bit_for_bit(folder: 
     assert weights(folder / name / "policy") == weights(folder / f"{name}-resumed" / "policy")
 
 
-COMPARED = ("environment_steps", "success", "reward", "advantage/deviation", "loss", "eval/success")
+COMPARED = (
+    "environment_steps",
+    "success",
+    "reward",
+    "advantage/deviation",
+    "loss",
+    "entropy",
+    "grad_norm",
+    "eval/success",
+)
 OF_TREES = ("tree/branches", "tree/shared_steps", "tree/fork_depth", "branch_steps", "episodes")
 
 
