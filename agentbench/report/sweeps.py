@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from agentbench.runs.run import RUN_FILE, names_of
-from agentbench.train.sweep_record import SWEEP_FILE, SweepRecord, read_record
+from agentbench.train.sweep_record import SWEEP_FILE, SweepRecord, read_record, run_folder
 from envs.base.errors import UserError
 
 TABLES = ("runs", "schemes", "comparisons", "profiles")
@@ -67,7 +67,7 @@ def run_folders(folders: Sequence[Path]) -> list[Path]:
         if record is None:
             found.append(folder)
             continue
-        runs = [folder / f"{scheme}-{seed}" for scheme in record.schemes for seed in record.seeds]
+        runs = [run_folder(folder, scheme, seed) for scheme in record.schemes for seed in record.seeds]
         begun = [run for run in runs if (run / RUN_FILE).exists()]
         if not begun:
             raise UserError(f"no run of the sweep {folder} has begun: there is nothing to show")

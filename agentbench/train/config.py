@@ -239,14 +239,15 @@ class TrainConfig(BaseModel):
         """Whether values of states are measured by branching."""
         return self.values == "branching" or self.scheme in BRANCHED
 
+    @classmethod
+    def unsaid(cls) -> dict[str, Any]:
+        """Return :data:`ADDED` with the values that runs have which were made before."""
+        return {name: cls.model_fields[name].get_default(call_default_factory=True) for name in ADDED}
+
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide what comes out of a run; a run that is resumed must have the same ones."""
-        fields, found = type(self).model_fields, self.model_dump(exclude=set(HOW_NOT_WHAT))
-        return {
-            name: value
-            for name, value in found.items()
-            if name not in ADDED or value != fields[name].get_default(call_default_factory=True)
-        }
+        unsaid, found = self.unsaid(), self.model_dump(exclude=set(HOW_NOT_WHAT))
+        return {name: value for name, value in found.items() if name not in unsaid or value != unsaid[name]}
 
     def correction_settings(self) -> CorrectionSettings | None:
         """Return how the gap between sampler and trainer is corrected, or None where it is not."""

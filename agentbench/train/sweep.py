@@ -17,8 +17,9 @@ from typing import Any
 
 from agentbench.runs.lines import METRICS_FILE, read_metrics
 from agentbench.runs.run import RUN_FILE
-from agentbench.train.config import ADDED, TrainConfig, read_config
+from agentbench.train.config import TrainConfig, read_config
 from agentbench.train.run import refuse_unfit_scheme
+from agentbench.train.sweep_record import run_folder
 from agentbench.train.trainer import Metrics
 from envs.base.errors import UserError
 from policies.saved import is_saved
@@ -103,7 +104,7 @@ def plan_sweep(
         for scheme in schemes:
             said = {**flags, **(own or {}).get(scheme, {}), **start}
             settings = read_config(config, {**said, "scheme": scheme, "seed": seed})
-            runs.append(SweepRun(settings, out / f"{scheme}-{seed}"))
+            runs.append(SweepRun(settings, run_folder(out, scheme, seed)))
     for run in runs:
         if run.config.eval_split is None:
             raise UserError("a sweep compares success on held-out tasks: set eval_split (and eval_tasks)")
@@ -209,8 +210,7 @@ def _check_same(run: SweepRun) -> None:
     if not path.exists():
         return
     now = json.loads(run.config.model_dump_json())
-    unsaid = {name: TrainConfig.model_fields[name].get_default(call_default_factory=True) for name in ADDED}
-    before = {**unsaid, **json.loads(path.read_text(encoding="utf-8"))["identity"]}
+    before = {**TrainConfig.unsaid(), **json.loads(path.read_text(encoding="utf-8"))["identity"]}
     changed = [
         f"{name}: {before[name]} → {value}"
         for name, value in now.items()

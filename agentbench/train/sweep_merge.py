@@ -13,7 +13,7 @@ from agentbench.runs.lines import METRICS_FILE
 from agentbench.runs.run import RUN_FILE
 from agentbench.train.config import TrainConfig
 from agentbench.train.sweep import PERHAPS_CHANGED, SweepRun
-from agentbench.train.sweep_record import SWEEP_FILE, SweepRecord, read_record, write_record
+from agentbench.train.sweep_record import SWEEP_FILE, SweepRecord, read_record, run_folder, write_record
 from envs.base.errors import UserError
 from policies.saved import is_saved
 
@@ -55,7 +55,7 @@ def merge_sweeps(parts: Sequence[Path], out: Path) -> list[SweepRun]:
     record = _joined(records)
     write_record(out, record)
     for (scheme, seed), run in chosen.items():
-        _copy(run.folder, out / f"{scheme}-{seed}")
+        _copy(run.folder, run_folder(out, scheme, seed))
     return _planned(record, list(chosen.values()), out)
 
 
@@ -71,7 +71,7 @@ def _record(folder: Path) -> SweepRecord:
 def _finished_runs(folder: Path, record: SweepRecord) -> Iterator[SweepRun]:
     for seed in record.seeds:
         for scheme in record.schemes:
-            path = folder / f"{scheme}-{seed}" / RUN_FILE
+            path = run_folder(folder, scheme, seed) / RUN_FILE
             if not path.exists():
                 continue
             identity = json.loads(path.read_text(encoding="utf-8"))["identity"]
@@ -134,7 +134,7 @@ def _planned(record: SweepRecord, finished: Sequence[SweepRun], out: Path) -> li
     return [
         SweepRun(
             known.get((scheme, seed)) or any_config.model_copy(update={"scheme": scheme, "seed": seed}),
-            out / f"{scheme}-{seed}",
+            run_folder(out, scheme, seed),
         )
         for seed in record.seeds
         for scheme in record.schemes

@@ -48,6 +48,11 @@ class SweepRecord:
     policies: list[str] = field(default_factory=list)
 
 
+def run_folder(sweep: Path, scheme: str, seed: int) -> Path:
+    """Return the folder of one run of a sweep."""
+    return sweep / f"{scheme}-{seed}"
+
+
 def read_record(folder: Path) -> SweepRecord | None:
     """Return the record of a sweep, or None where there is none.
 

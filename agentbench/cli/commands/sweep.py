@@ -88,9 +88,8 @@ def sweep(
                 "(generated:5:200 and generated:6:60, say)"
             )
         tasks = {"split": tune_split, "eval_split": tune_eval_split}
-        final = plan_sweep(
-            config, settings, names, 1, out / "-", first_seed, None, clones
-        )  # whose tasks are left alone
+        # Its tasks are left alone.
+        final = plan_sweep(config, settings, names, 1, out / "-", first_seed, None, clones)
         tuning = plan_tuning(config, {**settings, **tasks}, names, grid, tune_seeds, out, final, clones)
         record_plan(out, names, planned, measure, margin, clones)
         record_tuning(out, {"grid": grid, "seeds": tune_seeds, **tasks})
