@@ -93,13 +93,13 @@ class Groups:
         return mean + self.sum(self.of_rows(values) - self.of_groups(mean)) / size
 
     def largest(self, values: NDArray[Any]) -> FloatArray:
-        """Largest of the values of each group, shape ``(count,)``, at least 0."""
+        """Largest of the absolute values of each group, shape ``(count,)``."""
         largest = np.zeros(self.count)
         if self.width:
             for column in self.of_rows(values).T:
-                np.maximum(largest, column, out=largest)
+                np.maximum(largest, np.abs(column), out=largest)
             return largest
-        np.maximum.at(largest, self.code, values)
+        np.maximum.at(largest, self.code, np.abs(values))
         return largest
 
     def rows(self, index: IntArray) -> Groups:

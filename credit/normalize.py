@@ -61,7 +61,7 @@ def normalize_within(
     mean = of_samples.mean(sampled)
     if singleton == "raw":
         mean[alone] = 0.0
-    tolerance = SNAP * np.maximum(1.0, groups.largest(np.abs(values)))
+    tolerance = SNAP * np.maximum(1.0, groups.largest(values))
     deviation = _deviation(values, mean, tolerance, groups)
     scale = np.ones(groups.count)
     if normalize == "std":
@@ -117,7 +117,7 @@ def without_rounding(deviation: FloatArray, values: FloatArray, groups: Groups, 
     Returns:
         ``deviation``.
     """
-    deviation[np.abs(deviation) <= units * SNAP * np.maximum(1.0, groups.largest(np.abs(values)))[groups.code]] = 0.0
+    deviation[np.abs(deviation) <= units * SNAP * np.maximum(1.0, groups.largest(values))[groups.code]] = 0.0
     return deviation
 
 

@@ -26,9 +26,12 @@ def step_returns(steps: Steps, rewards: FloatArray | None = None, *, gamma: floa
 
 
 def outcomes(steps: Steps, rewards: FloatArray | None = None) -> FloatArray:
-    """Outcome of each episode, the sum of its rewards, shape ``(episodes,)``; for rows in order."""
+    """Outcome of each episode, the sum of its rewards, shape ``(episodes,)``; for rows in order.
+
+    Where every episode has one step these are the rewards themselves, not a copy to write to.
+    """
     rewards = steps.reward if rewards is None else rewards
-    return rewards.copy() if len(steps.starts) == len(steps) else np.add.reduceat(rewards, steps.starts)
+    return rewards if len(steps.starts) == len(steps) else np.add.reduceat(rewards, steps.starts)
 
 
 def discounted_sum(values: FloatArray, decay: FloatArray) -> FloatArray:

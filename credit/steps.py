@@ -144,24 +144,26 @@ class Steps:
         for name in (*_REQUIRED, *extra):
             if name not in table.columns:
                 raise CreditError(f"the table has no column {name!r}; it has: {', '.join(map(str, table.columns))}")
-        if (twice := table.columns[table.columns.duplicated()]).size:
-            raise CreditError(f"the table has the column {twice[0]!r} twice")
+        if not table.columns.is_unique:
+            raise CreditError(f"the table has the column {table.columns[table.columns.duplicated()][0]!r} twice")
         columns: dict[str, Any] = {}
         labels: dict[str, NDArray[Any]] = {}
         known = (*KINDS, *OPTIONAL, *extra)
-        present = [name for name in dict.fromkeys(known) if name in table.columns]
-        present = [name for name in present if name in _REQUIRED or not len(table) or _has_values(table[name])]
-        if "node" not in present:  # then these two are something else of the same name
-            present = [name for name in present if name not in _TREE or name in extra]
+        present = {name: table[name] for name in dict.fromkeys(known) if name in table.columns}
+        for name, column in list(present.items()):
+            is_empty = len(table) and name not in _REQUIRED and not _has_values(column)
+            # without nodes, the other columns of a tree are something else of the same name
+            if is_empty or (name in _TREE and name not in extra and "node" not in present):
+                del present[name]
         for ids in (*((name,) for name in _IDS), ("state", "next_state")):
             taken = [name for name in ids if name in present]
-            codes, book = _encode([table[name] for name in taken], in_order=ids[0] in ("group", "episode"))
+            codes, book = _encode([present[name] for name in taken], in_order=ids[0] in ("group", "episode"))
             columns.update(zip(taken, codes, strict=True))
             if book is not None:
                 labels[ids[0]] = book
-        for name in present:
+        for name, column in present.items():
             if name not in columns:
-                columns[name] = _numeric(table[name])
+                columns[name] = _numeric(column)
         named = {name: columns.pop(name) for name in list(columns) if name in KINDS}
         return cls(**named, extra=columns, labels=labels)
 
@@ -223,10 +225,10 @@ class Steps:
         """Return the layout of rows that come in order and without a fault, as most do, in a few passes; else None."""
         if not (len(self) and _ascends(self.group) and _ascends(self.episode)):
             return None
-        starts = np.concatenate(([0], np.flatnonzero(self.episode[1:] != self.episode[:-1]) + 1))
-        rows = np.arange(len(self))
-        if len(starts) == len(self):  # a step each, as in one-turn tasks
-            return None if self.step.any() else (rows, starts, np.ones_like(rows))
+        begins, rows = self.episode[1:] != self.episode[:-1], np.arange(len(self))
+        if begins.all():  # a step each, as in one-turn tasks
+            return None if self.step.any() else (rows, rows, np.broadcast_to(np.int64(1), rows.shape))
+        starts = np.concatenate(([0], np.flatnonzero(begins) + 1))
         lengths = np.diff(starts, append=len(self))
         is_whole = np.array_equal(self.step, rows - np.repeat(starts, lengths))
         in_one_group = np.array_equal(self.group, np.repeat(self.group[starts], lengths))
@@ -282,8 +284,11 @@ class Steps:
         return last
 
     def per_step(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Spread one value an episode over the episode's steps; for rows in order."""
-        return values.copy() if len(values) == len(self) else np.repeat(values, self.lengths)
+        """Spread one value an episode over the episode's steps; for rows in order.
+
+        Where every episode has one step these are ``values`` themselves, not a copy to write to.
+        """
+        return values if len(values) == len(self) else np.repeat(values, self.lengths)
 
     # -- checks ----------------------------------------------------------------------------------------
 
@@ -417,6 +422,9 @@ def numbered(ids: NDArray[Any]) -> tuple[IntArray, NDArray[Any]]:
         code, values = pd.factorize(ids)
         return code.astype(np.int64, copy=False), values
     begins = np.concatenate(([True], ids[1:] != ids[:-1]))
+    count = np.count_nonzero(begins)
+    if ids[0] == 0 and ids[-1] == count - 1:  # they are such numbers
+        return ids.astype(np.int64, copy=False), np.arange(count)
     number = np.cumsum(begins)
     number -= 1
     return number, ids[begins]

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-
 from credit.grouping import Groups
 from credit.normalize import Singleton, normalize_within
 from credit.returns import outcomes
@@ -48,5 +46,5 @@ def gpg(
     """
     outcome, groups = outcomes(steps), Groups.by(steps.group[steps.starts])
     deviation = normalize_within(outcome, groups, normalize="mean", singleton=singleton)
-    counts = outcome != 0.0 if counted == "nonzero" else groups.largest(np.abs(deviation))[groups.code] > 0.0
+    counts = outcome != 0.0 if counted == "nonzero" else groups.largest(deviation)[groups.code] > 0.0
     return steps.per_step(deviation * (len(outcome) / max(1, int(counts.sum()))))

@@ -34,6 +34,6 @@ def max_rl(steps: Steps) -> FloatArray:
     """
     outcome, groups = outcomes(steps), Groups.by(steps.group[steps.starts])
     deviation, mean = normalize_within(outcome, groups, normalize="mean"), groups.mean(outcome)
-    positive = mean > SNAP * groups.largest(np.abs(outcome))
+    positive = mean > SNAP * groups.largest(outcome)
     share = np.divide(1.0, mean, out=np.zeros(groups.count), where=positive)
     return steps.per_step(deviation * share[groups.code])

@@ -53,7 +53,7 @@ def mcgrpo(
     of_episode = Groups.by(steps.group[steps.starts])
     outcome = outcomes(steps)
     deviation = outcome - _median(outcome, of_episode)[of_episode.code]
-    tolerance = SNAP * np.maximum(1.0, of_episode.largest(np.abs(outcome)))
+    tolerance = SNAP * np.maximum(1.0, of_episode.largest(outcome))
     deviation[np.abs(deviation) <= tolerance[of_episode.code]] = 0.0
     advantage = deviation
     if normalize == "mad":

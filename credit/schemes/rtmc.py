@@ -39,7 +39,7 @@ def rtmc(steps: Steps, *, weighting: Weighting = "rows") -> FloatArray:
     action = Groups.by(state.code, steps.column("action"))
     advantage = _mean(outcome, action, steps, weighting) - _mean(outcome, state, steps, weighting)
     group = Groups.by(steps.group)
-    tolerance = SNAP * np.maximum(1.0, group.largest(np.abs(outcome)))
+    tolerance = SNAP * np.maximum(1.0, group.largest(outcome))
     advantage[np.abs(advantage) <= tolerance[group.code]] = 0.0
     return advantage
 

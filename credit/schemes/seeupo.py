@@ -105,7 +105,7 @@ def carried_ratio(steps: Steps, ratio_min: float, ratio_max: float) -> FloatArra
 
 def _turn_normalized(values: FloatArray, turns: Groups, ddof: int, std_floor: float) -> FloatArray:
     deviation = values - turns.mean(values)[turns.code]
-    deviation[np.abs(deviation) <= SNAP * np.maximum(1.0, turns.largest(np.abs(values)))[turns.code]] = 0.0
+    deviation[np.abs(deviation) <= SNAP * np.maximum(1.0, turns.largest(values))[turns.code]] = 0.0
     degrees = turns.size - ddof
     std = np.sqrt(turns.sum(np.square(deviation)) / np.maximum(degrees, 1))
     divisor = np.where((degrees > 0) & (std > std_floor), std, 1.0)

@@ -120,7 +120,7 @@ def _advantage(
     before = np.roll(after, 1)
     before[starts] = 0.0
     advantage = deviation + after - before
-    tolerance = SNAP * np.maximum(1.0, groups.largest(np.abs(outcome)))
+    tolerance = SNAP * np.maximum(1.0, groups.largest(outcome))
     advantage[np.abs(advantage) <= tolerance[groups.code]] = 0.0
     if normalize == "std":
         spread = deviation[starts]

@@ -81,5 +81,5 @@ def _equal_groups(steps: Steps) -> int:
     """Count groups of several episodes whose outcomes differ by no more than rounding."""
     outcome, groups = outcomes(steps), Groups.by(steps.group[steps.starts])
     deviation = np.abs(outcome - groups.mean(outcome)[groups.code])
-    tolerance = SNAP * np.maximum(1.0, groups.largest(np.abs(outcome)))
+    tolerance = SNAP * np.maximum(1.0, groups.largest(outcome))
     return int(((groups.largest(deviation) <= tolerance) & (groups.size > 1)).sum())

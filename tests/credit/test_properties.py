@@ -167,6 +167,17 @@ def test_the_table_is_not_changed_and_the_result_repeats(name):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
+def test_the_result_is_the_callers_own_where_every_episode_has_one_step(name):
+    steps = Steps.from_frame(random_table(4, longest=1))
+    before = steps.to_frame()
+    advantage = advantages(name, steps)
+    kept = advantage.copy()
+    advantage += 1.0
+    pd.testing.assert_frame_equal(steps.to_frame(), before)
+    assert (advantages(name, steps) == kept).all()
+
+
+@pytest.mark.parametrize("name", SCHEMES)
 def test_every_needed_column_is_missed_by_name_and_no_other_is(name):
     table = random_table(4)
     needs = SCHEMES[name].needs
