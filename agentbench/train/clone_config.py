@@ -188,7 +188,8 @@ def choose(config: CloneRun, policy: TrainablePolicy, traces: Sequence[Any], hel
         device=config.device,
         seed=config.seed,
     )
-    threads = torch.get_num_threads()
+    threads = config.threads or (torch.get_num_threads() if isinstance(policy, HasLearner) else 1)
+    torch.set_num_threads(threads)
     if not isinstance(policy, HasLearner):
         budget = config.token_budget or settings.token_budget
         settings = replace(settings, token_budget=budget)

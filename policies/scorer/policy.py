@@ -130,7 +130,7 @@ class ScorerPolicy:
         log_probs = self._tempered(scores, batch)
         index = torch.tensor([trace.index for trace in traces], device=self._device)
         entropy = log_probs.new_zeros(len(values)).index_add(0, batch.decision, -log_probs.exp() * log_probs)
-        chosen = log_probs[batch.starts + index][:, None]
+        chosen = log_probs.index_select(0, batch.starts + index)[:, None]
         return Likelihood(chosen, entropy[:, None], torch.ones_like(chosen, dtype=torch.bool), values)
 
     def _tempered(self, log_probs: torch.Tensor, batch: Decisions) -> torch.Tensor:

@@ -19,7 +19,7 @@ from agentbench import evaluate  # noqa: E402
 from agentbench.cli.program import app  # noqa: E402
 from agentbench.runs.lines import read_metrics  # noqa: E402
 from agentbench.train import memory  # noqa: E402
-from agentbench.train.clone import Cloner, CloneSettings, clone, mean_loss, traces_of  # noqa: E402
+from agentbench.train.clone import Cloner, CloneSettings, clone, log_likelihood, mean_loss, traces_of  # noqa: E402
 from agentbench.train.clone_config import CloneRun, prepare  # noqa: E402
 from agentbench.train.clone_run import clone_run  # noqa: E402
 from agentbench.train.model_init import init_model  # noqa: E402
@@ -262,3 +262,28 @@ def test_memory_that_was_freed_before_is_no_part_of_the_promised_peak(taught: di
     after = prepare(CloneRun(**taught["common"])).chosen.parts_mb["program"]
     assert len(last) == 100_000  # behind it nothing can go to the system by itself
     assert after < before + 200
+
+
+def test_a_scorer_is_cloned_with_the_threads_that_are_said(taught: dict[str, Any]) -> None:
+    common = {"source": taught["common"]["source"], "policy": "scorer"}
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert prepare(CloneRun(**common)).chosen.threads == torch.get_num_threads() == 1
+        assert prepare(CloneRun(**common, threads=2)).chosen.threads == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_add_a_scorer_s_gradient_up_in_one_order(taught: dict[str, Any]) -> None:
+    """Two threads meet so seldom that a comparison of gradients shows it one time in a hundred: look at what runs."""
+    prepared = prepare(CloneRun(source=taught["common"]["source"], policy="scorer"))
+    loss = log_likelihood(prepared.policy, prepared.traces[:20], prepared.chosen.settings)
+    found, todo = set(), [loss.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            todo += [each for each, _ in node.next_functions]
+    names = {node.name() for node in found}
+    assert "IndexSelectBackward0" in names and "IndexBackward0" not in names  # the latter's threads race
