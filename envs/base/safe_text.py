@@ -73,7 +73,7 @@ def redacted(text: str) -> str:
     ``HF_TOKEN``), those that were remembered, user and password in a URL, and what stands in an ``Authorization``
     header.
     """
-    for secret in _secrets():
+    for secret in _secrets() if len(text) >= SHORTEST_SECRET else ():
         text = cut_out(text, secret)
     if "://" in text:
         text = _IN_URL.sub(CUT, text)
@@ -138,7 +138,7 @@ def _is_secret(name: str, value: Any) -> bool:
 
 def _secrets() -> list[str]:
     """Return every secret of this process, the longest first: one may be a part of another."""
-    values = {value.strip() for name, value in os.environ.items() if _names_secret(name)}
+    values = {os.environ[name].strip() for name in [*os.environ] if _names_secret(name)}  # each value read costs
     return sorted(_remembered | {value for value in values if len(value) >= SHORTEST_SECRET}, key=len, reverse=True)
 
 

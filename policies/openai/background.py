@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,12 +24,50 @@ class Background:
 
     def __init__(self, at_end: Callable[[], None]) -> None:
         self._loop = asyncio.new_event_loop()
+        self._new: deque[tuple[Coroutine[Any, Any, Any], Future[Any]]] = deque()
+        self._is_woken = False
         threading.Thread(target=_run, args=(self._loop, at_end), daemon=True).start()
         weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine; cancelling the future cancels it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        future: Future[T] = Future()
+        self._new.append((work, future))
+        if (
+            not self._is_woken
+        ):  # waking the thread costs more than starting what is there: once for all that come at once
+            self._is_woken = True
+            self._loop.call_soon_threadsafe(self._start)
+        return future
+
+    def _start(self) -> None:
+        # Reset before looking: work that comes in between wakes the thread again.
+        self._is_woken = False
+        while self._new:
+            work, future = self._new.popleft()
+            task = self._loop.create_task(_done(work, future))
+            future.add_done_callback(functools.partial(_cancel, self._loop, task))
+
+
+async def _done(work: Coroutine[Any, Any, T], future: Future[T]) -> None:
+    """Do the work, and give the future what comes of it, unless it was cancelled meanwhile."""
+    try:
+        result = await work
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    except Exception as error:
+        with contextlib.suppress(InvalidStateError):
+            future.set_exception(error)
+    else:
+        with contextlib.suppress(InvalidStateError):
+            future.set_result(result)
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], future: Future[Any]) -> None:
+    if future.cancelled():
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and cancelled it already
+            loop.call_soon_threadsafe(task.cancel)
 
 
 def _run(loop: asyncio.AbstractEventLoop, at_end: Callable[[], None]) -> None:

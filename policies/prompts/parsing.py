@@ -109,8 +109,10 @@ def _in_tags(text: str) -> tuple[list[str], str | None]:
 
 def _is_placeholder(action: str, admissible: Sequence[str] | None) -> bool:
     action = action.strip()
-    listed = admissible is not None and action.lower() in (offered.lower() for offered in admissible)
-    return _PLACEHOLDER.fullmatch(action) is not None and not (action and listed)
+    if _PLACEHOLDER.fullmatch(action) is None:
+        return False
+    is_listed = admissible is not None and action.lower() in (offered.lower() for offered in admissible)
+    return not (action and is_listed)
 
 
 def _unclosed(action: str, admissible: Sequence[str] | None, cut: bool | None) -> ParsedAnswer:

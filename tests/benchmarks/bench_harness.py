@@ -460,6 +460,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "results/published/harness.md", help="the page")
     chosen = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as what is installed is
     if chosen.serve is not None:
         asyncio.run(serve(chosen.serve))
         return
