@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import bisect
 import functools
+import hashlib
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,20 @@ class Place(NamedTuple):
 
     row: int
     tokens: int
+
+
+class Found(NamedTuple):
+    """What is known of a prompt.
+
+    Attributes:
+        place: where its keys and values lie.
+        how: ``whole``: of the whole prompt, in a row that stays for others with the same one. ``end``: up to an earlier
+            answer, at the end of a row that is handed over. ``beginning``: up to an earlier answer, in a row that has
+            gone on from there and has to be copied: the prompt is a branch of what stands in it.
+    """
+
+    place: Place
+    how: Literal["whole", "end", "beginning"]
 
 
 @dataclass(slots=True)
@@ -66,6 +81,10 @@ class PrefixCache:
         self.limit = limit
         self.buffer = KeyValues()
         self._kept: OrderedDict[bytes, Place] = OrderedDict()
+        self._beginnings: dict[
+            bytes, Place
+        ] = {}  # of the same rows: these, and all that they were asked for and put for
+        self._in_row: dict[int, list[bytes]] = {}  # the beginnings of each row, ascending
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -78,29 +97,43 @@ class PrefixCache:
 
     def put(self, ids: Ids, place: Place) -> None:
         """Remember where the keys and values of ``ids`` (or of their beginning, if they are fewer) lie."""
-        key = ids.tobytes()
+        key = _key(ids)
         before = self._kept.pop(key, None)
         if before is not None and before.row != place.row:
             self.give_back(before.row)
         self._kept[key] = place
+        self._begin(key, place)
 
-    def take(self, ids: Ids, ends: Sequence[int]) -> tuple[Place, bool] | None:
-        """Return where the longest known beginning of ``ids`` lies, and whether it stays for others.
+    def mark(self, prompt: Ids, row: int) -> None:
+        """Remember that the row in which ``prompt`` was answered begins with it, for branches; before ``put``."""
+        self._begin(_key(prompt), Place(row, len(prompt)))
 
-        What is found at one of the ``ends`` is handed over and forgotten: the episode continues from it. Only the
-        whole of ``ids`` stays, for the other episodes that begin with it.
+    def _begin(self, key: bytes, place: Place) -> None:
+        self._beginnings[key] = place
+        self._in_row.setdefault(place.row, []).append(key)
+
+    def take(self, ids: Ids, ends: Sequence[int]) -> Found | None:
+        """Return where the longest known beginning of ``ids`` lies.
+
+        What is found at the end of its row is handed over and forgotten: the episode continues from it. The whole of
+        ``ids`` stays, for the other episodes that begin with it, and so does a row that has gone on from there.
 
         Args:
             ids: the prompt.
             ends: where earlier answers ended within it, ascending.
         """
-        whole = ids.tobytes()
-        if whole in self._kept:
-            self._kept.move_to_end(whole)
-            return self._kept[whole], True
-        for end in reversed(ends):
-            if (place := self._kept.pop(ids[:end].tobytes(), None)) is not None:
-                return place, False
+        for end in (len(ids), *reversed(ends)):
+            key = _key(ids[:end])
+            if key in self._kept and end == len(ids):
+                self._kept.move_to_end(key)
+                return Found(self._kept[key], "whole")
+            if key in self._kept:
+                return Found(self._kept.pop(key), "end")
+            if (place := self._beginnings.get(key)) is not None:
+                last = self._in_row[place.row][-1]
+                if last in self._kept:
+                    self._kept.move_to_end(last)
+                return Found(place, "beginning")
         return None
 
     def rows(self, count: int, tokens: int, in_use: Collection[int] = ()) -> list[int]:
@@ -128,6 +161,9 @@ class PrefixCache:
 
     def give_back(self, row: int) -> None:
         """Let others have a row."""
+        for key in self._in_row.pop(row, ()):
+            if (place := self._beginnings.get(key)) is not None and place.row == row:
+                del self._beginnings[key]
         bisect.insort(self._free, row)
 
     def trim(self) -> None:
@@ -136,25 +172,32 @@ class PrefixCache:
             return
         most = self.limit // self.buffer.row_bytes
         while len(self._kept) > most:
-            self._kept.popitem(last=False)
+            self._forget(next(iter(self._kept)))
         if not self._kept:
             self.clear()
             return
         order = sorted(place.row for place in self._kept.values())
         number = {row: index for index, row in enumerate(order)}
         self._kept = OrderedDict((key, Place(number[each.row], each.tokens)) for key, each in self._kept.items())
+        self._beginnings = {key: Place(number[each.row], each.tokens) for key, each in self._beginnings.items()}
+        self._in_row = {number[row]: keys for row, keys in self._in_row.items()}
         self.buffer.keep(order)
         self._free = []
 
     def clear(self) -> None:
         """Forget everything: the weights have changed."""
         self._kept.clear()
-        self._free = []
+        self._beginnings, self._in_row, self._free = {}, {}, []
         self.buffer = KeyValues()
 
     def _forget(self, key: bytes) -> None:
         if (place := self._kept.pop(key, None)) is not None:
             self.give_back(place.row)
+
+
+def _key(ids: Ids) -> bytes:
+    """Return what stands for a sequence of tokens; the tokens of every turn of long conversations would be much."""
+    return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
 
 
 def cache_argument(model: Any, cache: Cache) -> dict[str, Cache]:

@@ -141,13 +141,20 @@ def _prefill(
     known = [cache.take(request.ids, request.ends) for request in requests]
     # At least the last token has to be computed, for its logits.
     kept = [
-        0 if found is None else min(found[0].tokens, len(each.ids) - 1)
+        0 if found is None else min(found.place.tokens, len(each.ids) - 1)
         for found, each in zip(known, requests, strict=True)
     ]
-    in_use = {found[0].row for found in known if found is not None}
-    fresh = iter(cache.rows(sum(found is None for found in known), longest, in_use))
-    rows = [next(fresh) if found is None else found[0].row for found in known]
-    stays = [not each.ends if found is None else found[1] for found, each in zip(known, requests, strict=True)]
+    at = [None if found is None or found.how == "beginning" else found.place.row for found in known]
+    in_use = {found.place.row for found in known if found is not None}
+    fresh = iter(cache.rows(at.count(None), longest, in_use))
+    rows = [next(fresh) if row is None else row for row in at]
+    branches = [index for index, found in enumerate(known) if found is not None and at[index] is None]
+    if branches:
+        sources = [found.place.row for found in known if found is not None and found.how == "beginning"]
+        cache.buffer.copy(sources, [rows[index] for index in branches], max(kept[index] for index in branches))
+    stays = [
+        not each.ends if found is None else found.how == "whole" for found, each in zip(known, requests, strict=True)
+    ]
     order = sorted(range(len(requests)), key=lambda index: (len(requests[index].ids) - kept[index], rows[index]))
     logits: list[Tensor] = [torch.empty(0)] * len(requests)
     for part in _parts(order, [len(each.ids) for each in requests], kept):
@@ -341,6 +348,7 @@ class _Loop:
 
     def _keep(self, index: int) -> None:
         ids = np.concatenate([self.requests[index].ids, np.array(self.answers[index].tokens, np.int32)])
+        self.cache.mark(self.requests[index].ids, self.rows[index])
         self.cache.put(ids, Place(self.rows[index], len(self.requests[index].ids) + self.fed[index]))
 
 

@@ -230,12 +230,41 @@ def test_a_conversation_goes_on_in_its_own_row() -> None:
     ids = np.arange(10, 30, dtype=np.int32)
     prompts = [np.append(ids, np.int32(40 + number)) for number in range(3)]
     (first,) = decode(model, [Request(prompts[0], ends=(3,))], rules(), cache, Work())
-    place, stays = cache.take(np.append(prompts[0], first.tokens).astype(np.int32), ()) or (None, None)
-    assert place == Place(0, 20 + 1 + len(first.tokens) - 1) and stays
+    found = cache.take(np.append(prompts[0], first.tokens).astype(np.int32), ())
+    assert found == (Place(0, 20 + 1 + len(first.tokens) - 1), "whole")
     follow = np.concatenate([prompts[0], first.tokens, [50, 51]]).astype(np.int32)
     work = Work()
     decode(model, [Request(follow, ends=(21 + len(first.tokens),))], rules(tokens=1), cache, work)
     assert work.prefilled == 3 and cache.buffer.rows == 1
+
+
+def test_a_branch_computes_what_is_new_in_it_alone() -> None:
+    """Four answers in one conversation, then branches off after each: only their own tokens go through the model."""
+    model, cache = tiny.model(), PrefixCache(2**30)
+    ids, ends, prompts = np.arange(10, 60, dtype=np.int32), (), []
+    for number in range(4):
+        (answer,) = decode(model, [Request(ids, ends, seed=number)], rules(tokens=5), cache, Work())
+        ids = np.append(ids, answer.tokens).astype(np.int32)
+        ends = (*ends, len(ids))
+        prompts.append((np.append(ids, [60, 61, 62]).astype(np.int32), ends))
+        ids = np.append(ids, [70, 71]).astype(np.int32)
+    requests = [Request(each, up_to, seed=9) for each, up_to in prompts]
+    work, plain = Work(), Work()
+    found = decode(model, requests, rules(tokens=6), cache, work)
+    expected = decode(model, requests, rules(tokens=6), PrefixCache(0), plain)
+    assert [each.tokens for each in found] == [each.tokens for each in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.log_probs, theirs.log_probs, atol=1e-5)
+    assert work.prefilled == 4 * (3 + 1) < plain.prefilled / 14  # an answer's last token was not fed before
+    # The conversation itself goes on where it was, and so does each branch.
+    for prompt, answer in [
+        (ids, []),
+        *((each, answer.tokens) for (each, _), answer in zip(prompts, found, strict=True)),
+    ]:
+        more, work = np.concatenate([prompt, answer, [80]]).astype(np.int32), Work()
+        end = len(prompt) + len(answer) if answer else ends[-1]
+        decode(model, [Request(more, (end,), seed=3)], rules(tokens=1), cache, work)
+        assert work.prefilled <= 4
 
 
 def test_changed_weights_empty_the_cache() -> None:

@@ -232,5 +232,29 @@ def test_the_kept_cache_goes_on_at_a_fork_and_changes_no_answer() -> None:
     assert len(branches) == 3 and all(episode.fork >= 1 for episode in branches)
     actions = [[(episode.key, step.action) for step in episode.steps] for episode in found]
     assert actions == [[(episode.key, step.action) for step in episode.steps] for episode in again]
-    # Keys and values are looked up by the tokens of the history, which a branch has in common with its parent.
     assert with_cache.work.prefilled < 0.5 * without.work.prefilled
+
+
+def test_a_branch_takes_no_token_of_its_beginning_through_the_model_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[language]'")
+    import tiny_language as tiny
+
+    from policies.language import policy as language
+
+    asked: dict[bytes, tuple[int, int]] = {}
+    decode = language.decode
+
+    def watched(model: Any, requests: Any, *rest: Any) -> Any:
+        for each in requests:
+            asked[each.ids.tobytes()] = (len(each.ids), each.ends[-1] if each.ends else 0)
+        return decode(model, requests, *rest)
+
+    monkeypatch.setattr(language, "decode", watched)
+    policy = tiny.policy(cache_mb=64, seed=1)
+    found = grown("alfworld", shape("alfworld", trees=2, forks=2, rounds=2, longest=5), policy=policy, max_steps=5)
+    forks = [episode.fork for episode in found if episode.parent is not None]
+    assert len(forks) >= 8 and sum(fork > 1 for fork in forks) >= 3
+    # Every prompt computes what follows the last answer, whose last token was sampled and not yet fed back; a fork at
+    # the first step asks the first prompt again, of which the last token is computed for its logits.
+    new = sum(tokens - end + (end > 0) for tokens, end in asked.values())
+    assert new <= policy.work.prefilled <= new + len(found)
