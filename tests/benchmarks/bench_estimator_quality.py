@@ -21,10 +21,17 @@ from typing import Any
 
 import pandas as pd
 
-from agentbench.analysis.quality.measured import measure_anchors, measure_problems, measure_runs, measure_sweeps
+from agentbench.analysis.quality.measured import (
+    TREES,
+    measure_anchors,
+    measure_problems,
+    measure_runs,
+    measure_sweeps,
+    measure_trees,
+)
 from agentbench.analysis.quality.parts import Parts
 from agentbench.analysis.quality.plots import LINES, draw_quality, draw_sweeps
-from agentbench.analysis.quality.table import Quality, sheets
+from agentbench.analysis.quality.table import Quality, number, sheets
 from agentbench.analysis.truth.problems import PROBLEMS
 from agentbench.analysis.truth.run import make_truth
 from agentbench.evaluation.evaluate import evaluate
@@ -33,6 +40,7 @@ from envs.base.files import write_text
 
 COMMAND = "python tests/benchmarks/bench_estimator_quality.py"
 GROUP_SIZES = (4, 8, 16)
+TREE_MEASURES = ("pearson", "sign_success", "sign_failure", "cosine", "cosine_group", "snr")
 SHOWN_SIZE = 8
 EXACT, MIXED, TRAINED = "alfworld-exact", "alfworld-mixed", "alfworld-trained"
 
@@ -130,6 +138,7 @@ def measured(work: Path, extent: Extent) -> Quality:
     found, schemes = Quality(parts=Parts(work / "quality.jsonl")), list(SCHEMES)
     measure_runs(found, [work / name for name in (EXACT, MIXED, TRAINED)], schemes, GROUP_SIZES)
     measure_problems(found, PROBLEMS, schemes, GROUP_SIZES, extent.groups, seed=0)
+    measure_trees(found, PROBLEMS, extent.groups, seed=0)
     drawn = [name for name in LINES if name in SCHEMES]
     measure_sweeps(found, drawn, extent.groups // 4, seed=0)
     for name in (EXACT, TRAINED):
@@ -143,7 +152,7 @@ def write_report(found: Quality, folder: Path) -> None:
     frame, main_rows = found.frame(), found.main()
     frame.to_csv(folder / "estimator-quality.csv", index=False, float_format="%.5g")
     draw_quality(main_rows[main_rows["group_size"] == SHOWN_SIZE], folder / "estimator-quality.png")
-    draw_sweeps(frame[frame["setting"] != ""], folder / "estimator-quality-sweeps.png")
+    draw_sweeps(frame[~frame["setting"].isin(("", "trees"))], folder / "estimator-quality-sweeps.png")
     write_text(folder / "estimator-quality.md", report(found))
 
 
@@ -155,6 +164,7 @@ def report(found: Quality) -> str:
     return template.format(
         command=COMMAND,
         tables="\n\n".join(tables),
+        trees=_trees(found.frame()),
         sizes=_sizes(frame[frame["sample"].isin(PROBLEMS)]),
         sizes_alfworld=_sizes(frame[~frame["sample"].isin(PROBLEMS)]),
         missing=_missing(found),
@@ -172,13 +182,30 @@ def _missing(found: Quality) -> str:
     for scheme, why in sorted(whys):
         where = tuple(name for name, names in found.skipped.items() if names.get(scheme, "").endswith(why))
         of_reason.setdefault((why, where), []).append(scheme)
-    every = set(found.reliability)
+    every = set(found.main()["sample"])
     lines = [
         f"- {', '.join(f'`{scheme}`' for scheme in schemes)} "
         f"on {'every sample' if set(where) == every else ', '.join(f'`{name}`' for name in where)}: {why}."
         for (why, where), schemes in of_reason.items()
     ]
     return "\n".join(lines) or "None."
+
+
+def _trees(frame: pd.DataFrame) -> str:
+    """The schemes that read trees, and `grpo` on as many steps of chains above them."""
+    lines = [
+        "| problem | scheme | groups | steps | pearson | sign, won | sign, lost | cosine | cosine, 1 group | snr |",
+        "|:--|:--|:--|" + "--:|" * 7,
+    ]
+    chains = frame[(frame["setting"] == "") & (frame["group_size"] == SHOWN_SIZE) & (frame["scheme"] == "grpo")]
+    for problem in PROBLEMS:
+        grown = frame[frame["sample"].str.startswith(f"{problem},") & (frame["setting"] == "trees")]
+        rows = [("8 chains", row) for row in chains[chains["sample"] == problem].to_dict("records")]
+        rows += [(row["value"], row) for row in grown[grown["scheme"].isin(TREES)].to_dict("records")]
+        for groups, row in rows:
+            numbers = " | ".join(number(row, name) for name in TREE_MEASURES)
+            lines.append(f"| {problem} | {row['scheme']} | {groups} | {row['steps']:,} | {numbers} |")
+    return "\n".join(lines)
 
 
 def _sizes(frame: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ from agentbench.analysis.quality.sample import RUN_ANCHORS, run_sample
 from agentbench.analysis.quality.sweeps import SWEEPS, sweep
 from agentbench.analysis.quality.table import Quality, sheets
 from agentbench.analysis.quality.tabular import problem_sample
+from agentbench.analysis.quality.trees import Shape, tree_sample
 from agentbench.analysis.truth.problems import make_problem
 from envs.base.files import write_text
 
@@ -49,6 +50,29 @@ def measure_problems(
     for name in problems:
         for size in sizes:
             found.add(problem_sample(make_problem(name), size, groups, seed), schemes)
+
+
+TREES = {
+    "tree_grpo": Shape(),
+    "spo": Shape(),
+    "pivot_retry": Shape(trees=5, rounds=1, choice="pivot"),
+}
+"""Schemes that read trees, and how their groups grow: for about as many steps as 8 episodes from the start take."""
+
+
+def measure_trees(found: Quality, problems: Iterable[str], groups: int, seed: int) -> None:
+    """Measure the schemes that read trees (:data:`TREES`) on tabular problems that are played so.
+
+    Args:
+        found: gets the rows, as the setting ``trees``.
+        problems: names.
+        groups: number of groups of each.
+        seed: of all draws.
+    """
+    for name in problems:
+        for shape in dict.fromkeys(TREES.values()):
+            schemes = [scheme for scheme, own in TREES.items() if own == shape]
+            found.add(tree_sample(make_problem(name), shape, groups, seed), schemes, setting="trees", value=str(shape))
 
 
 def measure_anchors(found: Quality, folder: Path, schemes: Sequence[str]) -> None:

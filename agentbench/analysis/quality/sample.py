@@ -44,6 +44,8 @@ class Sample:
         task: number of the task of each group, shape ``(G,)``.
         group_size: episodes a group.
         given: further estimates of the advantage by name, each of shape ``(n,)``: columns of a file of the user's.
+        own: of trees, whose batches hold the whole course of every episode: the rows of the steps that their episode
+            played itself, n of them; None: all.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Sample:
     task: IntArray
     group_size: int
     given: Mapping[str, FloatArray] = field(default_factory=dict)
+    own: BoolArray | None = None
 
     @property
     def groups(self) -> int:
@@ -83,7 +86,8 @@ def estimate(sample: Sample, scheme: str, **options: Any) -> tuple[FloatArray, f
     """
     start = time.process_time()
     found = np.concatenate([advantages(scheme, batch, **options) for batch in sample.batches])
-    return found, 1000 * (time.process_time() - start) / len(found)
+    seconds = time.process_time() - start
+    return found if sample.own is None else found[sample.own], 1000 * seconds / len(found)
 
 
 def cut(frame: pd.DataFrame) -> list[Steps]:

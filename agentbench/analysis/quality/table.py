@@ -130,7 +130,7 @@ def sheets(frame: pd.DataFrame) -> list[Sheet]:
     for (sample, size), part in frame.groupby(["sample", "group_size"], sort=False):
         first = part.iloc[0]
         rows = [
-            [row["scheme"], *(_cell(row, name) for name in SHOWN), _cost(row["cost_ms"])]
+            [row["scheme"], *(number(row, name) for name in SHOWN), _cost(row["cost_ms"])]
             for row in part.to_dict("records")
         ]
         title = f"{sample}: {first['groups']} groups of {size} episodes, {first['steps']:,} steps"
@@ -147,13 +147,14 @@ SHOWN = {
 """Measures in the printed tables, and their headings."""
 
 
-def _cell(row: Mapping[Any, Any], name: str) -> str:
+def number(row: Mapping[Any, Any], name: str) -> str:
+    """Return a measure of a row of the table as it is printed: with half the width of its interval, · where open."""
     estimate, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if not math.isfinite(estimate):
         return "·"
     digits = 1 if abs(estimate) >= 10 else 2
-    number = f"{round(estimate, digits) + 0.0:.{digits}f}"  # + 0.0 makes -0.0 a 0.0
-    return f"{number} ±{(high - low) / 2:.{digits}f}" if math.isfinite(low) else number
+    shown = f"{round(estimate, digits) + 0.0:.{digits}f}"  # + 0.0 makes -0.0 a 0.0
+    return f"{shown} ±{(high - low) / 2:.{digits}f}" if math.isfinite(low) else shown
 
 
 def _cost(value: float) -> str:

@@ -12,7 +12,7 @@ from agentbench.analysis.quality.inputs import entropy, reference_gap, surprise,
 from agentbench.analysis.quality.sample import Sample, cut, features_of
 from agentbench.analysis.truth.problems import Problem
 from agentbench.analysis.truth.tabular import TabularEpisodes, play_problem
-from credit.steps import FloatArray, IntArray
+from credit.steps import BoolArray, FloatArray, IntArray
 from envs.base.errors import unknown
 
 Anchor = Literal["observation", "state", "similarity", "merged-2", "merged-4", "unique"]
@@ -56,38 +56,71 @@ def sample_of(
 ) -> Sample:
     """Lay out what the schemes see of played episodes, and what is true.
 
+    Args:
+        played: episodes; every ``group_size`` numbers of them are a group.
+        group_size: episodes a group.
+        seed, anchor, noise, history: see :func:`scheme_table`.
+    """
+    frame = scheme_table(played, group_size, seed, anchor=anchor, noise=noise, history=history)
+    return with_truth(played, group_size, frame)
+
+
+def with_truth(played: TabularEpisodes, group_size: int, frame: pd.DataFrame, own: BoolArray | None = None) -> Sample:
+    """Return what the schemes see together with what is true.
+
+    Args:
+        played: episodes; every ``group_size`` numbers of them are a group.
+        group_size: episodes a group.
+        frame: what :func:`scheme_table` made of them; of trees, the whole course of every episode.
+        own: of trees, see :class:`Sample`.
+    """
+    process = played.problem.process
+    observation = process.observation[played.state]
+    states, actions = process.reward.shape
+    number = played.episode // group_size
+    success = frame.groupby("episode")["reward"].transform("sum").to_numpy() >= 1
+    return Sample(
+        name=played.problem.name,
+        batches=cut(frame),
+        truth=played.advantage,
+        standard_error=np.zeros(len(number)),
+        group=number,
+        episode=played.episode,
+        success=success if own is None else success[own],
+        cell=(played.step * states + played.state) * actions + played.action,
+        features=features_of(observation, played.action, process.policy[observation], len(process.policy)),
+        reference=played.solution.gradient.ravel(),
+        task=np.zeros(int(number[-1]) + 1, dtype=np.int64),
+        group_size=group_size,
+        own=own,
+    )
+
+
+def scheme_table(
+    played: TabularEpisodes,
+    group_size: int,
+    seed: int = 0,
+    *,
+    anchor: Anchor = "observation",
+    noise: float = 0.0,
+    history: int = 1,
+) -> pd.DataFrame:
+    """Lay out what the schemes see, a row a step, with the number of its group as ``number``.
+
     The anchors are what the schemes see; the policy always sees its observation.
 
     Args:
-        played: episodes; every ``group_size`` of them are a group.
+        played: episodes; every ``group_size`` numbers of them are a group.
         group_size: episodes a group.
         seed: of the noise.
         anchor: see :data:`Anchor`.
         noise: chance that the text of a state differs from its usual one, in [0, 1].
         history: an anchor is made of so many last observations, at least 1.
     """
-    problem = played.problem
     if anchor not in get_args(Anchor):
         raise unknown("anchor", anchor, get_args(Anchor))
-    process = problem.process
-    observation = process.observation[played.state]
     number = played.episode // group_size
-    frame = _table(played, number, *_anchors(played, number, anchor, noise, history, seed))
-    states, actions = process.reward.shape
-    return Sample(
-        name=problem.name,
-        batches=cut(frame),
-        truth=played.advantage,
-        standard_error=np.zeros(len(frame)),
-        group=number,
-        episode=played.episode,
-        success=frame.groupby("episode")["reward"].transform("sum").to_numpy() >= 1,
-        cell=(played.step * states + played.state) * actions + played.action,
-        features=features_of(observation, played.action, process.policy[observation], len(process.policy)),
-        reference=played.solution.gradient.ravel(),
-        task=np.zeros(int(number[-1]) + 1, dtype=np.int64),
-        group_size=group_size,
-    )
+    return _table(played, number, *_anchors(played, number, anchor, noise, history, seed))
 
 
 def _table(played: TabularEpisodes, number: IntArray, here: IntArray, after: IntArray) -> pd.DataFrame:

@@ -57,30 +57,39 @@ def play_problem(problem: Problem, episodes: int, seed: int) -> TabularEpisodes:
         episodes: how many times, at least 1.
         seed: of every draw; the first episodes of a longer play are not those of a shorter one.
     """
+    start = np.full(episodes, problem.process.start)
+    return play_from(problem, start, np.zeros_like(start), np.random.default_rng([seed, episodes]))
+
+
+def play_from(problem: Problem, state: IntArray, step: IntArray, draw: np.random.Generator) -> TabularEpisodes:
+    """Play a problem's own policy from some states on.
+
+    Args:
+        problem: what to play.
+        state, step: where each episode goes on, and the number of its next step; int64, shape ``(episodes,)``.
+        draw: of all that is drawn.
+    """
     process, solution = problem.process, solve(problem.process)
-    draw = np.random.default_rng([seed, episodes])
     states = len(process.observation)
     # An outcome is a next state, and whether the episode continues there: 2 S of them.
     outcomes = np.concatenate([process.going_on, process.probability - process.going_on], axis=2).cumsum(axis=2)
     choices = process.policy[process.observation].cumsum(axis=1)
-    at = np.full(episodes, process.start)
-    playing = np.arange(episodes)
+    playing, at, time = np.arange(len(state)), state, step
     parts = []
-    for step in range(process.horizon):
+    while len(playing):
         action = _draw(choices[at], draw)
         outcome = _draw(outcomes[at, action], draw)
         terminated, following = outcome >= states, outcome % states
-        parts.append((playing, np.full(len(playing), step), at, action, following, terminated))
-        playing, at = playing[~terminated], following[~terminated]
-        if not len(playing):
-            break
+        parts.append((playing, time, at, action, following, terminated))
+        going = ~terminated & (time + 1 < process.horizon)
+        playing, at, time = playing[going], following[going], time[going] + 1
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.lexsort((columns[1], columns[0]))
-    episode, time, state, action, following, terminated = (column[order] for column in columns)
-    reward = process.reward[state, action] if problem.pays_on_the_way else terminated.astype(np.float64)
+    episode, time, at, action, following, terminated = (column[order] for column in columns)
+    reward = process.reward[at, action] if problem.pays_on_the_way else terminated.astype(np.float64)
     return TabularEpisodes(
-        problem, solution, episode, time, state, action, following, reward, terminated,
-        solution.A[time, state, action], solution.V[time, state],
+        problem, solution, episode, time, at, action, following, reward, terminated,
+        solution.A[time, at, action], solution.V[time, at],
     )  # fmt: skip
 
 
