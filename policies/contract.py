@@ -347,6 +347,14 @@ class KeepsComputed(Protocol):
 
 
 @runtime_checkable
+class MeasuresSampling(Protocol):
+    """Says how it has sampled: :mod:`agentbench.train` writes it to ``metrics.jsonl``."""
+
+    def sampling_metrics(self) -> dict[str, float]:
+        """Return figures of what was sampled since this was last asked, by the name of the metric."""
+
+
+@runtime_checkable
 class CountsSequences(Protocol):
     """Scores answers as parts of sequences, prompts included.
 

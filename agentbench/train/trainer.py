@@ -43,7 +43,7 @@ from credit.steps import FloatArray
 from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
 from envs.base.files import replaced_folder
-from policies.contract import HasCritic, MakesReference, TakesCritic, TrainablePolicy
+from policies.contract import HasCritic, MakesReference, MeasuresSampling, TakesCritic, TrainablePolicy
 from policies.saved import POLICY_FOLDER
 from policies.trainable import save_policy
 
@@ -132,6 +132,8 @@ class Trainer:
         if played.branch_steps:
             metrics["branch_steps"] = played.branch_steps
         metrics |= self.sampler.metrics
+        if isinstance(self.sampler.actor, MeasuresSampling):
+            metrics |= self.sampler.actor.sampling_metrics()
         every = self.config.store_every
         if every and (self.step + 1) % every == 0 and self.ranks.rank == 0:
             with clock.phase("store"):

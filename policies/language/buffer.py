@@ -7,7 +7,7 @@ others in the batch are longer. What lies behind a sequence's end is never looke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,28 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 
 
+class RowIndex(NamedTuple):
+    """Some rows of a buffer, as they are read and as they are written."""
+
+    read: slice | Tensor
+    write: Tensor
+
+
 class KeyValues:
     """The buffer of a model; its layers are made in the first forward pass.
 
     Attributes:
         rows: sequences that there is room for.
         tokens: tokens that there is room for, in each.
+        prepared: what somebody has made for the addresses at which it lies; None again when it lies elsewhere.
     """
 
     def __init__(self) -> None:
         self.rows, self.tokens = 0, 0
+        self.prepared: Any = None
         self._cache = Cache(layer_class_to_replicate=lambda: _Layer(self))  # type: ignore[arg-type]
-        self._index = self._positions = torch.empty(0)
-        self._rows: slice | Tensor = slice(0)
+        self._place = RowIndex(slice(0), torch.empty(0))
+        self._positions = torch.empty(0)
         self._width = 0
 
     @property
@@ -41,14 +50,14 @@ class KeyValues:
         """Make room for so many rows of so many tokens at least; what is there stays."""
         if rows <= self.rows and tokens <= self.tokens:
             return
-        was = self.rows
+        was, self.prepared = self.rows, None
         self.rows, self.tokens = max(rows, self.rows), max(tokens, self.tokens)
         for layer in self._layers:
             layer.remake(list(range(was)))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Give up all rows but these, which become the rows 0, 1, …"""
-        self.rows = len(rows)
+        self.rows, self.prepared = len(rows), None
         for layer in self._layers:
             layer.remake(list(rows))
 
@@ -70,16 +79,24 @@ class KeyValues:
             positions: where its tokens stand, int64, shape (sequences, tokens).
             width: tokens of each row that may be looked at.
         """
-        self._rows = chosen = _chosen(rows, positions.device)
-        if isinstance(chosen, slice):
-            chosen = torch.arange(chosen.start, chosen.stop, device=positions.device)
-        self._index = chosen[:, None]
-        return self.move(positions, width)
+        return self.move(positions, width, self.place(rows, positions.device))
 
-    def move(self, positions: Tensor, width: int) -> Cache:
-        """Return the cache of a further pass over the rows of the last one."""
+    def move(self, positions: Tensor, width: int, place: RowIndex | None = None) -> Cache:
+        """Return the cache of a further pass over the rows of the last one, or over those of a ``place``."""
+        self._place = self._place if place is None else place
         self._positions, self._width = positions, width
         return self._cache
+
+    def place(self, rows: Sequence[int], device: torch.device) -> RowIndex:
+        """Return an index of rows, for passes that come again."""
+        chosen = _chosen(rows, device)
+        numbers = torch.arange(chosen.start, chosen.stop, device=device) if isinstance(chosen, slice) else chosen
+        return RowIndex(chosen, numbers[:, None])
+
+    def release(self) -> None:
+        """Give the memory back now: what refers to each other in a circle is only found by and by."""
+        self.rows, self.tokens, self.prepared = 0, 0, None
+        self._cache.layers.clear()
 
     @property
     def _layers(self) -> list[Any]:
@@ -87,8 +104,8 @@ class KeyValues:
 
     def write(self, part: Tensor, new: Tensor) -> Tensor:
         """Write new keys or values, shape (sequences, heads, tokens, width); return those that may be looked at."""
-        part[self._index, :, self._positions] = new.transpose(1, 2)
-        return part[self._rows, :, : self._width]
+        part[self._place.write, :, self._positions] = new.transpose(1, 2)
+        return part[self._place.read, :, : self._width]
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]

@@ -188,7 +188,12 @@ class PrefixCache:
         """Forget everything: the weights have changed."""
         self._kept.clear()
         self._beginnings, self._in_row, self._free = {}, {}, []
+        self.buffer.release()
         self.buffer = KeyValues()
+
+    def __deepcopy__(self, memo: object) -> PrefixCache:
+        """Return an empty one: what is kept is quickly computed again, and a graph on it cannot be copied."""
+        return PrefixCache(self.limit)
 
     def _forget(self, key: bytes) -> None:
         if (place := self._kept.pop(key, None)) is not None:

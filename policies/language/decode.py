@@ -10,16 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.language.blocks import BLOCK, Graphs, logits_behind, pick, run_block
 from policies.language.buffer import attention_mask
 from policies.language.cache import Ids, Place, PrefixCache, Work, cache_argument
 from policies.language.constraint import Trie
-from policies.language.forward import forbid, logits_at, tempered
+from policies.language.forward import forbid, logits_at
 
 PREFILL_TOKENS = 32_768
 """Most tokens, padding included, of one forward pass over prompts."""
-
-BLOCK = 4
-"""Tokens that a GPU samples before the host looks at them; what is behind the end of an answer is thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,14 @@ class Rules:
 
 
 @torch.no_grad()
-def decode(model: nn.Module, requests: Sequence[Request], rules: Rules, cache: PrefixCache, work: Work) -> list[Answer]:
+def decode(
+    model: nn.Module,
+    requests: Sequence[Request],
+    rules: Rules,
+    cache: PrefixCache,
+    work: Work,
+    graphs: Graphs | None = None,
+) -> list[Answer]:
     """Answer every request.
 
     The answers depend on neither the cache nor the batch, beyond the rounding of floating-point sums.
@@ -85,9 +90,10 @@ def decode(model: nn.Module, requests: Sequence[Request], rules: Rules, cache: P
         rules: how to sample.
         cache: keys and values of earlier turns; those of these answers are added.
         work: its counts are raised.
+        graphs: whether steps on a GPU are captured and replayed; None: they are not.
     """
     try:
-        answers = _answered(model, requests, rules, cache, work)
+        answers = _answered(model, requests, rules, cache, work, Graphs(wanted=False) if graphs is None else graphs)
     except BaseException:
         cache.clear()  # it no longer knows which rows are in use
         raise
@@ -96,7 +102,7 @@ def decode(model: nn.Module, requests: Sequence[Request], rules: Rules, cache: P
 
 
 def _answered(
-    model: nn.Module, requests: Sequence[Request], rules: Rules, cache: PrefixCache, work: Work
+    model: nn.Module, requests: Sequence[Request], rules: Rules, cache: PrefixCache, work: Work, graphs: Graphs
 ) -> list[Answer]:
     distinct: dict[bytes, int] = {}
     prompt_of = [distinct.setdefault(request.ids.tobytes(), len(distinct)) for request in requests]
@@ -106,7 +112,7 @@ def _answered(
     rows, stays, logits = _prefill(model, firsts, longest, cache, work)
     work.reused += sum(len(request.ids) for request in requests) - sum(len(request.ids) for request in firsts)
     own = _own_rows(prompt_of, rows, stays, prompt, cache)
-    return _Loop(model, requests, own, rules, cache, work).run(logits, prompt_of)
+    return _Loop(model, requests, own, rules, cache, work, graphs).run(logits, prompt_of)
 
 
 def _most_tokens(request: Request, rules: Rules) -> int:
@@ -224,9 +230,10 @@ class _Loop:
         rules: Rules,
         cache: PrefixCache,
         work: Work,
+        graphs: Graphs,
     ) -> None:
         self.model, self.requests, self.rows, self.rules = model, requests, rows, rules
-        self.cache, self.work = cache, work
+        self.cache, self.work, self.graphs = cache, work, graphs
         self.device = next(model.parameters()).device
         self.answers = [Answer() for _ in requests]
         self.generators = [np.random.default_rng(request.seed) for request in requests]
@@ -247,23 +254,40 @@ class _Loop:
         logits, width, count, is_new = logits[prompts], int(begin[1].max()), 0, True
         tokens = torch.empty(0)
         while batch:
-            sampled = []
-            for draw in self._draws(batch, count):
-                if count:
+            draws, sampled = self._draws(batch, count), []
+            if not count:
+                tokens, found = self._sample(batch, logits, draws.pop(0))
+                sampled, count = [found], 1
+            is_on_gpu, is_fixed = self.device.type == "cuda", self._is_fixed()
+            self.graphs.steps += len(draws) * is_on_gpu
+            if is_fixed:
+                further, tokens = self._block(batch, tokens, lengths + (count - 1), width + count - 1, draws)
+                sampled, count, is_new = sampled + further, count + len(draws), True
+            else:
+                for draw in draws:
                     logits = self._step(batch, tokens, lengths + (count - 1), width + count, is_new)
-                    is_new = False
-                tokens, log_probs = self._sample(batch, logits, draw)
-                # A float32 holds every number of a token, up to 2**24 of them.
-                sampled.append(torch.stack((tokens.to(log_probs), log_probs)))
-                count += 1
+                    tokens, found = self._sample(batch, logits, draw)
+                    sampled, count, is_new = [*sampled, found], count + 1, False
             self._take(batch, torch.stack(sampled), count)
             places = [place for place, index in enumerate(batch) if self.answers[index].finish is None]
             # A row more costs a GPU next to nothing, and to read rows that do not lie together is to copy them.
-            most = len(batch) // 2 if self.device.type == "cuda" else len(batch) - 1
+            most = len(batch) - 1 if not is_on_gpu else 0 if is_fixed else len(batch) // 2
             if len(places) <= most:
                 chosen, is_new = torch.tensor(places, dtype=torch.int64, device=self.device), True
                 tokens, lengths, batch = tokens[chosen], lengths[chosen], [batch[place] for place in places]
         return self.answers
+
+    def _is_fixed(self) -> bool:
+        """Tell whether the next tokens are sampled by steps of a fixed shape (:mod:`policies.language.blocks`)."""
+        return not self.constrained and self.graphs.apply_to(self.device)
+
+    def _block(
+        self, batch: list[int], tokens: Tensor, positions: Tensor, width: int, draws: list[Any]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Sample a token for each draw by steps of a fixed shape; ``width`` columns are there before the first."""
+        rows, temperature = [self.rows[index] for index in batch], self.rules.temperature
+        buffer, width = self.cache.buffer, width + len(draws)
+        return run_block(self.model, buffer, rows, tokens, positions, width, temperature, draws, self.graphs)
 
     def _step(self, batch: list[int], tokens: Tensor, positions: Tensor, width: int, is_new: bool) -> Tensor:
         """Feed the newest token of every answer; return the logits behind it.
@@ -277,20 +301,12 @@ class _Loop:
         """
         where, buffer = positions[:, None], self.cache.buffer
         past = buffer.at([self.rows[index] for index in batch], where, width) if is_new else buffer.move(where, width)
-        out = self.model(
-            input_ids=tokens[:, None],
-            attention_mask=attention_mask(self.model, where, width),
-            position_ids=where,
-            use_cache=True,
-            **cache_argument(self.model, past),
-        )
-        logits: Tensor = out.logits[:, -1]
-        return logits
+        return logits_behind(self.model, past, tokens, positions, width)
 
-    def _draws(self, batch: list[int], count: int) -> Sequence[Any]:
+    def _draws(self, batch: list[int], count: int) -> list[Any]:
         """Return the draws of the next tokens: of one, or of a block where the host need not look in between."""
         block = 1
-        if self.device.type == "cuda" and not self.constrained:
+        if (self.device.type == "cuda" or self._is_fixed()) and not self.constrained:
             block = min(BLOCK, self.rules.max_new_tokens - count)
         if self.rules.temperature == 0:
             return [None] * block
@@ -302,12 +318,12 @@ class _Loop:
         return list(exact.to(self.device))
 
     def _sample(self, batch: list[int], logits: Tensor, draw: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the next token of every answer, and its log-probability."""
+        """Return the next token of every answer; and it with its log-probability, shape (2, answers)."""
         if self.constrained:
             logits = forbid(logits, [self._allowed(index) for index in batch])
-        log_probs = tempered(logits, self.rules.temperature)
-        chosen = log_probs.argmax(-1) if draw is None else _draw(log_probs, draw)
-        return chosen, log_probs.gather(1, chosen[:, None])[:, 0]
+        tokens, log_probs = pick(logits, self.rules.temperature, draw)
+        # A float32 holds every number of a token, up to 2**24 of them.
+        return tokens, torch.stack((tokens.to(log_probs), log_probs))
 
     def _allowed(self, index: int) -> Sequence[int] | None:
         trie, answer = self.requests[index].trie, self.answers[index]
@@ -350,17 +366,6 @@ class _Loop:
         ids = np.concatenate([self.requests[index].ids, np.array(self.answers[index].tokens, np.int32)])
         self.cache.mark(self.requests[index].ids, self.rows[index])
         self.cache.put(ids, Place(self.rows[index], len(self.requests[index].ids) + self.fed[index]))
-
-
-def _draw(log_probs: Tensor, draws: Tensor) -> Tensor:
-    """Draw a token a row by inverting the cumulated probabilities, in float64 where the device has it."""
-    exact = log_probs.double() if log_probs.device.type != "mps" else log_probs
-    cumulated = exact.exp().cumsum(-1)
-    target = draws[:, None] * cumulated[:, -1:]
-    index = torch.searchsorted(cumulated, target, right=True)[:, 0].clamp_max(log_probs.shape[1] - 1)
-    # Rounding can only lead behind the last token that has a probability at all.
-    possible = log_probs.gather(1, index[:, None])[:, 0] > -1e29
-    return torch.where(possible, index, log_probs.argmax(-1))
 
 
 def stop_check(tokenizer: Any, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:

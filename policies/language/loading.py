@@ -126,6 +126,28 @@ def context_length(model: Any, settings: LanguageSettings) -> int | None:
     return min(limits) if limits else None
 
 
+def prompt_limit(model: nn.Module, vocabulary: int, settings: LanguageSettings) -> int | None:
+    """Return the most tokens of a prompt, None for any number.
+
+    Raises:
+        UserError: the tokenizer has tokens that the model lacks, or an answer would fill the whole context.
+    """
+    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+    rows = embeddings.weight.shape[0]
+    if vocabulary > rows:
+        raise UserError(
+            f"the tokenizer of {settings.model} has {vocabulary} tokens, its model only {rows}: "
+            "they do not belong together"
+        )
+    context = context_length(model, settings)
+    limit = None if context is None else context - settings.max_tokens
+    if limit is not None and limit < 1:
+        raise UserError(
+            f"max_tokens = {settings.max_tokens} leaves no room in a context of {context} tokens: set it lower"
+        )
+    return limit
+
+
 def _check_folder(source: str) -> None:
     looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1
     if not source:

@@ -22,6 +22,7 @@ from envs.base.digest import digest_of_stream
 from envs.base.errors import UserError
 from policies.contract import Likelihood, Prompt, Response, SampledLogProbs
 from policies.language import loading
+from policies.language.blocks import Graphs
 from policies.language.cache import PrefixCache, Work, weights_version
 from policies.language.constraint import Offered, Trie
 from policies.language.conversation import Writer
@@ -80,12 +81,13 @@ class LanguagePolicy:
             template=settings.template,
         )
         model = loading.load_model(settings) if model is None else model
-        limit = _prompt_limit(model, len(self.tokenizer), settings)
+        limit = loading.prompt_limit(model, len(self.tokenizer), settings)
         self.speaker = Speaker(writer, prompts, Path(settings.model).name, limit, settings.keep_messages)
         if settings.lora:
             model = add_adapters(model, settings.lora, settings.lora_alpha, settings.seed)
         self.learner = Learner(Weights(model, adapters=bool(settings.lora)), settings)
         self.work = Work()
+        self.graphs = Graphs(settings.cuda_graphs)
         kept = max(CACHE_MB * 2**20, free_of_gpu(model) // 4)
         self._cache = PrefixCache(kept if settings.cache_mb is None else settings.cache_mb * 2**20)
         self._seen: dict[str, Any] = {}
@@ -116,9 +118,19 @@ class LanguagePolicy:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a run records of it beside its options: the texts of its prompts, and torch's threads."""
+        """What a run records of it beside its options: the texts of its prompts, torch's threads, CUDA graphs."""
         texts = {"prompts": self.speaker.prompts.as_dict(), "chat_template": self.tokenizer.chat_template}
-        return {**texts, "threads": torch.get_num_threads()}
+        on_gpu = {"cuda_graphs": self.options.cuda_graphs} if next(self.module.parameters()).is_cuda else {}
+        return {**texts, "threads": torch.get_num_threads(), **on_gpu}
+
+    @property
+    def usage(self) -> Graphs:
+        """How many decode steps of a GPU were replayed."""
+        return self.graphs
+
+    def sampling_metrics(self) -> dict[str, float]:
+        """Return which share of a GPU's decode steps were replayed since it was last asked; nothing on a processor."""
+        return self.graphs.metrics()
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt; every draw is made with the prompt's own seed.
@@ -134,7 +146,7 @@ class LanguagePolicy:
         ]
         self._forget_old_weights()
         with self.learner.in_use():
-            answers = decode(self.weights.model, requests, self.rules(), self._cache, self.work)
+            answers = decode(self.weights.model, requests, self.rules(), self._cache, self.work, self.graphs)
         self._cut.note(answers, self.options.max_tokens)
         return [self.read(*each) for each in zip(asked, answers, choices, strict=True)]
 
@@ -341,28 +353,6 @@ class LanguagePolicy:
 
 def _trie(offered: Offered | None) -> Trie | None:
     return None if offered is None else offered.trie
-
-
-def _prompt_limit(model: nn.Module, vocabulary: int, settings: LanguageSettings) -> int | None:
-    """Return the most tokens of a prompt, None for any number.
-
-    Raises:
-        UserError: the tokenizer has tokens that the model lacks, or an answer would fill the whole context.
-    """
-    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-    rows = embeddings.weight.shape[0]
-    if vocabulary > rows:
-        raise UserError(
-            f"the tokenizer of {settings.model} has {vocabulary} tokens, its model only {rows}: "
-            "they do not belong together"
-        )
-    context = loading.context_length(model, settings)
-    limit = None if context is None else context - settings.max_tokens
-    if limit is not None and limit < 1:
-        raise UserError(
-            f"max_tokens = {settings.max_tokens} leaves no room in a context of {context} tokens: set it lower"
-        )
-    return limit
 
 
 def _base_model(settings: LanguageSettings) -> nn.Module:

@@ -45,6 +45,8 @@ class LanguageSettings:
         device: where the model is.
         cache_mb: most memory of keys and values that are kept between the turns of episodes; None: 1024, on a GPU a
             quarter of what is free there if that is more.
+        cuda_graphs: on a GPU decode steps are captured once as a CUDA graph and replayed, where that is possible; this
+            turns it off.
         seed: of new adapters.
         threads: of torch, for a model on a processor; None: the number that is fastest in a short measurement, or
             ``OMP_NUM_THREADS`` where that is set.
@@ -71,6 +73,7 @@ class LanguageSettings:
     precision: Precision = "float32"
     device: str = "cpu"
     cache_mb: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    cuda_graphs: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     keep_messages: bool = False
@@ -103,7 +106,7 @@ TRAINING: Mapping[str, Any] = {"temperature": 1.0, "max_tokens": 256, "stop": ("
 
 OLD_NAMES = {"max_new_tokens": "max_tokens"}
 
-OF_THIS_MACHINE = ("threads", "keep_messages", *OLD_NAMES)
+OF_THIS_MACHINE = ("threads", "keep_messages", "cuda_graphs", *OLD_NAMES)
 """Settings that are not saved with a policy, and decide no answers."""
 
 OPTIONS = tuple(each.name for each in fields(LanguageSettings) if each.name not in ("model", "environment"))

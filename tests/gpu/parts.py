@@ -167,12 +167,23 @@ def _traces(rows: int, prompt: int, answer: int) -> list[Any]:
 
 
 def decode(asked: Asked) -> None:
-    """Tokens a second and share of the weights' bandwidth, and what makes the host wait."""
+    """Tokens a second and share of the weights' bandwidth, with CUDA graphs and without; and what makes the host wait.
+
+    Where there are no graphs, as on a processor, the same steps of a fixed shape are run one by one.
+    """
+    from policies.language.blocks import Graphs
     from policies.language.cache import PrefixCache, Work
     from policies.language.decode import Request, Rules
     from policies.language.decode import decode as answer
 
-    rules = Rules(1.0, 4 if asked.tiny else 16, frozenset(), lambda tokens: False)
+    class Anywhere(Graphs):
+        """Steps of a fixed shape on any device."""
+
+        def apply_to(self, device: torch.device) -> bool:
+            return self.wanted and not self.failure
+
+    rules = Rules(1.0, 6 if asked.tiny else 16, frozenset(), lambda tokens: False)
+    failures: set[str] = set()
     torch.set_float32_matmul_precision("high")
     for precision in ("float32", "bfloat16"):
         player = _policy(asked, precision=precision)
@@ -182,21 +193,32 @@ def decode(asked: Asked) -> None:
             ((1, 20), (4, 40)) if asked.tiny else ((1, 1000), (32, 1000), (128, 700), (128, 2000), (256, 1000))
         ):
             requests = [Request(each.prompt, seed=number) for number, each in enumerate(_traces(rows, length, 1))]
-            cache = PrefixCache(2**40)
-            answer(model, requests, rules, cache, Work())  # the prompts are in the cache from here on
-            seconds = asked.seconds_of(lambda: answer(model, requests, rules, cache, Work()))  # noqa: B023
-            steps = rules.max_new_tokens
-            figures = {
-                "tokens_per_second": round(rows * steps / seconds, 1),
-                "ms_per_step": round(1000 * seconds / steps, 3),
-                "weights_gb_per_second": round(stored * steps / seconds / 1e9, 2),
-            }
-            asked.tell("decode", precision=precision, rows=rows, context=length, **figures)
+            plain: list[Any] = []
+            for graphs in (Anywhere(wanted=False), Anywhere()):
+                cache = PrefixCache(2**40)
+                # The prompts are in the cache from here on, and answers take turns in the same rows.
+                for _ in range(3):
+                    answers = answer(model, requests, rules, cache, Work(), graphs)
+                before = graphs.replayed
+                seconds = asked.seconds_of(lambda: answer(model, requests, rules, cache, Work(), graphs))  # noqa: B023
+                steps = rules.max_new_tokens
+                figures = {
+                    "tokens_per_second": round(rows * steps / seconds, 1),
+                    "ms_per_step": round(1000 * seconds / steps, 3),
+                    "weights_gb_per_second": round(stored * steps / seconds / 1e9, 2),
+                }
+                if graphs.wanted:
+                    figures |= {"captured": graphs.captured, "replayed": graphs.replayed - before}
+                    figures |= {**_apart(plain, answers), **({"failure": graphs.failure} if graphs.failure else {})}
+                plain = answers
+                shape = {"precision": precision, "rows": rows, "context": length, "fixed": graphs.wanted}
+                asked.tell("decode", **shape, **figures)
+                failures |= {graphs.failure} - {""}
     activities = [torch.profiler.ProfilerActivity.CPU]
     if torch.device(asked.device).type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profile:
-        answer(model, requests, rules, cache, Work())
+        answer(model, requests, rules, cache, Work(), graphs)
     for each in sorted(profile.key_averages(), key=_own_time, reverse=True)[:12]:
         asked.tell(
             "decode", what="profile", kernel=each.key[:80], calls=each.count, ms=round(_own_time(each) / 1000, 2)
@@ -205,10 +227,18 @@ def decode(asked: Asked) -> None:
         torch.cuda.set_sync_debug_mode("warn")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            answer(model, requests, rules, cache, Work())
+            answer(model, requests, rules, cache, Work(), graphs)
         torch.cuda.set_sync_debug_mode("default")
         where = sorted({f"{Path(each.filename).name}:{each.lineno}" for each in caught})
         asked.tell("decode", what="waits of one call", count=len(caught), where=where[:20])
+    assert not failures, f"decode steps were not captured: {failures}"
+
+
+def _apart(ours: list[Any], theirs: list[Any]) -> dict[str, Any]:
+    """Return the share of answers with the same tokens, and how far their log-probabilities are apart at most."""
+    same = [(one, other) for one, other in zip(ours, theirs, strict=True) if one.tokens == other.tokens]
+    apart = [np.abs(np.subtract(one.log_probs, other.log_probs)).max() for one, other in same]
+    return {"same_answers": round(len(same) / len(ours), 4), "log_probs_apart": float(max(apart, default=0.0))}
 
 
 def _own_time(event: Any) -> float:

@@ -45,6 +45,10 @@ def test_its_parts_run_and_leave_figures(tmp_path: Path) -> None:
     of_decoding = [each for each in figures if each["part"] == "decode" and "rows" in each]
     assert {each["rows"] for each in of_decoding} == {1, 4}
     assert all(each["tokens_per_second"] > 0 for each in of_decoding)
+    fixed = [each for each in of_decoding if each["fixed"]]
+    assert len(fixed) == len(of_decoding) / 2 == 4
+    assert all(each["same_answers"] == 1 for each in fixed if each["precision"] == "float32")
+    assert all(each["log_probs_apart"] < 0.1 for each in fixed)
     assert {each["precision"] for each in figures if each["part"] == "update" and "rows" in each} == {
         *("float32", "tf32", "autocast", "bf16 weights")
     }

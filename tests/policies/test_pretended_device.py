@@ -111,3 +111,46 @@ def test_a_model_moves_with_its_copies_and_its_gradients_and_computes_the_same()
         assert device.counts.uploads == 5 and device.counts.reads == 4
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
     assert torch.ones(1).device.type == "cpu"
+
+
+def captured(call: Callable[[], Any]) -> Any:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph
+
+
+def test_a_graph_runs_what_was_captured_on_the_same_memory() -> None:
+    with PretendedDevice() as device:
+        number, out = torch.ones(3, device="cuda"), torch.zeros(3, device="cuda")
+        of_the_host = 2
+
+        def step() -> None:
+            out.copy_((number * of_the_host).view(3, 1).squeeze(1) + torch.ones(3, device="cuda"))
+            number.add_(1)
+
+        graph = captured(step)
+        assert number.tolist() == [1.0] * 3 and out.tolist() == [0.0] * 3  # a capture runs nothing
+        of_the_host = 5
+        with device.counted() as found:
+            graph.replay()
+            graph.replay()
+        assert out.tolist() == [5.0] * 3 and number.tolist() == [3.0] * 3
+        assert (found.launches, found.replays, found.captures) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("wait", [lambda each: each.sum().item(), lambda each: torch.tensor([1], device="cuda")])
+def test_the_host_may_not_wait_in_a_capture(wait: Callable[[Any], Any]) -> None:
+    with PretendedDevice():
+        number = torch.ones(3, device="cuda")
+        with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+            captured(lambda: wait(number))
+
+
+def test_a_graph_holds_no_memory_that_was_there_before() -> None:
+    with PretendedDevice():
+        numbers, out = [torch.ones(3, device="cuda")], torch.zeros(3, device="cuda")
+        graph = captured(lambda: out.copy_(numbers[0]))
+        numbers.clear()
+        with pytest.raises(RuntimeError, match="given back"):
+            graph.replay()

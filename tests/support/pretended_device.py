@@ -17,12 +17,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import torch.utils.checkpoint
+from pretended_graphs import graphs_of
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
@@ -47,11 +48,15 @@ class Counts:
         launches: operations that started work there.
         reads: how often the host waited for numbers of the device.
         uploads: how often it waited until its own memory was copied over.
+        captures: graphs that were captured, or tried to be.
+        replays: how often one was replayed; each is one launch.
     """
 
     launches: int = 0
     reads: int = 0
     uploads: int = 0
+    captures: int = 0
+    replays: int = 0
 
     @property
     def waits(self) -> int:
@@ -106,10 +111,10 @@ class PretendedDevice:
     @contextmanager
     def counted(self) -> Iterator[Counts]:
         """Count what happens within this block alone; the numbers are there when it ends."""
-        found, before = Counts(), Counts(self.counts.launches, self.counts.reads, self.counts.uploads)
+        found, before = Counts(), replace(self.counts)
         yield found
-        for name in ("launches", "reads", "uploads"):
-            setattr(found, name, getattr(self.counts, name) - getattr(before, name))
+        for each in fields(Counts):
+            setattr(found, each.name, getattr(self.counts, each.name) - getattr(before, each.name))
 
     def holds(self, tensor: Tensor) -> bool:
         """Tell whether a tensor lies on the device."""
@@ -138,7 +143,7 @@ class PretendedDevice:
 
         names = ("max_memory_allocated", "max_memory_reserved", "memory_allocated", "memory_reserved")
         names += ("reset_peak_memory_stats", "synchronize", "empty_cache")
-        return {**dict.fromkeys(names, nothing), "mem_get_info": lambda *_: self._memory}
+        return {**dict.fromkeys(names, nothing), "mem_get_info": lambda *_: self._memory, **graphs_of(self)}
 
 
 class _Autocast(torch.amp.autocast_mode.autocast):
