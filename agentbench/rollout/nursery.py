@@ -26,6 +26,7 @@ class Nursery:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the program)
         self._lock = threading.Lock()
         self._is_ready = False
+        self._ended = ""
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "agentbench.worker", str(theirs.fileno()), str(os.getpid()), entry_point],
@@ -72,6 +73,8 @@ class Nursery:
 
     def cause(self) -> str:
         """Say how the program itself ended, if it has: exit code and last line."""
+        if self._ended:
+            return self._ended
         if self.is_ready and self.is_alive:
             return "before it began"
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -81,7 +84,9 @@ class Nursery:
     def close(self) -> None:
         """End the program, and with it every worker that is left."""
         self._process.kill()
-        self._process.wait()
+        code = self._process.wait()
+        if not self._errors.closed:  # others of its workers may still ask why
+            self._ended = told(code, self._errors)
         self._control.close()
         self._errors.close()
 

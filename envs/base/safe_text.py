@@ -53,7 +53,7 @@ def printable(text: str) -> str:
 
 def without_half_characters(text: str) -> str:
     """Return a text without halves of characters (lone surrogates), which no file and no tokenizer takes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def cut_short(text: str, longest: int) -> str:

@@ -113,6 +113,19 @@ def test_faults_on_a_cluster_end_as_they_do_on_this_machine(tmp_path: Path, clus
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_environments_in_an_actor_give_the_same_bytes_as_in_this_process(
+    tmp_path: Path, cluster: Any, workers: int
+) -> None:
+    about: dict[str, Any] = {"parallel": 64, "seed": 5, "env_options": {"tasks": 80}}
+    evaluate("toy", "random", out=tmp_path / "here", inline=True, **about)
+    evaluate("toy", "random", out=tmp_path / "ray", executor=f"ray:{cluster[0]}", workers=workers, **about)
+    assert tables(tmp_path / "ray") == tables(tmp_path / "here")
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("snapshots", [True, False])
 def test_trees_on_a_cluster_are_those_of_this_machine(cluster: Any, snapshots: bool) -> None:
     tree = TreeOptions(trees=2, forks=2, rounds=2, longest=8, snapshots=snapshots)

@@ -26,6 +26,7 @@ import clock_jumps  # noqa: E402
 import damage  # noqa: E402
 import full_disk  # noqa: E402
 import hostile_text  # noqa: E402
+import hosts  # noqa: E402
 import kills  # noqa: E402
 import toy_environment  # noqa: E402, F401  (registers the environment 'toy')
 from tally import Tally, why_no_small_disk  # noqa: E402
@@ -61,6 +62,8 @@ PARTS = {
     "evaluations": Part("SIGKILL of an evaluation, at random", kills.kill_evaluations, 50, 2),
     "evaluation-files": Part("… before each of its file operations", kills.kill_evaluations_at_operations, 30, 0),
     "workers": Part("SIGKILL of a worker process", kills.kill_workers, 50, 3),
+    "host-kills": Part("… that hosts 32 environments", kills.kill_hosts, 50, 3),
+    "hosts": Part("hang, death, growth or exception of one of 32 in a process", hosts.spoil_hosts, 60, 0),
     "trainers": Part("SIGKILL of a training, at random", kills.kill_trainers, 30, 0),
     "trainer-files": Part("… before each of its file operations", kills.kill_trainers_at_operations, 30, 0),
     "servers": Part("SIGKILL of the model server", kills.kill_servers, 40, 3),

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import hosts
 import psutil
 from tally import LIMIT, Run, Tally, checkpoints, ends, environment, finished, start, tables, wait_for_change, weights
 
@@ -186,12 +187,22 @@ def kill_trainers_at_operations(folder: Path, times: int, generator: random.Rand
 
 def kill_workers(folder: Path, times: int, generator: random.Random) -> Tally:
     """Kill workers under evaluations that go on; episodes that lost their three tries are played again at the end."""
-    about = {**EVALUATION, "trials": 20, "env_options": {"delay": 0.02}}
+    return workers_killed(folder, times, generator, {**EVALUATION, "trials": 20, "env_options": {"delay": 0.02}})
+
+
+def kill_hosts(folder: Path, times: int, generator: random.Random) -> Tally:
+    """Kill workers that host 32 environments each, as :func:`kill_workers` does."""
+    options = {"delay": 0.004, "tasks": 48}
+    return workers_killed(folder, times, generator, {**EVALUATION, "trials": 4, "parallel": 64, "env_options": options})
+
+
+def workers_killed(folder: Path, times: int, generator: random.Random, about: dict[str, Any]) -> Tally:
+    """Kill workers under evaluations with these settings."""
     tally = Tally()
     evaluate("toy", "random", out=folder / "whole", **about)
 
     def shoot() -> bool:
-        workers = [each for each in psutil.Process().children(recursive=True) if "agentbench.worker" in each.cmdline()]
+        workers = hosts.processes()
         for worker in generator.sample(workers, min(1, len(workers))):
             worker.kill()
         return bool(workers)

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_environment import UpPolicy
-
-from agentbench import evaluate, open_run
-from agentbench.runs.episodes import to_line
-
-TASKS = 40
-# Long enough that a busy machine can grow a process by 400 MB within it: what is at fault must be told, not the time.
-STEP_TIMEOUT = 5.0
-TOLD = {
-    "sleep": f"a step took more than {STEP_TIMEOUT:g} s",
-    "kill": "exit code -9",
-    "grow": "the worker grew to",
-    "raise": "the toy is broken",
-}
-
-
-def play(out: Path, faults: dict[str, str], **settings: Any) -> tuple[dict[str, str], dict[str, str | None]]:
-    """Play 32 episodes at once in one process; return the episodes as lines without times, and their errors."""
-    plays = out.with_name(f"{out.name}-plays")
-    plays.mkdir()
-    options = {"tasks": TASKS, "faults": faults, "max_steps": TASKS + 2, "plays": str(plays)}
-    settings = {"parallel": 32, "workers": 1, "step_timeout": STEP_TIMEOUT, "memory_limit": 300, **settings}
-    evaluate("toy", UpPolicy(), out=out, env_options=options, **settings)
-    episodes = open_run(out).read_episodes()
-    lines = {each.task_name: to_line(dataclasses.replace(each, timing={})) for each in episodes}
-    return lines, {each.task_name: each.error for each in episodes}
-
-
-def plays_of(out: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in out.with_name(f"{out.name}-plays").iterdir()}
+from hosts import TOLD, line_of, play, plays_of
 
 
 def check(tmp_path: Path, faults: dict[str, str], **settings: Any) -> dict[str, int]:
     """Hold a disturbed run to an undisturbed one; return how often each task was begun."""
-    whole, _ = play(tmp_path / "whole", {}, **settings)
-    lines, errors = play(tmp_path / "disturbed", faults, **settings)
+    whole = play(tmp_path / "whole", {}, **settings)
+    disturbed = play(tmp_path / "disturbed", faults, **settings)
     bad = {f"toy:{index}": fault for index, fault in faults.items()}
     for name, fault in bad.items():
-        assert TOLD[fault] in str(errors[name])
-    assert {name: line for name, line in lines.items() if name not in bad} == {
-        name: line for name, line in whole.items() if name not in bad
+        assert TOLD[fault] in str(disturbed[name].error)
+    assert {name: line_of(each) for name, each in disturbed.items() if name not in bad} == {
+        name: line_of(each) for name, each in whole.items() if name not in bad
     }
     assert set(plays_of(tmp_path / "whole").values()) == {1}
     plays = plays_of(tmp_path / "disturbed")

@@ -17,6 +17,7 @@ from agentbench import evaluate, open_run
 from agentbench.rollout import Job, PlayOptions, play
 from agentbench.rollout.contract import Recipe, WorkerFailure
 from agentbench.rollout.jobs import shape_of
+from agentbench.rollout.nursery import Nursery
 from agentbench.rollout.pool import Home, ProcessWorker, Workers, replies_of
 from envs.registry import find, make
 
@@ -85,6 +86,17 @@ def test_a_program_that_dies_takes_its_workers_along_and_is_replaced(tmp_path: P
     )  # fmt: skip
     assert shot and set(result.frame["outcome"]) == {"success"}
     assert not nurseries()
+
+
+def test_all_workers_of_a_program_that_is_gone_say_how_it_ended() -> None:
+    recipe = Recipe(find("toy"), {})
+    nursery = Nursery(recipe.environment.entry_point)
+    workers = [ProcessWorker(recipe, 60.0, nursery) for _ in range(2)]
+    nursery._process.kill()
+    for worker in workers:
+        with pytest.raises(WorkerFailure, match="exit code -9"):
+            replies_of(worker, 60.0)
+        worker.kill()
 
 
 def test_requests_of_many_environments_go_out_together_and_come_back_in_their_turn() -> None:
