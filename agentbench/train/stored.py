@@ -35,12 +35,12 @@ def store_rollouts(folder: Path, config: TrainConfig, step: int, episodes: Seque
         UserError: an episode cannot be written.
         OSError: the disk is full, or broken.
     """
-    written = []
+    written, record = [], _record(config)
     for number, part in enumerate(_draws(episodes), start=1):
         name = f"step-{step:06d}" + (f"-{number}" if number > 1 else "")
         with (
             replaced_folder(folder / ROLLOUTS_FOLDER / name) as temporary,
-            RunWriter(temporary, _identity(config, step), _record(config)) as writer,
+            RunWriter(temporary, _identity(config, step), record) as writer,
         ):
             writer.add(*part)
             writer.close_tables()

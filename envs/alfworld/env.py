@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Ge, Le
 from gymnasium.envs.registration import EnvSpec
-from pydantic import Field
 
 from envs.alfworld.games import Game
 from envs.alfworld.players import FastPlayer, Player, Shown
@@ -48,7 +48,7 @@ class ALFWorldEnv(TextEnv):
         split: str = "generated:0:100",
         engine: Literal["fast", "textworld"] = "fast",
         anchor: Literal["observation", "state"] = "observation",
-        max_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 50,
+        max_steps: Annotated[int, Ge(1), Le(MOST_STEPS)] = 50,
         data: str | Path | None = None,
         render_mode: RenderMode = None,
     ) -> None:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
+from annotated_types import Ge, Le
 from gymnasium.envs.registration import EnvSpec
-from pydantic import Field
 
 from envs.appworld.anchors import Anchor, extend
 from envs.appworld.examples import EXAMPLES
@@ -75,13 +75,13 @@ class AppWorldEnv(TextEnv):
         self,
         split: str = "mini",
         anchor: Anchor = "calls",
-        max_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 50,
-        step_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30,
-        judge_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60,
-        output_limit: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000,
-        memory_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 3072,
-        file_mb: Annotated[int, Field(ge=1, le=10_000_000)] = 16,
-        processes: Annotated[int, Field(ge=1, le=100_000)] = 64,
+        max_steps: Annotated[int, Ge(1), Le(MOST_STEPS)] = 50,
+        step_seconds: Annotated[int, Ge(1), Le(86_400)] = 30,
+        judge_seconds: Annotated[int, Ge(1), Le(86_400)] = 60,
+        output_limit: Annotated[int, Ge(1), Le(100_000_000)] = 10_000,
+        memory_mb: Annotated[int, Ge(1), Le(10_000_000)] = 3072,
+        file_mb: Annotated[int, Ge(1), Le(10_000_000)] = 16,
+        processes: Annotated[int, Ge(1), Le(100_000)] = 64,
         guard: bool = True,
         unsafe: bool = False,
         render_mode: RenderMode = None,

@@ -1,6 +1,6 @@
 """Options of environments, policies and commands: each is declared once, by its annotation, and read by one mechanism.
 
-``max_steps: Annotated[int, Field(ge=1, le=1000)]``, ``engine: Literal["fast", "textworld"]`` or plain ``bool`` say
+``max_steps: Annotated[int, Ge(1), Le(1000)]``, ``engine: Literal["fast", "textworld"]`` or plain ``bool`` say
 what an option may be; a parameter without annotation is of the type of its default. What was typed on the command line
 comes as :class:`Typed` text and is read as that type: ``--unsafe False`` is false, ``--model 7`` is the text ``7``.
 """

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from annotated_types import Ge, Le
 
 from envs.base.digest import digest_of_parts
 from envs.base.errors import UserError
@@ -67,9 +67,9 @@ class WebShopEnv(TextEnv):
         catalogue: str | int | None = None,
         protocol: Literal["disjoint", "original"] | None = None,
         anchor: Literal["observation", "state"] = "observation",
-        max_steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 15,
+        max_steps: Annotated[int, Ge(1), Le(MOST_STEPS)] = 15,
         data: str | Path | None = None,
-        price_seed: Annotated[int, Field(ge=0)] = 101,
+        price_seed: Annotated[int, Ge(0)] = 101,
         noun_table: str | Path | None = None,
         compat: bool = True,
         on_bad: OnBad = "stop",

@@ -104,7 +104,7 @@ What the campaign found, and what was fixed: lines of metrics, truths and measur
 true advantages that could be read with a flipped bit, recorded actions replayed with a changed letter (each a wrong
 number); an answer of a server whose text is no text, taken for an invalid action of the agent; a checkpoint whose seal
 was gone, JSON and TOML nested by the thousand, rubbish in a file of outcomes, a full disk under `clone`, `graph` and
-`report` (tracebacks).
+`report`, two workers of a program that was shot before it had begun (tracebacks).
 
 How each is made and checked stands in `tests/faults/`. What it does not show: a power cut (the page cache survives a
 SIGKILL), damage that keeps every checksum, and processes that get in each other's way. Attacks by hand on these found,
