@@ -191,7 +191,7 @@ def render_summary(summary: SweepSummary) -> list[Table]:
     """Return the tables for the terminal: the schemes, then the differences by each primary measure."""
     measure = summary.measure
     title = f"held-out {measure}: interquartile mean over seeds [95 %]"
-    numbers = ["seeds", "start", f"{measure} %", "area %", "equal steps", "env. steps", "min"]
+    numbers = ["seeds", "start", f"{measure} %", "area", "equal steps", "env steps", "min"]
     schemes = make_table(["scheme"], numbers, title=title)
     for row in summary.schemes.to_dict("records"):
         schemes.add_row(
@@ -223,7 +223,7 @@ def _difference_table(name: str, part: pd.DataFrame) -> Table:
         f"{what}: difference from {first['against']} ({how}; corrected over schemes; "
         f"a tie is within {100 * first['margin']:g} points)"
     )
-    numbers = ["seeds", "points [95 % for all]", "p", "p of a tie", "runs better %"]
+    numbers = ["seeds", "points [95 % for all]", "p", "p tie", "better %"]
     table = make_table(["scheme", "verdict"], numbers, title=title)
     for row in part.to_dict("records"):
         table.add_row(
