@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 _COLOURS = (*COLOURS, "#999999")
 
 
-def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Path, measure: str = "success") -> None:
+def draw_curve(
+    runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]],
+    path: Path,
+    measure: str = "success",
+    used: Callable[[Sequence[dict[str, Any]]], Sequence[float]] | None = None,
+) -> None:
     """Draw the success rate, or the score, of each run's metrics; several runs under one name become a mean and a band.
 
     The line is the interquartile mean over seeds, the band its 95 % interval (Agarwal et al. 2021); a
@@ -31,6 +36,8 @@ def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Pat
         runs: for each name the metrics of its runs, a list of dictionaries a run.
         path: PNG, SVG or PDF.
         measure: ``success`` or ``score``.
+        used: gives for the rows of a run the environment steps that it had taken by each; the curves are then drawn
+            over these, of several seeds over their mean. None: over training steps.
     """
     import matplotlib as mpl
 
@@ -46,20 +53,33 @@ def draw_curve(runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]], path: Pat
         if not steps:
             continue
         values = np.array([[each[step] for step in steps] for each in series])
+        places = steps if used is None else _mean_used(seeds, steps, used)
         colour = _COLOURS[number % len(_COLOURS)]
         if len(series) == 1:
-            axes.plot(steps, values[0], color=colour, marker=".", label=f"{name} (1 seed)")
+            axes.plot(places, values[0], color=colour, marker=".", label=f"{name} (1 seed)")
             continue
         bands = [interquartile_mean_interval(values[:, place]) for place in range(len(steps))]
-        axes.plot(steps, [band.estimate for band in bands], color=colour, label=f"{name} ({len(series)} seeds)")
+        axes.plot(places, [band.estimate for band in bands], color=colour, label=f"{name} ({len(series)} seeds)")
         low, high = [max(band.low, 0.0) for band in bands], [min(band.high, 1.0) for band in bands]
-        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xlabel("training step")
+        axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel("training step" if used is None else "environment steps")
+    if used is not None:
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("success rate" if measure == "success" else f"mean {measure}")
     axes.set_ylim(0, 1)
     if axes.lines:
         axes.legend(frameon=False, loc="best")
     _save(figure, axes, path)
+
+
+def _mean_used(
+    seeds: Sequence[Sequence[dict[str, Any]]],
+    steps: Sequence[int],
+    used: Callable[[Sequence[dict[str, Any]]], Sequence[float]],
+) -> list[float]:
+    """Return the environment steps that the runs had taken on average by each of some training steps."""
+    by_step = [dict(zip((row["step"] for row in rows), used(rows), strict=True)) for rows in seeds]
+    return [float(np.mean([each[step] for each in by_step])) for step in steps]
 
 
 def draw_profiles(profiles: pd.DataFrame, path: Path, measure: str = "success") -> None:

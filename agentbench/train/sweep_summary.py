@@ -162,7 +162,7 @@ def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) ->
     for run in runs:
         if run.is_finished:
             curves.setdefault(run.config.scheme, []).append(run.metrics)
-    draw_curve(curves, out / f"curve{ending}.png", summary.measure)
+    draw_curve(curves, out / f"curve{ending}.png", summary.measure, _steps_used)
     draw_profiles(summary.profiles, out / f"profile{ending}.png", summary.measure)
     return [*paths, out / f"curve{ending}.png", out / f"profile{ending}.png"]
 
