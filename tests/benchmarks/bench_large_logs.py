@@ -60,6 +60,7 @@ def write_log(path: Path, megabytes: int, seed: int = 0) -> int:
 
 def cost_of(*command: str) -> Cost:
     """Run ``agentbench`` with these arguments as a process of its own."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as what is installed is
     begun = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "agentbench", *command], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -22,7 +22,9 @@ from typer.testing import CliRunner
 
 from agentbench import UserError, evaluate, open_run
 from agentbench.cli import app
+from agentbench.runs import tables
 from agentbench.runs.writer import RunWriter
+from envs.base.digest import sha256_of
 from envs.base.journal import PACKED, journal_of
 
 SCRIPT = """
@@ -263,3 +265,31 @@ def test_a_link_to_a_device_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").symlink_to("/dev/zero")
     with pytest.raises(UserError, match="is a link to a file outside of the run"):
         open_run(tmp_path)
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = evaluate("alfworld", "random", split="generated:0:2:small", out=tmp_path / "run", inline=True).run
+    hashed: list[str] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr(tables, "sha256_of", counted)
+    run.current_table("steps")
+    assert hashed == ["episodes.jsonl.gz", "steps.parquet"]
+    run.current_table("steps")  # the files are new: they may change again within what their times tell apart
+    assert len(hashed) == 4
+    later = time.time() + 10
+    monkeypatch.setattr("agentbench.runs.tables.time.time", lambda: later)
+    hashed.clear()
+    for _ in range(3):
+        run.current_table("steps")
+    assert hashed == ["episodes.jsonl.gz", "steps.parquet"]
+    journal = run.folder / "episodes.jsonl.gz"
+    before, content = journal.stat(), journal.read_bytes()
+    journal.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(journal, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not tables.is_current(run.folder, "steps.parquet")
+    journal.write_bytes(content)
+    assert tables.is_current(run.folder, "steps.parquet")
