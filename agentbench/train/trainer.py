@@ -32,6 +32,7 @@ from agentbench.train.optimizer import make_optimizer
 from agentbench.train.outcomes import save_outcomes
 from agentbench.train.rollouts import Rollouts, TrainingEpisodes
 from agentbench.train.sampler import Sampler
+from agentbench.train.soundness import bonus_notes
 from agentbench.train.stored import store_rollouts
 from agentbench.train.subgoals import needs_subgoals, subgoals
 from agentbench.train.teacher import COLUMN as TEACHER_GAP
@@ -43,6 +44,7 @@ from credit.steps import FloatArray
 from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
 from envs.base.files import replaced_folder
+from envs.base.log import log
 from policies.contract import HasCritic, MakesReference, MeasuresSampling, TakesCritic, TrainablePolicy
 from policies.saved import POLICY_FOLDER
 from policies.trainable import save_policy
@@ -195,6 +197,9 @@ class Trainer:
                 table = steps_of(groups, penalty=penalty, kl=self._kl(groups), columns=further, tree=is_tree)
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
+            if self.step == 0 and self.ranks.rank == 0:
+                for note in bonus_notes(config, batch.advantages):
+                    log.warning("%s", note)
             with clock.phase("update"):
                 correction = self._correction(batch)
                 self.sampler.outdate()

@@ -121,6 +121,24 @@ def test_a_sweep_says_it_of_each_scheme_that_it_is_true_of(
     assert sum("1 of the 1 evaluated tasks" in said for said in caplog.messages) == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"scheme": "dr_grpo", "entropy_coefficient": 0.1}, True),
+        ({"scheme": "dr_grpo", "entropy_coefficient": 0.001}, False),
+        ({"scheme": "dr_grpo", "entropy_coefficient": 0.02, "whiten_advantages": True}, False),
+        ({"scheme": "dr_grpo"}, False),
+    ],
+)
+def test_an_entropy_bonus_that_is_large_beside_the_advantages_is_said_once(
+    settings: dict[str, Any], says: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    train(read_config(None, {**SMALL, "tasks_per_step": 4, "steps": 2, **settings}), tmp_path / "run")
+    said = [message for message in caplog.messages if "entropy_coefficient" in message]
+    assert len(said) == says, said
+    assert not says or "of the deviation of the first advantages" in said[0]
+
+
 def test_a_training_run_lists_its_games_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generated game is made to be listed, and a recipe lists 2,000: more work than some of its training steps."""
     made, sample = [], generator.sample_house
