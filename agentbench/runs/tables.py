@@ -172,6 +172,10 @@ def is_current(folder: Path, table: str) -> bool:
         return False
 
 
+_known: dict[Path, tuple[tuple[int, ...], str]] = {}
+"""The state of a file that was hashed, and its digest."""
+
+
 def _content(path: Path) -> str:
     """Return the SHA-256 of a file, which a process computes once of each state of a file.
 
@@ -180,15 +184,13 @@ def _content(path: Path) -> str:
     """
     about = path.stat()
     state = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    if _known.get(path, ((), ""))[0] != state:
-        found = sha256_of(path)
-        if time.time() - about.st_ctime < 1:
-            return found
-        _known[path] = (state, found)
-    return _known[path][1]
-
-
-_known: dict[Path, tuple[tuple[int, ...], str]] = {}
+    known = _known.get(path)
+    if known is not None and known[0] == state:
+        return known[1]
+    found = sha256_of(path)
+    if time.time() - about.st_ctime >= 1:
+        _known[path] = state, found
+    return found
 
 
 def _further(folder: Path, episodes_of: Callable[[], Iterable[Episode]] | None) -> tuple[bool, bool]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from agentbench.evaluation.held_out import say_notes
 from agentbench.runs.episodes import Episode, to_line
 from agentbench.runs.steps import steps_of
 from agentbench.train.batch import Batch, make_batch, needs, needs_values, value_columns
@@ -44,7 +45,6 @@ from credit.steps import FloatArray
 from envs.base.digest import digest_of_json
 from envs.base.errors import UserError
 from envs.base.files import replaced_folder
-from envs.base.log import log
 from policies.contract import HasCritic, MakesReference, MeasuresSampling, TakesCritic, TrainablePolicy
 from policies.saved import POLICY_FOLDER
 from policies.trainable import save_policy
@@ -198,8 +198,7 @@ class Trainer:
             with clock.phase("advantage"):
                 batch = make_batch(groups, table, config)
             if self.step == 0 and self.ranks.rank == 0:
-                for note in bonus_notes(config, batch.advantages):
-                    log.warning("%s", note)
+                say_notes(bonus_notes(config, batch.advantages))
             with clock.phase("update"):
                 correction = self._correction(batch)
                 self.sampler.outdate()

@@ -42,8 +42,8 @@ class Found(NamedTuple):
     Attributes:
         place: where its keys and values lie.
         how: ``whole``: of the whole prompt, in a row that stays for others with the same one. ``end``: up to an earlier
-            answer, at the end of a row that is handed over. ``beginning``: up to an earlier answer, in a row that has
-            gone on from there and has to be copied: the prompt is a branch of what stands in it.
+            answer, at the end of a row that is handed over. ``beginning``: up to an earlier answer, or all of it, in a
+            row that has gone on from there and has to be copied: the prompt is a branch of what stands in it.
     """
 
     place: Place
@@ -81,9 +81,7 @@ class PrefixCache:
         self.limit = limit
         self.buffer = KeyValues()
         self._kept: OrderedDict[bytes, Place] = OrderedDict()
-        self._beginnings: dict[
-            bytes, Place
-        ] = {}  # of the same rows: these, and all that they were asked for and put for
+        self._beginnings: dict[bytes, Place] = {}  # of the same rows: what each was asked for and put for, turn by turn
         self._in_row: dict[int, list[bytes]] = {}  # the beginnings of each row, ascending
         self._free: list[int] = []
 
@@ -109,8 +107,10 @@ class PrefixCache:
         self._begin(_key(prompt), Place(row, len(prompt)))
 
     def _begin(self, key: bytes, place: Place) -> None:
+        before = self._beginnings.get(key)
         self._beginnings[key] = place
-        self._in_row.setdefault(place.row, []).append(key)
+        if before is None or before.row != place.row:  # a first prompt that comes again is put again
+            self._in_row.setdefault(place.row, []).append(key)
 
     def take(self, ids: Ids, ends: Sequence[int]) -> Found | None:
         """Return where the longest known beginning of ``ids`` lies.

@@ -154,10 +154,14 @@ def _prefill(
     in_use = {found.place.row for found in known if found is not None}
     fresh = iter(cache.rows(at.count(None), longest, in_use))
     rows = [next(fresh) if row is None else row for row in at]
-    branches = [index for index, found in enumerate(known) if found is not None and at[index] is None]
+    branches = [
+        (found.place.row, row, tokens)
+        for found, row, tokens in zip(known, rows, kept, strict=True)
+        if found is not None and found.how == "beginning"
+    ]
     if branches:
-        sources = [found.place.row for found in known if found is not None and found.how == "beginning"]
-        cache.buffer.copy(sources, [rows[index] for index in branches], max(kept[index] for index in branches))
+        sources, targets, tokens = zip(*branches, strict=True)
+        cache.buffer.copy(sources, targets, max(tokens))
     stays = [
         not each.ends if found is None else found.how == "whole" for found, each in zip(known, requests, strict=True)
     ]

@@ -33,9 +33,8 @@ class Background:
         """Start a coroutine; cancelling the future cancels it."""
         future: Future[T] = Future()
         self._new.append((work, future))
-        if (
-            not self._is_woken
-        ):  # waking the thread costs more than starting what is there: once for all that come at once
+        # Waking the thread costs more than starting what is there: once for all that come at once.
+        if not self._is_woken:
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._start)
         return future

@@ -14,7 +14,7 @@ from agentbench.analysis.quality.measures import MEASURES, measure
 from agentbench.analysis.quality.sample import Sample, estimate, features_of, run_sample
 from agentbench.analysis.quality.sweeps import SWEEPS, sweep
 from agentbench.analysis.quality.table import Quality
-from agentbench.analysis.quality.tabular import problem_sample, sample_of
+from agentbench.analysis.quality.tabular import problem_sample, scheme_table, with_truth
 from agentbench.analysis.truth.problems import PROBLEMS, Problem, make_problem
 from agentbench.analysis.truth.run import make_truth
 from agentbench.analysis.truth.tabular import TabularEpisodes
@@ -194,7 +194,7 @@ def recorded_sample(record, groups):
     played = TabularEpisodes(
         problem, solution, np.array(episode), advantage=solution.A[where], value=solution.V[where[:2]], **arrays
     )
-    return sample_of(played, 8)
+    return with_truth(played, 8, scheme_table(played, 8))
 
 
 @pytest.mark.reference

@@ -68,7 +68,7 @@ def test_a_branch_goes_on_from_what_its_parent_played(name: str, shape: Shape, s
 
 def test_without_branches_trees_are_chains() -> None:
     sample = tree_sample(make_problem("chain"), Shape(trees=8, rounds=0), groups=20, seed=1)
-    found = {scheme: estimate(sample, scheme)[0] for scheme in ("tree_grpo", "pivot_retry", "loop", "spo")}
+    found = {scheme: estimate(sample, scheme)[0] for scheme in ("pivot_retry", "spo")}
     grpo = np.concatenate([advantages("grpo", part) for part in sample.batches])
     np.testing.assert_allclose(found["pivot_retry"], grpo, atol=1e-12)
     assert sample.own is not None and sample.own.all() and len(found["spo"]) == len(grpo)

@@ -59,35 +59,10 @@ def test_sampled_log_probabilities_equal_a_plain_forward_pass(family: str, optio
         np.testing.assert_allclose(trace.log_probs, expected, atol=1e-4)
 
 
-WINDOWS: dict[str, dict[str, Any]] = {
-    "Mistral": {"sliding_window": 24},
-    "Qwen2": {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
-    "Gemma3Text": {"sliding_window": 24, "query_pre_attn_scalar": 16},
-    "Llama4Text": {"attention_chunk_size": 24, "num_local_experts": 1, "intermediate_size_mlp": 96},
-}
-
-
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", WINDOWS)
+@pytest.mark.parametrize("family", tiny.WINDOWS)
 def test_layers_that_see_a_window_see_that_window(family: str, attention: str) -> None:
-    transformers = pytest.importorskip("transformers")
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=len(tiny.tokenizer()),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        initializer_range=0.15,
-        bos_token_id=None,
-        eos_token_id=tiny.tokenizer().eos_token_id,
-        pad_token_id=tiny.tokenizer().pad_token_id,
-        attn_implementation=attention,
-        **WINDOWS[family],
-    )
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{family.removesuffix('Text')}ForCausalLM")(config).eval()
+    model = tiny.model(family, attn_implementation=attention)
     found = tiny.traces(tiny.play(tiny.policy(model), range(3), turns=3))
     assert min(len(trace.prompt) for trace in found) > 48
     for trace in found:

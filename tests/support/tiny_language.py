@@ -28,10 +28,19 @@ def tokenizer() -> Any:
     return _TOKENIZER[0]
 
 
+WINDOWS: dict[str, dict[str, Any]] = {
+    "Mistral": {"sliding_window": 24},
+    "Qwen2": {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
+    "Gemma3Text": {"sliding_window": 24, "query_pre_attn_scalar": 16},
+    "Llama4Text": {"attention_chunk_size": 24, "num_local_experts": 1, "intermediate_size_mlp": 96},
+}
+"""Families with layers that see a window, and what makes it a short one."""
+
+
 def model(family: str = "qwen3", seed: int = 0, layers: int = 2, **more: Any) -> Any:
     """A model of 64 wide layers; its weights are drawn wide, so that its answers differ."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    import transformers
 
     settings: dict[str, Any] = {
         "vocab_size": len(tokenizer()),
@@ -47,15 +56,15 @@ def model(family: str = "qwen3", seed: int = 0, layers: int = 2, **more: Any) ->
         "bos_token_id": None,
         "eos_token_id": tokenizer().eos_token_id,
         "pad_token_id": tokenizer().pad_token_id,
+        **WINDOWS.get(family, {}),
         **more,
     }
+    names = {"qwen3": "Qwen3", "llama": "Llama"}
+    family = names.get(family, family)
+    config = getattr(transformers, f"{family}Config")(**settings)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made: Any = (
-            Qwen3ForCausalLM(Qwen3Config(**settings))
-            if family == "qwen3"
-            else LlamaForCausalLM(LlamaConfig(**settings))
-        )
+        made: Any = getattr(transformers, f"{family.removesuffix('Text')}ForCausalLM")(config)
     return made.eval()
 
 

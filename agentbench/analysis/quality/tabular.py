@@ -39,28 +39,9 @@ def problem_sample(
         problem: what to play.
         group_size, groups: episodes a group, and groups.
         seed: of all draws.
-        anchor, noise, history: see :func:`sample_of`.
+        anchor, noise, history: see :func:`scheme_table`.
     """
     played = play_problem(problem, group_size * groups, seed)
-    return sample_of(played, group_size, seed, anchor=anchor, noise=noise, history=history)
-
-
-def sample_of(
-    played: TabularEpisodes,
-    group_size: int,
-    seed: int = 0,
-    *,
-    anchor: Anchor = "observation",
-    noise: float = 0.0,
-    history: int = 1,
-) -> Sample:
-    """Lay out what the schemes see of played episodes, and what is true.
-
-    Args:
-        played: episodes; every ``group_size`` numbers of them are a group.
-        group_size: episodes a group.
-        seed, anchor, noise, history: see :func:`scheme_table`.
-    """
     frame = scheme_table(played, group_size, seed, anchor=anchor, noise=noise, history=history)
     return with_truth(played, group_size, frame)
 

@@ -14,6 +14,7 @@ from agentbench.analysis.truth.problems import Problem
 from agentbench.analysis.truth.tabular import TabularEpisodes, play_from
 from credit import advantages
 from credit.steps import BoolArray, FloatArray, IntArray
+from credit.tools.exact import solve
 
 _TIE = 1e-9
 """What chance adds to a score, so that it decides between equal ones alone."""
@@ -55,11 +56,13 @@ class _Grown:
         played: the steps that episodes played themselves. Episode ``group * shape.episodes + place``, where the places
             of a group are given out in the order in which its episodes are played.
         parent, fork: of each number of an episode, what it goes on from; -1 and 0 for those from the start; int64.
+        tree: of each number of an episode, that of the first of its tree; int64.
     """
 
     played: TabularEpisodes
     parent: IntArray
     fork: IntArray
+    tree: IntArray
 
 
 def tree_sample(problem: Problem, shape: Shape, groups: int, seed: int = 0) -> Sample:
@@ -75,40 +78,31 @@ def tree_sample(problem: Problem, shape: Shape, groups: int, seed: int = 0) -> S
     first = (np.arange(groups)[:, None] * shape.episodes + np.arange(shape.trees)).ravel()
     start = np.full(len(first), problem.process.start)
     numbers = groups * shape.episodes
-    played = _numbered(play_from(problem, start, np.zeros_like(start), draw), first)
-    grown = _Grown(played, np.full(numbers, -1), np.zeros(numbers, dtype=np.int64))
-    tree = np.tile(np.arange(shape.episodes), groups)
-    tree[first] = first
-    forked = np.zeros((numbers, problem.process.horizon), dtype=np.bool_)
+    played = _numbered(play_from(problem, solve(problem.process), start, np.zeros_like(start), draw), first)
+    grown = _Grown(played, np.full(numbers, -1), np.zeros(numbers, dtype=np.int64), np.arange(numbers))
     for number in range(shape.rounds):
-        grown = _branched(grown, shape, number, tree, forked, draw)
+        grown = _branched(grown, shape, number, draw)
     sample = with_truth(grown.played, shape.episodes, *_courses(grown, shape))
     return replace(sample, name=f"{problem.name}, {shape}")
 
 
-def _branched(
-    grown: _Grown, shape: Shape, number: int, tree: IntArray, forked: BoolArray, draw: np.random.Generator
-) -> _Grown:
-    """Let every tree branch before its steps with the highest scores; note their roots and what was forked."""
-    played = grown.played
-    score = _scores(grown, shape, draw)
-    score[forked[played.episode, played.step]] = -np.inf
-    order = np.lexsort((-score, tree[played.episode]))
-    root = tree[played.episode][order]
-    begins = np.flatnonzero(np.diff(root, prepend=-1))
-    rank = np.arange(len(order)) - np.repeat(begins, np.diff(np.append(begins, len(order))))
-    rows = order[(rank < shape.forks) & np.isfinite(score[order])]
-    rank = rank[(rank < shape.forks) & np.isfinite(score[order])]
+def _branched(grown: _Grown, shape: Shape, number: int, draw: np.random.Generator) -> _Grown:
+    """Let every tree branch before its steps with the highest scores, and before none twice."""
+    played, parent, fork, tree = grown.played, grown.parent.copy(), grown.fork.copy(), grown.tree.copy()
+    forked = np.zeros((len(parent), played.problem.process.horizon), dtype=np.bool_)
+    forked[parent[parent >= 0], fork[parent >= 0]] = True
+    free = np.flatnonzero(~forked[played.episode, played.step])
+    order = free[np.lexsort((-_scores(grown, shape, draw)[free], tree[played.episode[free]]))]
+    rank = pd.Series(order).groupby(tree[played.episode[order]]).cumcount().to_numpy()
+    rows, rank = order[rank < shape.forks], rank[rank < shape.forks]
     if not len(rows):
         return grown
-    parent = played.episode[rows]
-    group = parent // shape.episodes
-    place = shape.trees * (1 + number * shape.forks) + (tree[parent] % shape.episodes) * shape.forks + rank
-    new = group * shape.episodes + place
-    forked[parent, played.step[rows]] = True
-    tree[new], grown.parent[new], grown.fork[new] = tree[parent], parent, played.step[rows]
-    branches = play_from(played.problem, played.state[rows], played.step[rows], draw)
-    return replace(grown, played=_joined(played, _numbered(branches, new)))
+    of, step = played.episode[rows], played.step[rows]
+    place = shape.trees * (1 + number * shape.forks) + (tree[of] % shape.episodes) * shape.forks + rank
+    new = of // shape.episodes * shape.episodes + place
+    parent[new], fork[new], tree[new] = of, step, tree[of]
+    branches = play_from(played.problem, played.solution, played.state[rows], step, draw)
+    return _Grown(_joined(played, _numbered(branches, new)), parent, fork, tree)
 
 
 def _scores(grown: _Grown, shape: Shape, draw: np.random.Generator) -> FloatArray:

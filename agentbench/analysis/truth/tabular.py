@@ -58,18 +58,22 @@ def play_problem(problem: Problem, episodes: int, seed: int) -> TabularEpisodes:
         seed: of every draw; the first episodes of a longer play are not those of a shorter one.
     """
     start = np.full(episodes, problem.process.start)
-    return play_from(problem, start, np.zeros_like(start), np.random.default_rng([seed, episodes]))
+    draw = np.random.default_rng([seed, episodes])
+    return play_from(problem, solve(problem.process), start, np.zeros_like(start), draw)
 
 
-def play_from(problem: Problem, state: IntArray, step: IntArray, draw: np.random.Generator) -> TabularEpisodes:
+def play_from(
+    problem: Problem, solution: Solution, state: IntArray, step: IntArray, draw: np.random.Generator
+) -> TabularEpisodes:
     """Play a problem's own policy from some states on.
 
     Args:
         problem: what to play.
+        solution: its exact values.
         state, step: where each episode goes on, and the number of its next step; int64, shape ``(episodes,)``.
         draw: of all that is drawn.
     """
-    process, solution = problem.process, solve(problem.process)
+    process = problem.process
     states = len(process.observation)
     # An outcome is a next state, and whether the episode continues there: 2 S of them.
     outcomes = np.concatenate([process.going_on, process.probability - process.going_on], axis=2).cumsum(axis=2)
