@@ -49,6 +49,7 @@ class Sweep:
             ("compared with", record.schemes[0]),
             ("seeds", f"{len(record.seeds)} of each scheme ({spelled})"),
             *([("clones", f"seeds take turns in {', '.join(record.policies)}")] if record.policies else []),
+            *([("controls, whose branches do not count", ", ".join(record.controls))] if record.controls else []),
             ("equal within", f"{100 * record.margin:g} points"),
             ("test", record.test),
             *((f"tuned, {scheme}", ", ".join(f"{k} = {v}" for k, v in own.items())) for scheme, own in chosen.items()),

@@ -34,10 +34,16 @@ PERHAPS_CHANGED = frozenset(("device", "threads", "workers", "parallel"))
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
-    """One training run of a sweep: its settings and its folder, ``<out>/<scheme>-<seed>``."""
+    """One training run of a sweep: its settings and its folder, ``<out>/<scheme>-<seed>``.
+
+    Attributes:
+        is_control: its scheme shows what better values would win: the branches that measure them do not count as
+            environment steps when the sweep is summed up.
+    """
 
     config: TrainConfig
     folder: Path
+    is_control: bool = False
 
     @property
     def metrics(self) -> list[Metrics]:
@@ -73,6 +79,7 @@ def plan_sweep(
     first_seed: int = 0,
     own: Mapping[str, dict[str, Any]] | None = None,
     policies: Sequence[str] = (),
+    controls: Sequence[str] = (),
 ) -> list[SweepRun]:
     """Return the runs of a sweep, seed by seed, so that a sweep cut short has compared all schemes alike.
 
@@ -86,6 +93,7 @@ def plan_sweep(
         own: settings of a scheme that go over all others, by its name.
         policies: clones that seeds take turns in, seed s the one at place s modulo their number; all schemes of a seed
             start from the same. None: the settings' own ``policy``.
+        controls: those of the schemes that are controls (:attr:`SweepRun.is_control`).
 
     Raises:
         UserError: a setting is wrong, no held-out tasks are named, or a folder holds a run with other settings.
@@ -95,6 +103,10 @@ def plan_sweep(
         raise UserError(f"scheme {min(repeated)!r} is named twice")
     if repeated := {name for name in policies if policies.count(name) > 1}:
         raise UserError(f"clone {min(repeated)!r} is named twice")
+    if strangers := [name for name in controls if name not in schemes[1:]]:
+        raise UserError(
+            f"--controls {strangers[0]}: a control is one of --schemes, and not the first, which all are compared with"
+        )
     for name, instead in (("scheme", "schemes"), ("seed", "seeds"), *([("policy", "policies")] if policies else [])):
         if name in flags:
             raise UserError(f"--{name} is set by the sweep itself: use --{instead}")
@@ -104,7 +116,7 @@ def plan_sweep(
         for scheme in schemes:
             said = {**flags, **(own or {}).get(scheme, {}), **start}
             settings = read_config(config, {**said, "scheme": scheme, "seed": seed})
-            runs.append(SweepRun(settings, run_folder(out, scheme, seed)))
+            runs.append(SweepRun(settings, run_folder(out, scheme, seed), scheme in controls))
     for run in runs:
         if run.config.eval_split is None:
             raise UserError("a sweep compares success on held-out tasks: set eval_split (and eval_tasks)")

@@ -32,14 +32,14 @@ def merge_sweeps(parts: Sequence[Path], out: Path) -> list[SweepRun]:
         out: folder of the whole, which may hold an earlier merge.
 
     Raises:
-        UserError: a part is no sweep, parts were planned with another margin, measure or clones, trained with other
-            settings, or two parts hold different runs of one scheme and seed. Nothing is copied then.
+        UserError: a part is no sweep, parts were planned with another margin, measure, clones or controls, trained with
+            other settings, or two parts hold different runs of one scheme and seed. Nothing is copied then.
     """
     records = [_record(folder) for folder in parts]
     if before := read_record(out):
         records, parts = [before, *records], [out, *parts]
     for folder, record in zip(parts, records, strict=True):
-        for name in ("measure", "margin", "policies"):
+        for name in ("measure", "margin", "policies", "controls"):
             if getattr(record, name) != getattr(records[0], name):
                 raise UserError(f"{parts[0]} and {folder} were planned with another {name}: they are not one sweep")
     runs = [run for folder, record in zip(parts, records, strict=True) for run in _finished_runs(folder, record)]
@@ -135,6 +135,7 @@ def _planned(record: SweepRecord, finished: Sequence[SweepRun], out: Path) -> li
         SweepRun(
             known.get((scheme, seed)) or any_config.model_copy(update={"scheme": scheme, "seed": seed}),
             run_folder(out, scheme, seed),
+            scheme in record.controls,
         )
         for seed in record.seeds
         for scheme in record.schemes

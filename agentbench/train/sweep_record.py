@@ -35,6 +35,7 @@ class SweepRecord:
         tuning: what every scheme was tuned with (``grid``, ``seeds``, ``split``, ``eval_split``), and then what was
             ``tried`` and ``chosen`` for each (:mod:`agentbench.train.sweep_tuning`); empty without tuning.
         policies: clones that the seeds take turns in; empty where all start from one policy.
+        controls: schemes whose measuring branches do not count as environment steps.
     """
 
     schemes: list[str]
@@ -46,6 +47,7 @@ class SweepRecord:
     changes: tuple[str, ...] = ()
     tuning: dict[str, Any] = field(default_factory=dict)
     policies: list[str] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
 
 
 def run_folder(sweep: Path, scheme: str, seed: int) -> Path:
@@ -64,7 +66,7 @@ def read_record(folder: Path) -> SweepRecord | None:
         return None
     try:
         found = read_sealed(path)
-        later = {"tuning": found.get("tuning", {}), "policies": found.get("policies", [])}
+        later = {"tuning": found.get("tuning", {}), **{name: found.get(name, []) for name in ("policies", "controls")}}
         values: dict[str, Any] = {name: found[name] for name in SweepRecord.__dataclass_fields__ if name not in later}
         return SweepRecord(**{**values, "changes": tuple(values["changes"]), **later})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -84,6 +86,7 @@ def record_plan(
     measure: str,
     margin: float | None,
     policies: Sequence[str] = (),
+    controls: Sequence[str] = (),
 ) -> SweepRecord:
     """Write down what a sweep is planned as, or hold what is asked now against what was written down.
 
@@ -94,25 +97,38 @@ def record_plan(
         schemes, seeds, measure: what is asked for now.
         margin: the same; None for the record's own, or 5 points.
         policies: clones that seeds take turns in.
+        controls: schemes whose measuring branches do not count.
 
     Raises:
-        UserError: another margin or other clones than were named before the first run.
+        UserError: another margin, other clones or other controls than were named before the first run.
     """
     before = read_record(folder)
     if before is None:
         chosen = MARGIN if margin is None else margin
         if not 0 < chosen < 1:
             raise UserError(f"--margin {chosen:g} makes no test of equality: give one above 0 (0.05 is five points)")
-        record = SweepRecord(list(schemes), list(seeds), measure, [measure, "area"], chosen, policies=list(policies))
+        record = SweepRecord(
+            list(schemes),
+            list(seeds),
+            measure,
+            [measure, "area"],
+            chosen,
+            policies=list(policies),
+            controls=list(controls),
+        )
         write_record(folder, record)
         return record
     if margin is not None and margin != before.margin:
         raise UserError(
             f"the margin of this sweep was named before its first run, as {before.margin:g}: leave --margin out"
         )
-    if list(policies) != before.policies:
-        named = f"--policies {','.join(before.policies)}" if before.policies else "without --policies"
-        raise UserError(f"the clones of this sweep were named before its first run: repeat it {named}")
+    for what, flag, now, then in (
+        ("clones", "--policies", policies, before.policies),
+        ("controls", "--controls", controls, before.controls),
+    ):
+        if list(now) != then:
+            named = f"{flag} {','.join(then)}" if then else f"without {flag}"
+            raise UserError(f"the {what} of this sweep were named before its first run: repeat it {named}")
     added = [f"scheme {name}" for name in schemes if name not in before.schemes]
     added += [f"seed {seed}" for seed in seeds if seed not in before.seeds]
     if not added:

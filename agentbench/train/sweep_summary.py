@@ -83,7 +83,7 @@ def summarise_sweep(
 def run_table(runs: Sequence[SweepRun], measure: Measure = "success") -> tuple[pd.DataFrame, list[SweepRun]]:
     """Return :attr:`SweepSummary.runs` of the finished runs among some, and these runs."""
     finished = [run for run in runs if run.is_finished]
-    metrics = [run.metrics for run in finished]
+    metrics = [_metrics(run) for run in finished]
     budget = min((_steps_used(rows)[-1] for rows in metrics), default=0)
     rows = [_run_row(run, own, budget, measure) for run, own in zip(finished, metrics, strict=True)]
     return pd.DataFrame(rows), finished
@@ -161,7 +161,7 @@ def write_summary(runs: Sequence[SweepRun], summary: SweepSummary, out: Path) ->
     curves: dict[str, list[list[Metrics]]] = {}
     for run in runs:
         if run.is_finished:
-            curves.setdefault(run.config.scheme, []).append(run.metrics)
+            curves.setdefault(run.config.scheme, []).append(_metrics(run))
     draw_curve(curves, out / f"curve{ending}.png", summary.measure, _steps_used)
     draw_profiles(summary.profiles, out / f"profile{ending}.png", summary.measure)
     return [*paths, out / f"curve{ending}.png", out / f"profile{ending}.png"]
@@ -172,11 +172,12 @@ def curve_table(runs: Sequence[SweepRun]) -> pd.DataFrame:
 
     Returns:
         columns ``environment, scheme`` (text), ``seed, environment_steps`` (whole numbers; the steps that training had
-        used by then, measuring branches among them) and ``success, score`` (0 to 1; NaN where not measured).
+        used by then, measuring branches among them but for controls) and ``success, score`` (0 to 1; NaN where not
+            measured).
     """
     rows: list[dict[str, Any]] = []
     for run in runs:
-        metrics = run.metrics if run.is_finished else []
+        metrics = _metrics(run) if run.is_finished else []
         facts = {"environment": run.config.env, "scheme": run.config.scheme, "seed": run.config.seed}
         for used, row in zip(_steps_used(metrics), metrics, strict=True):
             if "eval/success" in row:
@@ -302,6 +303,12 @@ def _area(places: Sequence[int], found: Sequence[float], budget: int) -> float:
         return float(found[0])
     at = np.unique(np.clip([0, *places, budget], 0, budget))
     return float(np.trapezoid(np.interp(at, places, found), at)) / budget
+
+
+def _metrics(run: SweepRun) -> list[Metrics]:
+    """Return the metrics of a run; those of a control say nothing of the branches that measure."""
+    rows = run.metrics
+    return [{name: row[name] for name in row if name != "branch_steps"} for row in rows] if run.is_control else rows
 
 
 def _steps_used(metrics: Sequence[Metrics]) -> list[int]:

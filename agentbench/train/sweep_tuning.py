@@ -65,6 +65,7 @@ def plan_tuning(
     out: Path,
     final: Sequence[SweepRun],
     policies: Sequence[str] = (),
+    controls: Sequence[str] = (),
 ) -> list[SweepRun]:
     """Return the runs of the tuning: every scheme with every setting and seed, seed by seed.
 
@@ -76,6 +77,7 @@ def plan_tuning(
         out: folder of the sweep; each setting has a folder of its own in ``tuning``.
         final: the runs of the comparison, none of whose seeds and tasks may be used.
         policies: clones that seeds take turns in, those of the comparison.
+        controls: those of the comparison.
 
     Raises:
         UserError: a seed or a task is also one of the comparison's, or a setting is wrong.
@@ -88,7 +90,7 @@ def plan_tuning(
         for seed in range(FIRST_SEED, FIRST_SEED + seeds)
         for number, own in enumerate(grid)
         for run in plan_sweep(
-            config, flags, schemes, 1, folder / str(number), seed, dict.fromkeys(schemes, own), policies
+            config, flags, schemes, 1, folder / str(number), seed, dict.fromkeys(schemes, own), policies, controls
         )
     ]
     ours, theirs = _tasks(flat[0].config), _tasks(final[0].config)

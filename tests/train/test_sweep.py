@@ -262,6 +262,48 @@ def test_seeds_take_turns_in_the_clones_and_the_verdict_says_over_how_many(tmp_p
     assert "over 3 clones" in result.output and (tmp_path / "a" / "curves.parquet").exists()
 
 
+def test_what_a_control_plays_to_measure_counts_no_steps(tmp_path: Path) -> None:
+    schemes, curve = ["grpo", "vineppo"], [0.0, 0.5, 1.0]
+
+    def parts(out: Path, controls: Sequence[str], seed: int = 0) -> list[SweepRun]:
+        runs = plan_sweep(None, SMALL, schemes, 1, out, seed, controls=controls)
+        record_plan(out, schemes, [seed], "success", None, controls=controls)
+        for run in runs:
+            invent(run, curve, 100, [1, 0])
+            identity = json.loads(run.config.model_dump_json()) | {"kind": "train"}
+            (run.folder / "run.json").write_text(json.dumps({"identity": identity}))
+        measuring = runs[1].folder / "metrics.jsonl"
+        rows = [json.loads(line) for line in measuring.read_text().splitlines()]
+        rows[1:] = [row | {"branch_steps": 300} for row in rows[1:]]
+        measuring.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return runs
+
+    # The same curve, a row every 100 steps that it learned from: with 300 more to measure it has come a quarter as far.
+    counted = summarise_sweep(parts(tmp_path / "all", [])).runs.set_index("scheme")
+    assert counted.loc["vineppo", "environment_steps"] == 4 * counted.loc["grpo", "environment_steps"]
+    assert counted.loc["vineppo", "area"] < counted.loc["grpo", "area"]
+    free = parts(tmp_path / "free", ["vineppo"])
+    found = summarise_sweep(free)
+    table = found.runs.set_index("scheme")
+    for column in ("environment_steps", "area", "success_at_equal_steps"):
+        assert table.loc["vineppo", column] == table.loc["grpo", column]
+    write_summary(free, found, tmp_path / "free")
+    drawn = pd.read_parquet(tmp_path / "free" / "curves.parquet").groupby("scheme")["environment_steps"].max()
+    assert drawn["vineppo"] == drawn["grpo"]
+
+    # Parts are joined with the same controls alone, and these are named before the first run.
+    parts(tmp_path / "later", ["vineppo"], 1)
+    whole = merge_sweeps([tmp_path / "free", tmp_path / "later"], tmp_path / "whole")
+    assert [run.is_control for run in whole] == [False, True, False, True]
+    with pytest.raises(UserError, match="another controls"):
+        merge_sweeps([tmp_path / "all", tmp_path / "later"], tmp_path / "out")
+    with pytest.raises(UserError, match="repeat it --controls vineppo"):
+        record_plan(tmp_path / "free", schemes, [0], "success", None)
+    for wrong in ("grpo", "gigpo"):
+        with pytest.raises(UserError, match=f"--controls {wrong}: a control is one of --schemes, and not the first"):
+            plan_sweep(None, SMALL, schemes, 1, tmp_path / "no", controls=[wrong])
+
+
 def test_what_is_not_one_sweep_is_not_joined(tmp_path: Path) -> None:
     invent_part(tmp_path / "a", 1)
     invent_part(tmp_path / "slower", 1, 1, learning_rate=0.001)

@@ -28,6 +28,10 @@ def sweep(
     policies: Annotated[
         str, typer.Option(help="clones, with commas between, that the seeds take turns in; else one policy for all")
     ] = "",
+    controls: Annotated[
+        str,
+        typer.Option(help="schemes, with commas between, whose measuring branches do not count as environment steps"),
+    ] = "",
     first_seed: Annotated[int, typer.Option(min=0, help="the first seed, for parts that are merged later")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="runs side by side [number of cores]")] = None,
     measure: Annotated[str, typer.Option(help="what is summed up: success or score")] = "success",
@@ -56,6 +60,9 @@ def sweep(
 
     With --policies A,B,C seed 0 starts from A, seed 1 from B and so on, so that the verdict is not about one clone.
 
+    With --controls vineppo what it plays to measure values does not count: it shows what better values would win were
+    they free.
+
     With --tune every scheme is first tuned on seeds and tasks of its own, all with the same effort; what was tried and
     chosen is in sweep.json.
     """
@@ -72,10 +79,10 @@ def sweep(
         _merge([merge, *context.args], out, cast("Measure", measure))
         return
     settings = extra_options(context, flag_names(context.args))
-    names = [name.strip() for name in schemes.split(",") if name.strip()]
+    names = _names(schemes)
     if not names:
         raise UserError("name the credit schemes to compare, as --schemes grpo,gigpo: the first is compared with")
-    clones = [name.strip() for name in policies.split(",") if name.strip()]
+    clones, free = _names(policies), _names(controls)
     own: dict[str, dict[str, str]] = {}
     planned = range(first_seed, first_seed + seeds)
     if tune:
@@ -89,9 +96,9 @@ def sweep(
             )
         tasks = {"split": tune_split, "eval_split": tune_eval_split}
         # Its tasks are left alone.
-        final = plan_sweep(config, settings, names, 1, out / "-", first_seed, None, clones)
-        tuning = plan_tuning(config, {**settings, **tasks}, names, grid, tune_seeds, out, final, clones)
-        record_plan(out, names, planned, measure, margin, clones)
+        final = plan_sweep(config, settings, names, 1, out / "-", first_seed, None, clones, free)
+        tuning = plan_tuning(config, {**settings, **tasks}, names, grid, tune_seeds, out, final, clones, free)
+        record_plan(out, names, planned, measure, margin, clones, free)
         record_tuning(out, {"grid": grid, "seeds": tune_seeds, **tasks})
         if not summary and _run(tuning, jobs):
             raise typer.Exit(1)
@@ -102,13 +109,17 @@ def sweep(
         own = {name: dict(each) for name, each in choose(out, tuning, grid, cast("Measure", measure)).items()}
         for name, each in own.items():
             say(f"{name}: {', '.join(f'{key} = {value}' for key, value in each.items())}", err=True)
-    runs = plan_sweep(config, settings, names, seeds, out, first_seed, own, clones)
-    record = record_plan(out, names, planned, measure, margin, clones)
+    runs = plan_sweep(config, settings, names, seeds, out, first_seed, own, clones, free)
+    record = record_plan(out, names, planned, measure, margin, clones, free)
     say_notes(dict.fromkeys(note for run in runs for note in training_notes(run.config)))
     failed = 0 if summary else _run(runs, jobs)
     _show(runs, out, cast("Measure", measure), record)
     if failed:
         raise typer.Exit(1)
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _run(runs: list[SweepRun], jobs: int | None) -> int:
