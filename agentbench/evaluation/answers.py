@@ -7,24 +7,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from agentbench.evaluation.summary import OVERALL
+from agentbench.runs import arrow
 from agentbench.runs.answers import Answer, answer_of
 from agentbench.runs.episodes import Episode, Step, is_judged
+from agentbench.runs.frame import Columns
 from agentbench.runs.journal import read_sorted
 from agentbench.runs.run import Run
 from agentbench.runs.tables import ANSWER_COLUMNS
 from envs.base.errors import UserError
 from envs.base.journal import PLAIN, journal_of
 from envs.base.safe_text import is_cut_short
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOOP = 3
 """So often the same action on the same observation in one episode, one after the other or not, is a loop."""
@@ -87,7 +90,7 @@ def answers_of(run: Run) -> Answers:
     columns = pq.read_schema(path).names
     if ANSWER_COLUMNS.names[0] not in columns and journal_of(run.folder).name == PLAIN:
         return count_answers(read_sorted(run.folder))
-    return count_rows(path, run.episodes)
+    return count_rows(path, run.episode_columns("episode", "outcome", "task_type"))
 
 
 def count_answers(episodes: Iterable[Episode]) -> Answers:
@@ -108,39 +111,42 @@ def count_answers(episodes: Iterable[Episode]) -> Answers:
     return found
 
 
-def count_rows(path: Path, episodes: pd.DataFrame) -> Answers:
+def count_rows(path: Path, episodes: pd.DataFrame | Columns) -> Answers:
     """Count what the answers in a step table were like; those of episodes with an error are left out.
 
     Args:
         path: ``steps.parquet`` of a run.
-        episodes: the run's table of episodes.
+        episodes: the run's table of episodes, of which ``episode``, ``outcome`` and ``task_type`` are read.
 
     Raises:
         UserError: the file is damaged.
     """
-    judged = episodes[is_judged(episodes["outcome"])]
-    types = judged["task_type"].to_numpy(dtype=object)
-    place = pd.Series(np.arange(len(judged)), index=judged["episode"].to_numpy())
-    sums = {name: np.zeros(len(judged), dtype=np.int64) for name in ("steps", "refused", "answers", "invalid", "cut")}
-    is_looping = np.zeros(len(judged), dtype=np.bool_)
+    judged = np.asarray(is_judged(np.asarray(episodes["outcome"])), dtype=np.bool_)
+    numbers, types = (np.asarray(episodes[name])[judged] for name in ("episode", "task_type"))
+    place = np.full(int(np.max(np.asarray(episodes["episode"]), initial=-1)) + 1, -1)
+    place[numbers] = np.arange(len(numbers))
+    sums = {name: np.zeros(len(numbers), dtype=np.int64) for name in ("steps", "refused", "answers", "invalid", "cut")}
+    is_looping = np.zeros(len(numbers), dtype=np.bool_)
     found = Answers()
     try:
         with pq.ParquetFile(path, read_dictionary=_TEXTS, pre_buffer=False) as file:
             for first, last in _whole_episodes(file):
                 columns = [*_COUNTED, *_answer_columns(file)]
                 table = file.read_row_groups(range(first, last), columns=columns, use_threads=False)
-                table = table.filter(pa.array(np.isin(table["episode"].to_numpy(), place.index.to_numpy())))
-                rows = place[table["episode"].to_numpy()].to_numpy()
-                is_looping[_loops(rows, table)] = True
-                found.shortened += int(np.sum(_shortened(table)))
-                marks = {"steps": np.ones(len(rows), np.bool_), "refused": ~table["is_valid"].to_numpy()}
-                marks |= _answer_marks(table, found)
+                rows = place[arrow.numbers(table["episode"])]
+                counted = rows >= 0
+                rows = rows[counted]
+                texts = {name: _counted(table[name], counted) for name in _TEXTS}
+                is_looping[_loops(rows, texts)] = True
+                found.shortened += int(np.sum(_shortened(texts)))
+                marks = {"steps": np.ones(len(rows), np.bool_), "refused": ~arrow.numbers(table["is_valid"])[counted]}
+                marks |= _answer_marks(table, counted, found)
                 for name, mark in marks.items():
-                    sums[name] += np.bincount(rows[mark], minlength=len(judged))
-    except (OSError, ValueError, KeyError) as error:
+                    sums[name] += np.bincount(rows[mark], minlength=len(numbers))
+    except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(f"{path} cannot be read ({error}): it is damaged") from error
-    for label in dict.fromkeys([OVERALL, *types]):
-        of_type = np.ones(len(judged), np.bool_) if label == OVERALL else types == label
+    for label in dict.fromkeys([OVERALL, *types.tolist()]):
+        of_type = np.ones(len(numbers), np.bool_) if label == OVERALL else types == label
         counts = {name: int(column[of_type].sum()) for name, column in sums.items()}
         found.by_type[label] = Tally(int(of_type.sum()), **counts, loops=int(is_looping[of_type].sum()))
     return found
@@ -149,6 +155,11 @@ def count_rows(path: Path, episodes: pd.DataFrame) -> Answers:
 _TEXTS = ["observation", "action", "text"]
 """They repeat themselves: read as places among the different ones."""
 _COUNTED = ("episode", *_TEXTS, "is_valid")
+_TOGETHER = 1024
+"""Different texts that are looked at together."""
+
+Coded = tuple[npt.NDArray[np.int64], pa.Array]
+"""Place of each row's text among the different ones (-1: none), and these."""
 
 
 def _answer_columns(file: pq.ParquetFile) -> list[str]:
@@ -157,17 +168,21 @@ def _answer_columns(file: pq.ParquetFile) -> list[str]:
 
 def _whole_episodes(file: pq.ParquetFile) -> list[tuple[int, int]]:
     """Return groups of row groups in which every episode is whole: the first one and the one behind the last."""
-    episode = file.read(columns=["episode"])["episode"].to_numpy()
+    episode = arrow.numbers(file.read(columns=["episode"], use_threads=False)["episode"])
     ends = np.cumsum([file.metadata.row_group(each).num_rows for each in range(file.num_row_groups)])
     cuts = [each + 1 for each, end in enumerate(ends) if end == len(episode) or episode[end - 1] != episode[end]]
     return list(pairwise([0, *cuts]))
 
 
-def _loops(rows: npt.NDArray[np.int64], table: pa.Table) -> npt.NDArray[np.int64]:
+def _counted(column: pa.ChunkedArray, counted: npt.NDArray[np.bool_]) -> Coded:
+    places, different = arrow.codes(column)
+    return places[counted], different
+
+
+def _loops(rows: npt.NDArray[np.int64], texts: dict[str, Coded]) -> npt.NDArray[np.int64]:
     """Return the rows of the episodes that do the same on the same observation :data:`LOOP` times or more."""
-    seen, done = (_coded(table[name]) for name in ("observation", "action"))
-    pairs = seen.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(1, len(done.dictionary))
-    pairs += done.indices.to_numpy(zero_copy_only=False)
+    (seen, _), (done, actions) = texts["observation"], texts["action"]
+    pairs = seen * max(1, len(actions)) + done
     order = np.lexsort((pairs, rows))
     rows, pairs = rows[order], pairs[order]
     far = LOOP - 1
@@ -177,35 +192,33 @@ def _loops(rows: npt.NDArray[np.int64], table: pa.Table) -> npt.NDArray[np.int64
     return looping
 
 
-def _shortened(table: pa.Table) -> npt.NDArray[np.bool_]:
+def _shortened(texts: dict[str, Coded]) -> npt.NDArray[np.bool_]:
     """Return which steps have a text that was stored cut short."""
-    is_cut = np.zeros(len(table), dtype=np.bool_)
-    for name in _TEXTS:
-        coded = _coded(table[name])
-        likely = pc.ends_with(coded.dictionary, " characters]").to_numpy(zero_copy_only=False)
-        for place in np.flatnonzero(likely):
-            if is_cut_short(coded.dictionary[int(place)].as_py()):
-                is_cut |= pc.fill_null(pc.equal(coded.indices, int(place)), False).to_numpy(zero_copy_only=False)
-    return is_cut
+    found: list[npt.NDArray[np.bool_]] = []
+    for places, different in texts.values():
+        is_cut = [
+            text is not None and is_cut_short(text)
+            for first in range(0, len(different), _TOGETHER)
+            for text in different.slice(first, _TOGETHER).to_pylist()
+        ]
+        found.append(np.array([*is_cut, False], dtype=np.bool_)[places])  # the last one stands for none, which is -1
+    return np.asarray(np.any(found, axis=0), dtype=np.bool_)
 
 
-def _coded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Return texts as places among the different ones."""
-    return column.unify_dictionaries().combine_chunks()
-
-
-def _answer_marks(table: pa.Table, found: Answers) -> dict[str, npt.NDArray[np.bool_]]:
+def _answer_marks(table: pa.Table, counted: npt.NDArray[np.bool_], found: Answers) -> dict[str, npt.NDArray[np.bool_]]:
     """Return which steps have an answer of which anything is known, a broken one, a cut one; sum up the rest."""
-    frame = table.select([name for name in table.column_names if name in ANSWER_COLUMNS.names]).to_pandas()
-    if frame.empty:
+    names = [name for name in ANSWER_COLUMNS.names if name in table.column_names]
+    if not names:
         return {}
-    is_cut = (frame["cut_answer"] == True).to_numpy(dtype=np.bool_)  # noqa: E712  (null)
-    told = frame.drop(columns="cut_answer").notna()
-    found.reasons.update(frame["invalid"].dropna())
-    found.models.update(frame["model"].dropna())
+    columns = {name: each[counted] for name, each in arrow.columns(table.select(names)).items()}
+    is_cut = columns.pop("cut_answer") == True  # noqa: E712  (null)
+    told = {name: np.array([value is not None for value in column], np.bool_) for name, column in columns.items()}
+    found.reasons.update(columns["invalid"][told["invalid"]])
+    found.models.update(columns["model"][told["model"]])
     for kind in ("prompt_tokens", "cached_tokens", "answer_tokens"):
-        found.tokens[kind] += int(frame[kind].sum())
-    return {"answers": told.any(axis=1).to_numpy() | is_cut, "invalid": told["invalid"].to_numpy(), "cut": is_cut}
+        found.tokens[kind] += sum(columns[kind][told[kind]].tolist())
+    is_cut = np.asarray(is_cut, dtype=np.bool_)
+    return {"answers": np.any([*told.values(), is_cut], axis=0), "invalid": told["invalid"], "cut": is_cut}
 
 
 def has_loop(steps: Iterable[Step]) -> bool:

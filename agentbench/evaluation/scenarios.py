@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import pandas as pd
+import numpy as np
 
 from agentbench.evaluation.summary import OVERALL, Summary, summarise
 from agentbench.runs.episodes import is_judged
+from agentbench.runs.frame import COLUMNS
 from agentbench.statistics import rate_interval
 from envs.registry import ENVIRONMENTS, load
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from agentbench.runs.run import Run
 
 ScenarioOf = Callable[[str], str]
@@ -49,8 +52,12 @@ def clustered_episodes(run: Run) -> tuple[pd.DataFrame, str]:
 
 def summarise_run(run: Run, *, confidence: float = 0.95) -> Summary:
     """Sum a run up; where its tasks come in scenarios, these are the clusters of all intervals."""
-    episodes, cluster = clustered_episodes(run)
-    return summarise(episodes, confidence=confidence, cluster=cluster)
+    scenario_of = scenario_of_run(run)
+    if scenario_of is None:
+        return summarise(run.episode_columns(*COLUMNS), confidence=confidence)
+    episodes = run.episode_columns(*COLUMNS, "task_name")
+    episodes["scenario"] = np.array([scenario_of(name) for name in episodes["task_name"]], dtype=object)
+    return summarise(episodes, confidence=confidence, cluster="scenario")
 
 
 def scenario_completion(frame: pd.DataFrame, scenario_of: ScenarioOf, *, confidence: float = 0.95) -> pd.DataFrame:
@@ -65,6 +72,8 @@ def scenario_completion(frame: pd.DataFrame, scenario_of: ScenarioOf, *, confide
     Returns:
         a row for all and one a task type, with ``task_type, scenarios, rate, low, high`` (0 to 1).
     """
+    import pandas as pd
+
     episodes = with_scenario(frame, scenario_of)
     grouped = episodes.groupby(["task_type", "scenario", "trial"], sort=True)["outcome"]
     trials = grouped.agg(

@@ -41,9 +41,9 @@ def render(summary: Summary, *, title: str = "", answers: Answers | None = None)
     from rich.text import Text
 
     parts: list[Any] = [_rates_table(summary, title, answers), ""]
-    if len(summary.passes):
+    if summary.pass_rows:
         parts += [_passes_table(summary), ""]
-    overall = summary.overall
+    overall = summary.rows[0]
     if overall["errors"]:
         note = (
             f"{overall['errors']} of {overall['episodes']} episodes ended in an error of the infrastructure and are "
@@ -57,15 +57,14 @@ def render(summary: Summary, *, title: str = "", answers: Answers | None = None)
 
 
 def _rates_table(summary: Summary, title: str, answers: Answers | None) -> Table:
-    rates = summary.rates
-    scores = bool(((rates["mean_score"] - rates["success_rate"]).abs() > 1e-12).any())
+    scores = any(abs(row["mean_score"] - row["success_rate"]) > 1e-12 for row in summary.rows)
     level = f"[{summary.confidence * 100:g} %]"
     headings = ["tasks", "errors", f"success % {level}"]
     headings += [f"score % {level}"] if scores else []
     tallies = answers.by_type if answers is not None and answers.overall.answers else {}
     headings += ["steps", "invalid", *(["broke format"] if tallies else [])]
     table = make_table(["task type"], headings, title=title)
-    for index, row in enumerate(rates.to_dict("records")):
+    for index, row in enumerate(summary.rows):
         cells = [str(row["task_type"]), str(row["tasks"]), str(row["errors"])]
         cells.append(_with_interval(row, "success_rate", "success"))
         cells += [_with_interval(row, "mean_score", "score")] if scores else []
@@ -107,10 +106,10 @@ def _passes_table(summary: Summary) -> Table:
     """All tasks together; at most the powers of two and the largest k."""
     level = f"[{summary.confidence * 100:g} %]"
     table = make_table(["k"], ["tasks", f"pass@k: one of k succeeds % {level}", f"pass^k: all k succeed % {level}"])
-    overall = summary.passes[summary.passes["task_type"] == summary.overall["task_type"]]
-    most = int(overall["k"].max())
-    for row in overall.to_dict("records"):
-        k = int(row["k"])
+    overall = [row for row in summary.pass_rows if row["task_type"] == summary.rows[0]["task_type"]]
+    most = max(row["k"] for row in overall)
+    for row in overall:
+        k = row["k"]
         if most <= 8 or k == most or k & (k - 1) == 0:
             ends = [_with_interval(row, name, name) for name in ("pass_at_k", "pass_hat_k")]
             _add(table, [str(k), str(row["tasks"]), *ends], bold=False)

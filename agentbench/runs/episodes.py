@@ -128,6 +128,11 @@ def is_judged(outcome: Any) -> Any:
     return outcome != "error"
 
 
+def next_anchors(episode: Episode) -> list[str]:
+    """Return the anchor of the situation after each step, of the same length as the steps."""
+    return [step.anchor for step in episode.steps[1:]] + [episode.final_anchor] * bool(episode.steps)
+
+
 _STEP_FIELDS = [each.name for each in fields(Step) if each.name not in ("trace", "point")]
 _values_of = attrgetter(*_STEP_FIELDS)
 BRANCH_FIELDS = ("parent", "fork", "fork_by")

@@ -34,7 +34,7 @@ def state_notes(run: Run) -> list[Note]:
     found: list[Note] = []
     expected = expected_episodes(run)
     if expected and has_journal(run.folder):
-        there = len(run.episodes)
+        there = len(run.episode_columns("trial")["trial"])
         if there < expected:
             found.append(("not finished", f"{there} of {expected} episodes; the same command continues"))
     imported = _imported(run)

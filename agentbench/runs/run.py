@@ -22,6 +22,8 @@ from envs.base.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
     from credit import Steps
 
@@ -56,6 +58,15 @@ class Run:
     def episodes(self) -> pd.DataFrame:
         """One row an episode: see :data:`agentbench.runs.tables.EPISODE_COLUMNS`."""
         return self._table("episodes")
+
+    def episode_columns(self, *names: str) -> dict[str, NDArray[Any]]:
+        """Return columns of :attr:`episodes` as arrays, all of them if none is named: without pandas.
+
+        Numbers and truths have their own types, texts and what may be null are objects.
+        """
+        from agentbench.runs import arrow
+
+        return arrow.columns(self._read("episodes", list(names) or None))
 
     @property
     def step_table(self) -> pd.DataFrame:
@@ -97,13 +108,16 @@ class Run:
         return list(read_sorted(self.folder))
 
     def _table(self, name: str) -> pd.DataFrame:
+        frame: pd.DataFrame = self._read(name).to_pandas()
+        return frame
+
+    def _read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         from pyarrow.parquet import ParquetFile  # pandas' own reader imports 15 MB more, for data sets of many files
 
         path = self.current_table(name)
         try:
             with ParquetFile(path) as file:
-                frame: pd.DataFrame = file.read(use_threads=False).to_pandas()
-                return frame
+                return file.read(columns=columns, use_threads=False)
         except (OSError, ValueError) as error:  # a table without the lines that it was made from
             raise UserError(f"{path} cannot be read ({error}): it is damaged") from error
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from agentbench.runs.episodes import Episode, is_judged
+from agentbench.runs.episodes import Episode, is_judged, next_anchors
 from agentbench.runs.trees import is_tree, nodes_of, whole
 from credit import Steps
 from credit.steps import BoolArray, FloatArray
@@ -36,11 +36,6 @@ def groups_by_task(episodes: Iterable[Episode]) -> list[list[Episode]]:
         if episode.is_judged:
             groups[episode.task_id].append(episode)
     return list(groups.values())
-
-
-def next_anchors(episode: Episode) -> list[str]:
-    """Return the anchor of the situation after each step, of the same length as the steps."""
-    return [step.anchor for step in episode.steps[1:]] + [episode.final_anchor] * bool(episode.steps)
 
 
 def less_penalty(reward: FloatArray, is_valid: BoolArray, penalty: float) -> FloatArray:

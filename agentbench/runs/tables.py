@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agentbench.runs import arrow
 from agentbench.runs.answers import answer_of
-from agentbench.runs.episodes import BRANCH_FIELDS, SCHEMA_VERSION, Episode, Step
+from agentbench.runs.episodes import BRANCH_FIELDS, SCHEMA_VERSION, Episode, Step, next_anchors
 from agentbench.runs.journal import has_journal, read_sorted
-from agentbench.runs.steps import next_anchors
 from agentbench.runs.trees import lost_parent
 from envs.base.digest import sha256_of
 from envs.base.errors import UserError
@@ -139,8 +139,8 @@ def write_tables(
                 if courses is not None:
                     for (_, episode), (row, step_rows) in zip(batch, made, strict=True):
                         courses.add(episode, row, step_rows)
-                episodes.write_table(_table([row for row, _ in made], episode_columns))
-                steps.write_table(_table([row for _, step_rows in made for row in step_rows], step_columns))
+                episodes.write_table(arrow.table([row for row, _ in made], episode_columns))
+                steps.write_table(arrow.table([row for _, step_rows in made for row in step_rows], step_columns))
         # Of what was written here, not of what lies there later: another process may put older tables in their place.
         digests = {journal.name: source, **dict(zip(TABLES, map(sha256_of, (episodes_path, steps_path)), strict=True))}
     write_text(folder / DIGESTS_FILE, json.dumps(digests, indent=2) + "\n")
@@ -222,10 +222,6 @@ def further_of(episode: Episode) -> tuple[bool, bool]:
 def _schema(columns: pa.Schema, *further: pa.Schema | None) -> pa.Schema:
     more = [field for part in further if part is not None for field in part]
     return pa.schema([*columns, *more], metadata=_META) if more else columns
-
-
-def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _episode_row(number: int, episode: Episode) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def cut_short(text: str, longest: int) -> str:
 
 def is_cut_short(text: str | None) -> bool:
     """Return whether a stored text has the mark of :func:`cut_short`: its end is missing."""
-    return bool(text and _CUT_SHORT.search(text))
+    return bool(text and text.endswith(" characters]") and _CUT_SHORT.search(text))
 
 
 def redacted(text: str) -> str:

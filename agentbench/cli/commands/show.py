@@ -10,7 +10,6 @@ import typer
 from envs.base.terminal import make_console, plain, say
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
     from agentbench.runs.run import Run
@@ -77,12 +76,11 @@ def _print_played(console: Console, run: Run) -> None:
 
     identity = run.identity
     what = f"{identity.get('policy')} on {identity.get('env')} {identity.get('split') or ''}".rstrip()
-    frame = run.episodes
     answers = answers_of(run)
     console.print(render(summarise_run(run), title=what, answers=answers))
-    if len(frame) and (scenario_of := scenario_of_run(run)):
-        console.print("\n".join(completion_lines(frame, scenario_of)))
-    if told := _errors_told(frame):
+    if scenario_of := scenario_of_run(run):
+        console.print("\n".join(completion_lines(run.episodes, scenario_of)))
+    if told := _errors_told(run):
         console.print(plain("errors:", "yellow"), told)
     for warning in warnings(answers):
         console.print(plain("warning:", "yellow"), plain(warning))
@@ -91,19 +89,20 @@ def _print_played(console: Console, run: Run) -> None:
         console.print(plain("note:", "yellow"), f"{shortened} (--max-text sets the longest)")
 
 
-def _errors_told(frame: pd.DataFrame) -> str | None:
+def _errors_told(run: Run) -> str | None:
     from agentbench.runs.episodes import is_judged
     from agentbench.runs.failures import tell
 
-    reasons = frame.loc[~is_judged(frame["outcome"]), "error"].fillna("no reason")
-    return tell([str(reason) for reason in reasons], len(frame)) if len(reasons) else None
+    found = run.episode_columns("outcome", "error")
+    reasons = found["error"][~is_judged(found["outcome"])]
+    return tell([str(reason or "no reason") for reason in reasons], len(found["outcome"])) if len(reasons) else None
 
 
 def end_if_none_judged(run: Run, advice: str) -> None:
     """Exit with code 1, and say so, where every episode of a run ended in an error."""
     from agentbench.runs.episodes import is_judged
 
-    frame = run.episodes
-    if len(frame) and not is_judged(frame["outcome"]).any():
+    outcomes = run.episode_columns("outcome")["outcome"]
+    if len(outcomes) and not is_judged(outcomes).any():
         say(f"agentbench: no episode was judged, so there is no result: {advice}", err=True)
         raise typer.Exit(1)
