@@ -84,6 +84,21 @@ def chance_of_improvement(others: npt.ArrayLike, baseline: npt.ArrayLike, confid
     return Interval(estimate, low, high)
 
 
+def mean_of_curve(places: npt.ArrayLike, values: npt.ArrayLike, end: float) -> float:
+    """Return the area under a curve from 0 to ``end`` over its length, on the line between its points.
+
+    Args:
+        places: shape (n,), rising; of a learning curve its environment steps.
+        values: shape (n,); the first one is also that before the first place.
+        end: where the area ends; 0 gives the first value.
+    """
+    x, y = np.asarray(places, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if end <= 0:
+        return float(y[0])
+    at = np.unique(np.clip([0.0, *x, end], 0.0, end))
+    return float(np.trapezoid(np.interp(at, x, y), at)) / end
+
+
 def performance_profile(values: npt.ArrayLike, levels: npt.ArrayLike, confidence: float = 0.95) -> FloatArray:
     """Return what share of runs reaches each level (Agarwal et al. 2021, section 4.2), with Wilson's interval of each.
 

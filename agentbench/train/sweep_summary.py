@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 
 from agentbench.evaluation.compare_runs import Measure
-from agentbench.statistics.robust import chance_of_improvement, interquartile_mean_interval, performance_profile
+from agentbench.statistics.robust import (
+    chance_of_improvement,
+    interquartile_mean_interval,
+    mean_of_curve,
+    performance_profile,
+)
 from agentbench.statistics.seeds import MARGIN, compare_seeds
 from agentbench.train.curve import draw_curve, draw_profiles
 from agentbench.train.sweep import SweepRun
@@ -290,19 +295,11 @@ def _run_row(run: SweepRun, metrics: Sequence[Metrics], budget: int, measure: Me
         "policy": run.config.policy,
         "start": found[0],
         measure: found[-1],
-        AREA: _area(places, found, budget),
+        AREA: mean_of_curve(places, found, budget),
         f"{measure}_at_equal_steps": float(np.interp(budget, places, found)),
         "environment_steps": used[-1],
         "seconds": float(sum(row.get("seconds", 0.0) for row in metrics)),
     }
-
-
-def _area(places: Sequence[int], found: Sequence[float], budget: int) -> float:
-    """Mean of the curve over the environment steps from 0 to the budget, on the line between evaluations."""
-    if budget <= 0:
-        return float(found[0])
-    at = np.unique(np.clip([0, *places, budget], 0, budget))
-    return float(np.trapezoid(np.interp(at, places, found), at)) / budget
 
 
 def _metrics(run: SweepRun) -> list[Metrics]:
