@@ -1,82 +1,100 @@
-"""What happened in an episode so far, kept up turn by turn."""
+"""What happened in an episode so far, carried on turn by turn."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from operator import is_
+
+import numpy as np
+import numpy.typing as npt
 
 from policies.contract import Prompt, Turn
-from policies.scorer.reading import VERBS, ActionParts, Phrase, in_sight, in_task, parse
+from policies.scorer.lexicon import Lexicon, lexicon_of
+from policies.scorer.reading import VERBS, in_sight
 
-NEVER = (0, -1)
-"""How often and when last, of what never occurred."""
-
-_NOTHING = ActionParts(0, ((), ()), (0, 0))
 _KEPT = 4096
 
-Key = tuple[str, ...]
 
-
+@dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """The turns of an episode as the scorer remembers them.
+    """The turns before a prompt as the scorer remembers them. It never changes.
 
     Attributes:
-        now: number of turns.
-        actions: for each action how often it was taken, and when last.
-        phrases: the same for the phrases of the actions.
-        firsts: for each phrase that the task names and that something was done with, the last such verb.
-        seen: for each place how much of the task was in sight there the last time.
-        verbs: how often each verb was used, shape (VERBS,).
-        task_verbs: the same, where it changed something that the task names.
-        last: the last action.
+        lexicon: which gives actions and phrases their numbers.
+        history, observation: of the prompt.
+        last_verb: bucket of the verb of the last action; 0 at the start.
+        verbs: int64, shape (2 * VERBS,): how often each verb was used; and where it changed something that the task
+            names.
+        actions: for each action how often it was taken, and in which turn last.
+        phrases: for each phrase of these how often it was named, and in which turn last; how much of the task was in
+            sight there the last time; and the last verb that changed it, if the task names it, else -1.
     """
 
-    def __init__(self, instruction: str) -> None:
-        self.instruction = instruction
-        self.now = 0
-        self.actions: dict[str, tuple[int, int]] = {}
-        self.phrases: dict[Phrase, tuple[int, int]] = {}
-        self.firsts: dict[Phrase, int] = {}
-        self.seen: dict[Phrase, float] = {}
-        self.verbs = [0] * VERBS
-        self.task_verbs = [0] * VERBS
-        self.last = _NOTHING
+    lexicon: Lexicon
+    history: tuple[Turn, ...]
+    observation: str
+    last_verb: int
+    verbs: npt.NDArray[np.int64]
+    actions: dict[int, tuple[int, int]]
+    phrases: dict[int, tuple[int, int, float, int]]
 
-    def add(self, turn: Turn, after: str) -> None:
-        """Take in a turn, and the observation that followed it."""
-        parsed = self.last = parse(turn.action)
-        self.verbs[parsed.verb] += 1
-        self.actions[turn.action] = (self.actions.get(turn.action, NEVER)[0] + 1, self.now)
-        first, last = parsed.phrases
-        self.phrases[first] = (self.phrases.get(first, NEVER)[0] + 1, self.now)
-        if last != first:
-            self.phrases[last] = (self.phrases.get(last, NEVER)[0] + 1, self.now)
-        if after != turn.observation and in_task(first, self.instruction)[0] > 0:
-            self.task_verbs[parsed.verb] += 1
-            self.firsts[first] = parsed.verb
-        if last:
-            self.seen[last] = in_sight(after, last, self.instruction)
-        self.now += 1
+    def after(self, turn: Turn, observation: str) -> Past:
+        """Return the past after one turn more, and the observation that followed it."""
+        lexicon, now = self.lexicon, len(self.history)
+        action = lexicon.number(turn.action)
+        verb, _, _, first, last = lexicon.parts[action]
+        verbs, actions, phrases = self.verbs.copy(), self.actions.copy(), self.phrases.copy()
+        verbs[verb] += 1
+        actions[action] = (actions[action][0] + 1 if action in actions else 1, now)
+        for phrase in (first,) if first == last else (first, last):
+            times, _, seen, changed = phrases.get(phrase, (0, -1, 0.0, -1))
+            if phrase == first and observation != turn.observation and lexicon.about[first][0] > 0:
+                verbs[VERBS + verb] += 1
+                changed = verb
+            if phrase == last and lexicon.phrases[last]:
+                seen = in_sight(observation, lexicon.phrases[last], lexicon.instruction)
+            phrases[phrase] = (times + 1, now, seen, changed)
+        return Past(lexicon, (*self.history, turn), observation, verb, verbs, actions, phrases)
 
 
-_known: dict[Key, Past] = {}
+_known: dict[int, Past] = {}
+"""Pasts by the identity of their last turn, which they keep alive."""
 
 
 def past_of(prompt: Prompt) -> Past:
     """Return the past of a prompt; quick if the prompt before it, of the same episode, was asked for.
 
-    The one before is taken out and carried on, so that an episode costs one pass over its turns and not one a step.
-    Only speed depends on what is kept.
+    The one before is found by its last turn, an object that :meth:`Prompt.after` hands on, so that an episode costs one
+    pass over its turns and not one a step. Only speed depends on what is kept.
     """
-    instruction, history = prompt.info["instruction"], prompt.history
-    texts: Key = (instruction, *(text for turn in history for text in (turn.observation, turn.action)))
-    past = _known.pop(texts[:-1], None) if history else None
-    if past is None:
-        past = Past(instruction)
-        for turn, following in pairwise(history):
-            past.add(turn, following.observation)
-    if history:
-        past.add(history[-1], prompt.observation)
+    instruction, history = prompt.info["instruction"], tuple(prompt.history)
+    if not history:
+        return _start(instruction, prompt.observation)
+    past = _before(instruction, history).after(history[-1], prompt.observation)
     if len(_known) >= _KEPT:
-        _known.clear()
-    _known[*texts, prompt.observation] = past
+        for key in list(islice(_known, _KEPT // 2)):  # the oldest
+            _known.pop(key, None)
+    _known[id(history[-1])] = past
     return past
+
+
+def _start(instruction: str, observation: str) -> Past:
+    return Past(lexicon_of(instruction), (), observation, 0, np.zeros(2 * VERBS, np.int64), {}, {})
+
+
+def _before(instruction: str, history: tuple[Turn, ...]) -> Past:
+    """Return the past of the prompt before the last turn of a history."""
+    if len(history) > 1:
+        past = _known.get(id(history[-2]))
+        if past is not None and _leads_to(past, instruction, history):
+            return past
+    past = _start(instruction, history[0].observation)
+    for turn, following in pairwise(history):
+        past = past.after(turn, following.observation)
+    return past
+
+
+def _leads_to(past: Past, instruction: str, history: tuple[Turn, ...]) -> bool:
+    is_own = past.lexicon.instruction == instruction and past.observation == history[-1].observation
+    return is_own and len(past.history) == len(history) - 1 and all(map(is_, past.history, history))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 
 from envs.base.digest import digest_of_stream
@@ -14,7 +17,7 @@ from envs.base.errors import UserError
 from policies.contract import Likelihood, Prompt, Response, SampledLogProbs
 from policies.plain.choices import choices
 from policies.scorer.network import Decisions, ScorerNetwork, collate
-from policies.scorer.relations import Features, features
+from policies.scorer.relations import Features, features, features_of
 
 VERSION = 2
 
@@ -81,18 +84,22 @@ class ScorerPolicy:
         if not prompts:
             return []
         offered = [choices(prompt, "scorer") for prompt in prompts]
-        described = [features(prompt, actions) for prompt, actions in zip(prompts, offered, strict=True)]
+        described = features_of(prompts, offered)
         batch = collate(described, self._device)
         with torch.no_grad():
             scores, _ = self.network(batch)
             log_probs = self._tempered(scores, batch).cpu().numpy().astype("float64")
+        logs, chances = log_probs.tolist(), np.exp(log_probs).tolist()
         responses, start = [], 0
         for prompt, actions, one in zip(prompts, offered, described, strict=True):
-            own = log_probs[start : start + len(actions)]
-            start += len(actions)
-            index = int(own.argmax()) if self.temperature == 0 else _draw(own, prompt.seed)
-            chosen = float(own[index])
+            end = start + len(actions)
+            if self.temperature == 0:
+                index = int(log_probs[start:end].argmax())
+            else:
+                index = _draw(chances[start:end], prompt.seed)
+            chosen = logs[start + index]
             responses.append(Response(actions[index], details={"log_prob": chosen}, trace=Choice(one, index, chosen)))
+            start = end
         return responses
 
     def probabilities(self, prompt: Prompt) -> list[float]:
@@ -145,9 +152,7 @@ class ScorerPolicy:
         return self.network.score.weight.device
 
 
-def _draw(log_probs: Any, seed: int) -> int:
+def _draw(chances: list[float], seed: int) -> int:
     """Draw an index: ``seed`` in [0, 2**63) is itself the random number, so no generator has to be set up."""
-    import numpy as np
-
-    cumulated = np.exp(log_probs).cumsum()
-    return min(int(np.searchsorted(cumulated, seed / 2**63 * cumulated[-1], side="right")), len(log_probs) - 1)
+    cumulated = list(accumulate(chances))
+    return min(bisect_right(cumulated, seed / 2**63 * cumulated[-1]), len(chances) - 1)

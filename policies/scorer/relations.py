@@ -4,42 +4,35 @@ Nothing here knows a benchmark. An action is read as a verb and up to two phrase
 ``click`` / ``large``); its features say which of their words stand in the task and in the observation, whether and how
 long ago the action or its phrases occurred in the episode, and what was seen the last time.
 
-Most of a decision is like the one before: what depends on the actions on offer and the task alone is kept, and only
-the actions and phrases that occurred before are looked at one by one.
+What depends on the actions on offer and the task alone is kept, and all decisions of a batch are described at once:
+a decision has two dozen actions, and each of the many small steps costs an array of a thousand little more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, pairwise, repeat
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from policies.contract import Prompt
+from policies.scorer.lexicon import Lexicon
 from policies.scorer.past import Past, past_of
-from policies.scorer.reading import (
-    VERBS,
-    Phrase,
-    content_words,
-    in_sight,
-    in_task,
-    parse,
-    passages,
-    run_in_task,
-    task_words,
-)
+from policies.scorer.reading import VERBS, Phrase, content_words, in_sight, passages
 
 ACTION_FEATURES = 34
 STATE_FEATURES = 4
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(NamedTuple):
     """One decision, as numbers. Actions that look alike (``open drawer 2``, ``open drawer 3``) share a row.
 
     Attributes:
@@ -62,68 +55,55 @@ class Features:
     relations: Floats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Offer:
     """The actions of a decision and their phrases, apart from what happened before.
 
     Attributes:
-        verbs: int64, shape (actions,).
-        words: int64, shape (actions, 2).
-        actions: float32, shape (actions, 8), see :func:`_relations`.
-        phrases: float32, shape (phrases, 13), see :func:`_phrases`.
-        first, last: int64, shape (actions,): rows of the actions' phrases.
-        places: the row of each phrase.
-        rows: the row of each action.
-        offered: float32, shape (VERBS,): number of actions with each verb.
+        parts: int64, shape (actions, 5): bucket of the verb, of two words, and rows of the first and last phrase.
+        phrases: float64, shape (phrases, 3), see :class:`~policies.scorer.lexicon.Lexicon`.
+        texts: the phrases.
+        places: the row of each phrase, by its number in the lexicon.
+        rows: the row of each action, by its number in the lexicon.
+        task: the content words of the task.
     """
 
-    verbs: Integers
-    words: Integers
-    actions: Floats
-    phrases: Floats
-    first: Integers
-    last: Integers
-    places: dict[Phrase, int]
-    rows: dict[str, int]
-    offered: Floats
+    parts: Integers
+    phrases: FloatArray
+    texts: list[Phrase]
+    places: dict[int, int]
+    rows: dict[int, int]
+    task: frozenset[str]
 
 
 @lru_cache(maxsize=4096)
-def _offer(actions: tuple[str, ...], instruction: str) -> Offer:
-    parsed = [parse(action) for action in actions]
-    places: dict[Phrase, int] = {}
-    for each in parsed:
-        for phrase in each.phrases:
-            places.setdefault(phrase, len(places))
-    first = np.array([places[each.phrases[0]] for each in parsed], np.int64)
-    last = np.array([places[each.phrases[1]] for each in parsed], np.int64)
-    mentions = np.bincount(first, minlength=len(places)) + np.bincount(last[last != first], minlength=len(places))
-    about = np.zeros((len(places), 13), np.float32)
-    about[:, :2] = [in_task(phrase, instruction) for phrase in places]
-    about[:, 9] = np.minimum(mentions, 8) / 8
-    about[:, 10] = [min(run_in_task(phrase, instruction), 4) / 4 for phrase in places]
-    alone = np.zeros((len(actions), 8), np.float32)
-    alone[:, 6] = first != last
-    verbs = np.fromiter((each.verb for each in parsed), np.int64, len(parsed))
-    words = np.array([each.words for each in parsed], np.int64)
-    rows = {action: row for row, action in enumerate(actions)}
-    offered = np.bincount(verbs, minlength=VERBS).astype(np.float32)
-    return Offer(verbs, words, alone, about, first, last, places, rows, offered)
+def _offer(actions: tuple[str, ...], lexicon: Lexicon) -> Offer:
+    numbers = [lexicon.number(action) for action in actions]
+    places: dict[int, int] = {}
+    parts = [
+        (verb, one, two, places.setdefault(first, len(places)), places.setdefault(last, len(places)))
+        for verb, one, two, first, last in map(lexicon.parts.__getitem__, numbers)
+    ]
+    about = np.array([lexicon.about[phrase] for phrase in places])
+    texts = [lexicon.phrases[phrase] for phrase in places]
+    rows = {number: row for row, number in enumerate(numbers)}
+    return Offer(np.array(parts, np.int64), about, texts, places, rows, lexicon.content)
 
 
 @lru_cache(maxsize=4096)
-def _view(actions: tuple[str, ...], instruction: str, observation: str) -> Floats:
+def _view(offer: Offer, observation: str) -> Floats:
     """Return what the observation says of the phrases, shape (phrases, 3): share of the phrase's words in it; how
     much of the task stands behind it there; is that the most of all."""
-    places = _offer(actions, instruction).places
-    sight, behind = content_words(observation), passages(observation, places)
-    task = content_words(instruction)
-    found = np.zeros((len(places), 3), np.float32)
-    for row, phrase in enumerate(places):
-        found[row, 0] = sum(map(sight.__contains__, phrase)) / max(1, len(phrase))
-        found[row, 1] = len(behind.get(phrase, _NO_WORDS) & task) / max(1, len(task))
-    most = found[:, 1].max()
-    found[:, 2] = (found[:, 1] == most) & (most > 0)
+    sight, task = content_words(observation), offer.task
+    found = np.zeros((len(offer.texts), 3), np.float32)
+    for row, phrase in enumerate(offer.texts):
+        if not sight.isdisjoint(phrase):
+            found[row, 0] = sum(map(sight.__contains__, phrase)) / len(phrase)
+    if not sight.isdisjoint(task):
+        behind = passages(observation, offer.texts)
+        found[:, 1] = [len(behind.get(phrase, _NO_WORDS) & task) / len(task) for phrase in offer.texts]
+        most = found[:, 1].max()
+        found[:, 2] = (found[:, 1] == most) & (most > 0)
     return found
 
 
@@ -135,58 +115,159 @@ def features(prompt: Prompt, actions: Sequence[str]) -> Features:
 
     The task's text is ``info["instruction"]``.
     """
-    instruction: str = prompt.info["instruction"]
-    _, words = task_words(instruction)
-    past = past_of(prompt)
-    offer = _offer(tuple(actions), instruction)
-    about = _phrases(offer, past, _view(tuple(actions), instruction, prompt.observation))
-    relations = np.concatenate([_relations(offer, past), about[offer.first], about[offer.last]], axis=1)
-    here = [past.now / 50, in_sight(prompt.observation, (), instruction) / 4, len(actions) / 50, float(past.now == 0)]
-    verbs = np.array(past.verbs + past.task_verbs, np.float32)
-    state = np.concatenate(
-        [np.array(here, np.float32), np.log1p(offer.offered), np.log1p(verbs[:VERBS]), verbs[VERBS:]]
-    )
-    own, rows = _distinct(offer, relations)
-    return Features(words, state, past.last.verb, rows, offer.verbs[own], offer.words[own], relations[own])
+    return features_of([prompt], [actions])[0]
 
 
-def _distinct(offer: Offer, relations: Floats) -> tuple[Integers, Integers]:
-    """Return one action of each kind that can be distinguished, and the kind of each action."""
-    described = np.column_stack([offer.verbs, offer.words, relations])
+def features_of(prompts: Sequence[Prompt], offered: Sequence[Sequence[str]]) -> list[Features]:
+    """Describe several decisions (at least one), each as :func:`features` does."""
+    pasts = [past_of(prompt) for prompt in prompts]
+    offers = [_offer(tuple(actions), past.lexicon) for actions, past in zip(offered, pasts, strict=True)]
+    batch = _laid_out(pasts, offers)
+    described = _described(batch, _phrases(batch))
+    kinds, own = _distinct(described)
+    firsts = kinds[batch.starts]
+    rows = kinds - firsts[batch.decision]
+    verbs, words, relations = batch.verbs[own], batch.words[own], described[:, 4:].take(own, 0)
+    of_actions, of_rows = pairwise([*batch.starts.tolist(), len(rows)]), pairwise([*firsts.tolist(), len(own)])
+    return [
+        Features(past.lexicon.buckets, state, past.last_verb, rows[a:b], verbs[c:d], words[c:d], relations[c:d])
+        for past, state, (a, b), (c, d) in zip(pasts, _state(batch), of_actions, of_rows, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Decisions with their actions and phrases laid end to end.
+
+    Attributes:
+        now: int64, shape (decisions,): number of turns so far.
+        used: int64, shape (decisions, 2 * VERBS), see :class:`~policies.scorer.past.Past`.
+        decision: int64, shape (actions,): which decision an action belongs to.
+        starts, phrase_starts: int64, shape (decisions,): first action and first phrase of each decision.
+        verbs, words: of the actions, see :class:`Offer`.
+        first, last: int64, shape (actions,): their phrases, among those of all decisions.
+    """
+
+    pasts: list[Past]
+    offers: list[Offer]
+    now: Integers
+    used: Integers
+    decision: Integers
+    starts: Integers
+    phrase_starts: Integers
+    verbs: Integers
+    words: Integers
+    first: Integers
+    last: Integers
+
+
+def _laid_out(pasts: list[Past], offers: list[Offer]) -> _Batch:
+    counts = np.array([(len(offer.parts), len(offer.texts)) for offer in offers], np.int64)
+    starts, phrase_starts = (counts.cumsum(0) - counts).T
+    decision = np.repeat(np.arange(len(offers)), counts[:, 0])
+    parts = np.concatenate([offer.parts for offer in offers])
+    first, last = parts.T[3:] + phrase_starts[decision]
+    used = np.concatenate([past.verbs for past in pasts]).reshape(len(pasts), -1)
+    now = np.array([len(past.history) for past in pasts], np.int64)
+    verbs, words = parts[:, 0].copy(), parts[:, 1:3].copy()
+    return _Batch(pasts, offers, now, used, decision, starts, phrase_starts, verbs, words, first, last)
+
+
+def _state(batch: _Batch) -> Floats:
+    """Describe the decisions, shape (decisions, STATE_FEATURES + 3 * VERBS), see :class:`Features`."""
+    sight = [in_sight(past.observation, (), past.lexicon.instruction) for past in batch.pasts]
+    state = np.empty((len(sight), STATE_FEATURES + 3 * VERBS), np.float32)
+    state[:, 0] = batch.now / 50
+    state[:, 1] = np.array(sight) / 4
+    state[:, 2] = np.diff(batch.starts, append=len(batch.verbs)) / 50
+    state[:, 3] = batch.now == 0
+    offered, used, changed = np.split(state[:, STATE_FEATURES:], 3, axis=1)
+    counts = np.bincount(VERBS * batch.decision + batch.verbs, minlength=VERBS * len(sight))
+    offered[:] = np.log1p(counts.reshape(-1, VERBS).astype(np.float32))
+    used[:] = np.log1p(batch.used[:, :VERBS].astype(np.float32))
+    changed[:] = batch.used[:, VERBS:]
+    return state
+
+
+def _distinct(described: Floats) -> tuple[Integers, Integers]:
+    """Return the kind of each action, by all that describes it, and the first action of each kind."""
     kinds: dict[bytes, int] = {}
-    rows = [kinds.setdefault(each, len(kinds)) for each in map(np.ndarray.tobytes, described)]
-    own = np.zeros(len(kinds), np.int64)
-    own[rows[::-1]] = np.arange(len(rows))[::-1]
-    return own, np.array(rows, np.int64)
+    # NumPy cuts zero bytes off the ends of such texts, which makes no two of the same length equal that are not.
+    texts: list[bytes] = described.view(f"S{described.itemsize * described.shape[1]}").ravel().tolist()
+    numbers = np.array([kinds.setdefault(text, len(kinds)) for text in texts], np.int64)
+    return numbers, np.flatnonzero(np.diff(np.maximum.accumulate(numbers), prepend=-1))
 
 
-def _relations(offer: Offer, past: Past) -> Floats:
-    """Describe the actions as wholes, shape (actions, 8): was it taken, how often, how long ago; was its verb used
-    last, at all, on what the task names; has it two phrases; is it what was last done with its first phrase."""
-    found = offer.actions.copy()
-    for action, (times, when) in past.actions.items():
-        if (row := offer.rows.get(action)) is not None:
-            found[row, :3] = 1.0, min(times, 4) / 4, 1 / (past.now - when)
-    found[:, 3] = offer.verbs == past.last.verb
-    found[:, 4] = np.array(past.verbs)[offer.verbs] > 0
-    found[:, 5] = np.minimum(np.array(past.task_verbs)[offer.verbs], 3)
-    for phrase, verb in past.firsts.items():
-        if (place := offer.places.get(phrase)) is not None:
-            found[:, 7] += (offer.first == place) & (offer.verbs == verb)
+def _described(batch: _Batch, phrases: tuple[Floats, Integers]) -> Floats:
+    """Describe the actions, shape (actions, 4 + ACTION_FEATURES): the number of the decision, the verb and the words;
+    was it taken, how often, how long ago; was its verb used last, at all, on what the task names; has it two phrases;
+    is it what was last done with its first phrase; its first phrase and its last one."""
+    about, changed = phrases
+    decision, verbs, first = batch.decision, batch.verbs, batch.first
+    found = np.zeros((len(verbs), 4 + ACTION_FEATURES), np.float32)
+    found[:, 0], found[:, 1], found[:, 2:4] = decision, verbs, batch.words
+    pairs = zip(batch.pasts, batch.offers, strict=True)
+    places = [list(map(offer.rows.get, past.actions, repeat(-1))) for past, offer in pairs]
+    row, ago, (times,) = _occurred(batch, places, [past.actions for past in batch.pasts], 2, batch.starts)
+    found[row, 4] = 1.0
+    found[row, 5] = np.minimum(times, 4) / 4
+    found[row, 6] = 1 / ago
+    found[:, 7] = verbs == np.array([past.last_verb for past in batch.pasts])[decision]
+    found[:, 8] = batch.used[decision, verbs] > 0
+    found[:, 9] = np.minimum(batch.used[decision, VERBS + verbs], 3)
+    found[:, 10] = first != batch.last
+    found[:, 11] = changed[first] == verbs
+    found[:, 12:25] = about[first]
+    found[:, 25:] = about[batch.last]
     return found
 
 
-def _phrases(offer: Offer, past: Past, view: Floats) -> Floats:
+def _phrases(batch: _Batch) -> tuple[Floats, Integers]:
     """Describe the phrases of the actions, shape (phrases, 13): share of its words in the task, and where; share in
     sight; was it used, how often, how long ago, just now; how much of the task was seen there; was it changed; how
-    many of the actions name it; how long a run of the task's words it is; how much of the task is said of it."""
-    found = offer.phrases.copy()
+    many of the actions name it; how long a run of the task's words it is; how much of the task is said of it. And the
+    last verb that changed it, else -1."""
+    pairs = list(zip(batch.pasts, batch.offers, strict=True))
+    about = np.concatenate([offer.phrases for offer in batch.offers])
+    found = np.zeros((len(about), 13), np.float32)
+    found[:, [0, 1, 10]] = about
+    others = batch.last[batch.last != batch.first]
+    mentions = np.bincount(batch.first, minlength=len(about)) + np.bincount(others, minlength=len(about))
+    found[:, 9] = np.minimum(mentions, 8) / 8
+    view = np.concatenate([_view(offer, past.observation) for past, offer in pairs])
     found[:, 2] = view[:, 0]
     found[:, 11:] = view[:, 1:]
-    for phrase, (times, when) in past.phrases.items():
-        if (place := offer.places.get(phrase)) is not None:
-            seen = min(past.seen.get(phrase, 0.0), 3.0)
-            found[place, 3:9] = (
-                1.0, min(times, 6) / 6, 1 / (past.now - when), phrase in past.last.phrases, seen, phrase in past.firsts,
-            )  # fmt: skip
-    return found
+    places = [list(map(offer.places.get, past.phrases, repeat(-1))) for past, offer in pairs]
+    past_phrases = [past.phrases for past in batch.pasts]
+    row, ago, (times, seen, verb) = _occurred(batch, places, past_phrases, 4, batch.phrase_starts)
+    found[row, 3] = 1.0
+    found[row, 4] = np.minimum(times, 6) / 6
+    found[row, 5] = 1 / ago
+    found[row, 6] = ago == 1
+    found[row, 7] = np.minimum(seen, 3.0)
+    found[row, 8] = verb >= 0
+    changed = np.full(len(found), -1)
+    changed[row] = verb
+    return found, changed
+
+
+def _occurred(
+    batch: _Batch,
+    places: list[list[int]],
+    occurred: Sequence[Mapping[int, tuple[float, ...]]],
+    width: int,
+    starts: Integers,
+) -> tuple[Integers, FloatArray, FloatArray]:
+    """Return the rows of what is on offer and occurred before, how many turns ago, and what else is known of it.
+
+    Args:
+        batch: the decisions.
+        places: for all that occurred before a decision its place among what that offers, or -1.
+        occurred: how often, in which turn last, and further numbers, for the same: ``width`` in all.
+        starts: first row of each decision.
+    """
+    place = np.fromiter(chain.from_iterable(places), np.int64)
+    values = np.fromiter(chain.from_iterable(chain.from_iterable(each.values() for each in occurred)), np.float64)
+    decision = np.repeat(np.arange(len(places)), [len(each) for each in places])[place >= 0]
+    values = values.reshape(len(place), width)[place >= 0].T
+    return starts[decision] + place[place >= 0], batch.now[decision] - values[1], np.delete(values, 1, axis=0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from envs.contract import Task
-from policies.contract import Prompt, Turn
+from policies.contract import Prompt, Response, Turn
 from policies.scorer import past as memory
 from policies.scorer.reading import in_task, parse, passages, run_in_task
-from policies.scorer.relations import features
+from policies.scorer.relations import Features, features, features_of
 
 TASK = Task("id", "name", "Pick", 0)
 INSTRUCTION = "put some mug on desk."
@@ -37,6 +40,40 @@ def test_what_is_remembered_changes_no_feature() -> None:
         assert np.array_equal(alone.relations, on_the_way[step].relations)
         assert np.array_equal(alone.state, on_the_way[step].state)
         assert alone.last_verb == on_the_way[step].last_verb
+
+
+def course(actions: list[str]) -> list[Prompt]:
+    """The prompts of one episode, each made of the one before, as rollouts make them."""
+    prompts = [Prompt.first(TASK, OBSERVATIONS[0], {"instruction": INSTRUCTION})]
+    for action, seen in zip(actions, OBSERVATIONS[1:], strict=True):
+        prompts.append(prompts[-1].after(Response(action), seen, {"instruction": INSTRUCTION}))
+    return prompts
+
+
+def equal(one: Features, other: Features) -> bool:
+    arrays: list[Any] = [*zip(one, other, strict=True)]
+    return all(np.array_equal(own, its) for own, its in arrays)
+
+
+def test_decisions_described_together_and_in_turn_are_those_described_alone() -> None:
+    prompts = [each for actions in (ACTIONS, ["look", "look", ACTIONS[0]]) for each in course(actions)]
+    offered = [OFFER[: 2 + place % 3] for place in range(len(prompts))]
+    memory._known.clear()
+    together = features_of(prompts, offered)
+    for each, actions, found in zip(prompts, offered, together, strict=True):
+        assert equal(features(each, actions), found)  # its past is known
+        memory._known.clear()
+        assert equal(features(each, actions), found)
+
+
+def test_a_turn_that_stands_in_another_past_is_not_taken_for_its_own() -> None:
+    first, second = course(ACTIONS), course(["look", *ACTIONS[1:]])
+    features_of(first, [OFFER] * 4)
+    other = replace(first[3], history=(second[3].history[0], *first[3].history[1:]))
+    found = features(other, OFFER)
+    memory._known.clear()
+    assert equal(features(other, OFFER), found)
+    assert not np.array_equal(features(first[3], OFFER).relations, found.relations)
 
 
 def test_two_episodes_with_the_same_beginning_do_not_disturb_each_other() -> None:
