@@ -43,14 +43,15 @@ def read_outcomes(path: Path, environment: str) -> pd.DataFrame:
     Args:
         path: a sweep's ``curves.parquet`` (columns ``scheme, seed, environment_steps, success``), or a CSV file with a
             row a run: ``scheme, seed, success`` and where known ``area`` (a sweep's ``runs.csv``).
-        environment: where the file has a column ``environment`` or ``benchmark`` that has it, only its rows are taken.
+        environment: where the file has a column ``environment`` or ``benchmark`` that names several, the one whose rows
+            are taken.
 
     Returns:
         columns ``scheme, seed, success, area``, 0 to 1; the area as in a sweep's tables, up to the environment steps of
         the shortest run, and NaN where only ends are known.
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or has no run.
+        UserError: the file cannot be read, lacks a column, has no run, or has several environments and not this one.
     """
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
@@ -59,8 +60,11 @@ def read_outcomes(path: Path, environment: str) -> pd.DataFrame:
     if missing := [name for name in ("scheme", "seed", "success") if name not in table]:
         raise UserError(f"{path} has no column {missing[0]!r}: name a sweep's curves.parquet or runs.csv")
     for name in ("environment", "benchmark"):
-        if name in table and (table[name] == environment).any():
+        found = table[name].unique() if name in table else []
+        if environment in found:
             table = table[table[name] == environment]
+        elif len(found) > 1:
+            raise UserError(f"{path} has runs in {', '.join(map(str, found))}: name the cells after one of them")
     if table.empty:
         raise UserError(f"{path} has no finished run")
     if not table.duplicated(["scheme", "seed"]).any():

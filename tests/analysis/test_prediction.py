@@ -51,6 +51,8 @@ def test_a_table_of_ends_has_no_area_and_only_the_named_environment_is_taken(tmp
     pd.DataFrame(rows, columns=["benchmark", "scheme", "seed", "success"]).to_csv(tmp_path / "ends.csv", index=False)
     found = read_outcomes(tmp_path / "ends.csv", "shop")
     assert list(found["success"]) == [0.3, 0.5] and found["area"].isna().all()
+    with pytest.raises(UserError, match="has runs in shop, house: name the cells after one of them"):
+        read_outcomes(tmp_path / "ends.csv", "elsewhere")
     (cell,) = make_cells("shop", quality_table({"grpo": 0.5}), found).to_dict("records")
     assert cell["success"] == pytest.approx(0.4) and cell["success_half"] == pytest.approx(1.2706, abs=1e-4)
     assert cell["cosine_mean"] == 0.5 and cell["cosine_mean_low"] == pytest.approx(0.4) and np.isnan(cell["area"])

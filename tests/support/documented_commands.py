@@ -77,6 +77,8 @@ NOT_RUN = {
     "agentbench quality results/truth --schemes grpo,gigpo --columns my_scores.parquet": (
         "reads a file of the reader's own: tests/analysis/test_columns.py"
     ),
+    "python tests/benchmarks/bench_prediction.py --add houses results/quality/quality.csv "
+    "results/sweep/curves.parquet": "writes a published page; tests/analysis/test_prediction.py runs it elsewhere",
     "zcat results/run/episodes.jsonl.gz | head -1": "the system's: tests/runs/test_journal.py reads as it does",
     """python -c 'import pandas; print(pandas.read_json("results/run/episodes.jsonl.gz", lines=True))'""": "the same",
     "make demo": "installs into a virtual environment; CI runs it by itself",
