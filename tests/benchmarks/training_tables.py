@@ -1,0 +1,148 @@
+"""The tables and the picture of ``results/published/training.md``, from the published runs.
+
+    python tests/benchmarks/training_tables.py
+
+Every sweep of :data:`SWEEPS` becomes the table between the marks of its name on the page, and a panel of the picture. A
+further sweep is a further entry there, its ``curves.parquet`` (or a CSV file with a row a run) beside the others, and
+two marks on the page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pages import put_between
+
+from agentbench.analysis.prediction import read_outcomes
+from agentbench.statistics.robust import interquartile_mean_interval
+from agentbench.statistics.seeds import MARGIN, SeedTests, compare_seeds
+from envs.base.files import replaced
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
+BASELINE = "grpo"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that the page has.
+
+    Attributes:
+        name: of its marks on the page.
+        title: of its panel.
+        file: its curves, or a row a run.
+        second: the other measure beside the final success: ``area``, or ``success_at_equal_steps`` where no curves
+            were kept.
+        environment: which of several the file has.
+    """
+
+    name: str
+    title: str
+    file: str
+    second: str = "area"
+    environment: str = ""
+
+
+EQUAL = "success_at_equal_steps"
+SECOND = {"area": "area", EQUAL: "at equal steps"}
+SWEEPS = (
+    Sweep("houses", "small generated houses", "trees-curves.parquet"),
+    Sweep("official", "official ALFWorld", "training-schemes.csv", EQUAL, "alfworld-official"),
+    Sweep("shop", "WebShop", "training-schemes.csv", EQUAL, "webshop"),
+)
+
+
+def main() -> None:
+    """Write the tables into the page, and draw the picture."""
+    panels = []
+    for sweep in SWEEPS:
+        runs = read_runs(sweep)
+        final, second = compared(runs, "success"), compared(runs, sweep.second)
+        put_between(PUBLISHED / "training.md", sweep.name, table(runs, sweep.second, final, second))
+        panels.append((sweep, list(dict.fromkeys(runs["scheme"]))[1:], final, second))
+    draw(panels, PUBLISHED / "training.png")
+
+
+def read_runs(sweep: Sweep) -> pd.DataFrame:
+    """Return one row a run: ``scheme, seed, success`` and the second measure; the baseline's first."""
+    path = PUBLISHED / sweep.file
+    runs = read_outcomes(path, sweep.environment)
+    if sweep.second == EQUAL:
+        table = pd.read_csv(path)
+        runs = table[table["benchmark"] == sweep.environment]
+    return pd.concat([runs[runs["scheme"] == BASELINE], runs[runs["scheme"] != BASELINE]])
+
+
+def compared(runs: pd.DataFrame, measure: str) -> SeedTests:
+    """Every scheme against the baseline, seeds as the unit."""
+    names = list(dict.fromkeys(runs["scheme"]))
+    return compare_seeds(runs.pivot(index="seed", columns="scheme", values=measure)[names].to_numpy())
+
+
+def table(runs: pd.DataFrame, second: str, final: SeedTests, other: SeedTests) -> str:
+    """The table of a sweep in Markdown, and how its seeds spread."""
+    heading = ["scheme", "final % [95 %]", "each seed", "points [95 % for all]", "p", "p tie", "verdict"]
+    heading += [f"{SECOND[second]} %", "points [95 % for all]", "verdict"]
+    lines = [f"| {' | '.join(heading)} |", "|:--|--:|:--|--:|--:|--:|:--|--:|--:|:--|"]
+    for place, (scheme, part) in enumerate(runs.groupby("scheme", sort=False)):
+        band = interquartile_mean_interval(part["success"].to_numpy())
+        low, high = max(band.low, 0.0), min(band.high, 1.0)
+        each = ", ".join(f"{100 * value:.1f}" for value in part.sort_values("seed")["success"])
+        cells = [f"`{scheme}`", f"{100 * band.estimate:.1f} [{100 * low:.1f}, {100 * high:.1f}]", each]
+        middle = f"{100 * interquartile_mean_interval(part[second].to_numpy()).estimate:.1f}"
+        if place:
+            cells += [_points(final, place - 1), _p(final.p_differs[place - 1]), _p(final.p_equal[place - 1])]
+            cells += [final.verdict[place - 1], middle, _points(other, place - 1), other.verdict[place - 1]]
+        else:
+            cells += ["", "", "", "", middle, "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    spread = f"Seeds spread by {100 * final.spread:.1f} points (final) and {100 * other.spread:.1f} ({SECOND[second]})"
+    pairs = [name for name, test in (("final", final), (SECOND[second], other)) if test.paired]
+    return "\n".join(lines) + f"\n\n{spread}{'; paired by seed: ' + ', '.join(pairs) if pairs else ''}.\n"
+
+
+def _points(tests: SeedTests, place: int) -> str:
+    low, high = 100 * tests.low[place], 100 * tests.high[place]
+    return f"{100 * tests.difference[place]:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def draw(panels: list[tuple[Sweep, list[str], SeedTests, SeedTests]], path: Path) -> None:
+    """Draw the differences from the baseline with their intervals, a panel a sweep, and the margin as a band."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    most = max(len(schemes) for _, schemes, _, _ in panels)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 0.5 * most + 1.6), squeeze=False)
+    for axis, (sweep, schemes, final, second) in zip(axes[0], panels, strict=True):
+        axis.axvspan(-100 * MARGIN, 100 * MARGIN, color="#eeeeee", zorder=0)
+        axis.axvline(0, color="#999999", linewidth=0.8)
+        for tests, offset, colour, label in (
+            (final, 0.13, "C0", "final success"),
+            (second, -0.13, "C1", "area under the curve; without curves: success at equal environment steps"),
+        ):
+            places = len(schemes) - 1 - np.arange(len(schemes)) + offset
+            axis.hlines(places, 100 * tests.low, 100 * tests.high, color=colour, linewidth=1.4)
+            axis.plot(100 * tests.difference, places, "o", color=colour, markersize=4, label=label)
+        axis.set_yticks(range(len(schemes)), schemes[::-1])
+        axis.set_ylim(-0.6, len(schemes) - 0.4)
+        axis.set_title(sweep.title, fontsize=10)
+        axis.set_xlabel(f"points from {BASELINE}")
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""The tables of the training page are those that its script makes from the published runs."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+from documented_commands import REPOSITORY
+
+PAGE = REPOSITORY / "results" / "published" / "training.md"
+
+
+def test_the_tables_are_those_of_the_published_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = REPOSITORY / "tests" / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    script = runpy.run_path(str(folder / "training_tables.py"))
+    page = PAGE.read_text(encoding="utf-8")
+    for sweep in script["SWEEPS"]:
+        runs = script["read_runs"](sweep)
+        final, second = (script["compared"](runs, name) for name in ("success", sweep.second))
+        table = script["table"](runs, sweep.second, final, second).strip()
+        assert f"<!-- {sweep.name} -->\n{table}\n<!-- end of {sweep.name} -->" in page
+
+
+def test_the_page_is_short_and_begins_with_its_picture() -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("!["))
+    assert len(lines) <= 150 and not any(line.startswith(("##", "|")) for line in lines[:first])
+    assert Path(PAGE.parent / lines[first].partition("](")[2].rstrip(")")).is_file()
