@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from credit.steps import FloatArray, IntArray, Steps, numbered
+from credit.steps import FloatArray, IntArray, Steps, factorize, numbered
 
 _LARGEST = 2**62
 _WIDEST = 64
@@ -153,5 +152,5 @@ def _digits(column: NDArray[Any]) -> tuple[IntArray, int]:
 
 
 def _dense(column: NDArray[Any]) -> tuple[IntArray, int]:
-    code, values = pd.factorize(column)
-    return code.astype(np.int64, copy=False), len(values)
+    code, values = factorize(column)
+    return code, len(values)

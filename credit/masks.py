@@ -8,11 +8,15 @@ single step of one.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from credit.steps import CreditError, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def turns(mask: ArrayLike) -> IntArray:
@@ -58,6 +62,8 @@ def from_tokens(reward: ArrayLike, mask: ArrayLike, group: ArrayLike, *, turn: A
     owner = np.maximum(np.maximum.accumulate(number, axis=1), 0) + (np.cumsum(counts) - counts)[:, None]
     of_turns = np.broadcast_to((counts > 0)[:, None], number.shape)
     per_turn = np.bincount(owner[of_turns], earned[of_turns], minlength=len(row))
+    import pandas as pd
+
     return pd.DataFrame({"group": names[row], "episode": row, "step": step, "reward": per_turn})
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from credit import catalogue
 from credit.plugins import SchemeTable
 from credit.scheme import Scheme, describe, unknown
 from credit.steps import KINDS, OPTIONAL, FloatArray, Steps
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _OWN = {name: describe(function) for name, function in vars(catalogue).items() if not name.startswith("_")}
 
@@ -34,7 +35,7 @@ def advantages(name: str, steps: Steps | pd.DataFrame, **options: Any) -> FloatA
             column that the scheme needs and the table lacks, or a table that is none (see :class:`credit.Steps`).
     """
     scheme = find(name)
-    if isinstance(steps, pd.DataFrame):
+    if not isinstance(steps, Steps):
         steps = Steps.from_frame(steps, extra=_further_columns(scheme, steps, options))
     return scheme.function(steps, **options)
 

@@ -10,15 +10,18 @@ column is taken in when its name is passed as ``extra``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -175,6 +178,8 @@ class Steps:
             book = self.labels.get("state" if name == "next_state" else name)
             if book is not None:
                 columns[name] = book[columns[name]]
+        import pandas as pd
+
         return pd.DataFrame(columns)
 
     def column(self, name: str) -> NDArray[Any]:
@@ -198,7 +203,7 @@ class Steps:
         """
         if self._layout_in_order is not None:
             return self._layout_in_order
-        code, episodes = pd.factorize(self.episode)
+        code, episodes = factorize(self.episode)
         lengths = np.bincount(code, minlength=len(episodes))
         group_of = np.zeros(len(episodes), dtype=np.int64)
         group_of[code] = self.group
@@ -319,7 +324,7 @@ class Steps:
             raise CreditError(
                 f"column 'node' holds {node.min()}: nodes are numbered from 0, and -1 is the root's parent"
             )
-        code, _ = pd.factorize(pd.factorize(self.group)[0] * len(self) + pd.factorize(node)[0])
+        code, _ = factorize(factorize(self.group)[0] * len(self) + factorize(node)[0])
         first = np.flatnonzero(np.diff(np.maximum.accumulate(code), prepend=-1))
         last = np.zeros(len(self), dtype=np.bool_)
         last[starts + lengths - 1] = True
@@ -384,6 +389,8 @@ def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntA
         in_order: number the ids by their sorted order, so that codes do not depend on the rows' order;
             otherwise by first appearance.
     """
+    import pandas as pd
+
     for column in columns:
         if _can_lack(column) and (null := column.isna().to_numpy()).any():
             raise CreditError(f"column {column.name!r} has no value in row {int(np.argmax(null))}")
@@ -404,6 +411,8 @@ def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntA
 
 def _fits_int64(column: pd.Series[Any]) -> bool:
     """Return whether the column holds integers that are int64 or narrower, or would fit."""
+    import pandas as pd
+
     if not pd.api.types.is_integer_dtype(column):
         return False
     return not pd.api.types.is_unsigned_integer_dtype(column) or not len(column) or column.max() < 2**63
@@ -419,8 +428,7 @@ def numbered(ids: NDArray[Any]) -> tuple[IntArray, NDArray[Any]]:
         the number of each row, int64 of shape ``(n,)``, and the different values in the order of their numbers.
     """
     if not _ascends(ids) or not ids.size:
-        code, values = pd.factorize(ids)
-        return code.astype(np.int64, copy=False), values
+        return factorize(ids)
     begins = np.concatenate(([True], ids[1:] != ids[:-1]))
     count = np.count_nonzero(begins)
     if ids[0] == 0 and ids[-1] == count - 1:  # they are such numbers
@@ -428,6 +436,22 @@ def numbered(ids: NDArray[Any]) -> tuple[IntArray, NDArray[Any]]:
     number = np.cumsum(begins)
     number -= 1
     return number, ids[begins]
+
+
+def factorize(ids: NDArray[Any]) -> tuple[IntArray, NDArray[Any]]:
+    """Number different whole numbers as they first appear, as :func:`numbered` does, in whatever order rows come.
+
+    By pandas' table of hashes where pandas is there; sorting takes longer, and yet less than its import.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and hasattr(pandas, "factorize"):  # and not only beginning to be imported
+        code, values = pandas.factorize(ids)
+        return code.astype(np.int64, copy=False), values
+    values, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    return number[place].astype(np.int64, copy=False), values[order]
 
 
 def _ascends(ids: NDArray[Any]) -> bool:
@@ -445,6 +469,8 @@ def _has_values(column: pd.Series[Any]) -> bool:
 
 def _numeric(column: pd.Series[Any]) -> NDArray[Any]:
     """Return a numeric or boolean column as a numpy array; nulls become NaN, which the checks then find."""
+    import pandas as pd
+
     if _can_lack(column) and column.isna().any():
         return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if column.dtype == object:

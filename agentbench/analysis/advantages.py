@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from agentbench.analysis.columns import KEY, check_keys, read_columns
 from agentbench.runs.run import open_run
@@ -16,6 +14,9 @@ from credit.scheme import unknown
 from credit.steps import FloatArray
 from envs.base.errors import UserError
 from envs.base.options import declared, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,13 @@ def compute(run: RunCredit, names: Iterable[str], options: dict[str, Any], *, sk
     Raises:
         CreditError: an option that none of the schemes has, a wrong value, or (without ``skip``) a missing column.
     """
+    return RunCredit(run.table, run.steps, *compute_on(run.steps, names, options, skip=skip))
+
+
+def compute_on(
+    steps: Steps, names: Iterable[str], options: dict[str, Any], *, skip: bool
+) -> tuple[dict[str, FloatArray], dict[str, str]]:
+    """Compute schemes on steps as :func:`compute` does; return their values, and why some are missing, by scheme."""
     names = list(names)
     for option in options:
         if not any(option in SCHEMES[name].options for name in names):
@@ -82,14 +90,14 @@ def compute(run: RunCredit, names: Iterable[str], options: dict[str, Any], *, sk
     values, skipped = {}, {}
     for name in names:
         try:
-            values[name] = advantages(name, run.steps, **chosen[name])
+            values[name] = advantages(name, steps, **chosen[name])
         except CreditError as error:
             if not skip:
                 raise
             skipped[name] = str(error)
     if not values:
         raise CreditError("none of the schemes could be computed: " + "; ".join(skipped.values()))
-    return RunCredit(run.table, run.steps, values, skipped)
+    return values, skipped
 
 
 def scheme_names(text: str) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from credit.steps import FloatArray
 from envs.base.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY = ["task_id", "trial", "step"]
 NAMED = 5
@@ -25,6 +28,8 @@ def read_columns(path: Path) -> pd.DataFrame:
     Raises:
         UserError: no such file, it cannot be read, it lacks a column of the key, or has one row twice.
     """
+    import pandas as pd
+
     if not path.is_file():
         raise UserError(f"no file {path}: --columns takes a Parquet or CSV file")
     try:
@@ -78,6 +83,8 @@ def candidates(path: Path, columns: pd.DataFrame, taken: Sequence[str]) -> dict[
     Raises:
         UserError: there is none, one has a name that is taken, or holds something else than finite numbers.
     """
+    import pandas as pd
+
     names = [name for name in columns.columns if name not in KEY]
     if not names:
         raise UserError(f"{path} has no column beside {', '.join(KEY)}: every further one is a candidate")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from agentbench.report.runs import ReportRun
 from agentbench.statistics.robust import interquartile_mean_interval
+
+Row = dict[str, Any]
 
 METRICS = {
     "eval/success": "success rate on held-out tasks",
@@ -26,14 +28,14 @@ LONGEST_LABEL = 48
 """Where the settings that distinguish lines are longer than this, lines are named by their runs."""
 
 
-def learning_curves(runs: Sequence[ReportRun], notes: list[str]) -> pd.DataFrame:
+def learning_curves(runs: Sequence[ReportRun], notes: list[str]) -> list[Row]:
     """Return one row a line, metric and training step.
 
     The estimate is the interquartile mean over seeds and its 95 % interval (Agarwal et al. 2021), at the
     training steps that all seeds have. One seed has no interval: NaN, and a note says that it is no result.
 
     Returns:
-        Columns ``line, seeds, metric, step, estimate, low, high``.
+        Values by column: ``line, seeds, metric, step, estimate, low, high``.
     """
     groups = _by_setting([run for run in runs if run.metrics])
     rows = []
@@ -41,10 +43,10 @@ def learning_curves(runs: Sequence[ReportRun], notes: list[str]) -> pd.DataFrame
         if len(seeds) == 1:
             notes.append(f"{label}: a single training run ({seeds[0].name}) has no interval; train more seeds")
         rows += [row for metric in METRICS for row in _line(label, seeds, metric)]
-    return pd.DataFrame(rows, columns=["line", "seeds", "metric", "step", "estimate", "low", "high"])
+    return rows
 
 
-def _line(label: str, seeds: list[ReportRun], metric: str) -> list[dict[str, object]]:
+def _line(label: str, seeds: list[ReportRun], metric: str) -> list[Row]:
     series = [{row["step"]: row[metric] for row in run.metrics if row.get(metric) is not None} for run in seeds]
     steps = sorted(set.intersection(*(set(each) for each in series)))
     if len(steps) > MOST_POINTS:

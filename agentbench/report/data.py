@@ -8,19 +8,23 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
 
 from agentbench.analysis import SHOWN_SCHEMES
-from agentbench.report.curves import METRICS
+from agentbench.report.curves import METRICS, Row
 from agentbench.report.quality import quality_plots
 from agentbench.report.runs import ReportRun, read_runs
 from agentbench.report.steps import StepBook, deflated, make_book
 from agentbench.report.sweeps import Sweep, read_sweeps, run_folders
 from agentbench.report.tables import result_tables
 from agentbench.runs.notes import expected_episodes, run_notes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from agentbench.report.tables import Table
 
 MARGIN_OF_LEVELS = 0.05
 """A performance profile is drawn from this much below the levels that some runs of a scheme miss to this much above."""
@@ -82,15 +86,16 @@ def make_report(folders: Sequence[Path], schemes: Sequence[str] = SHOWN_SCHEMES,
     tables, notes = result_tables(runs)
     books = [make_book(run, schemes) if run.episodes is not None else None for run in runs]
     of_sweep = {sweep.folder: sweep.name for sweep in sweeps}
+    curves, quality = (cast(Any, tables.get(name)) for name in ("curves", "quality"))
     index = {
         "title": title,
         "runs": [
             _described(run, book) | {"sweep": of_sweep.get(run.run.folder.resolve().parent)}
             for run, book in zip(runs, books, strict=True)
         ],
-        "tables": {name: as_table(table) for name, table in tables.items() if name not in ("episodes", "curves")},
-        "curves": _curves(tables.get("curves")),
-        "quality_plots": quality_plots(tables.get("quality")),
+        "tables": {name: as_table(table) for name, table in tables.items() if name != "curves"},
+        "curves": _curves(curves or []),
+        "quality_plots": quality_plots(quality),
         "sweeps": [_compared(sweep) for sweep in sweeps],
         "notes": [*notes, *_stated(runs)],
     }
@@ -108,10 +113,13 @@ def _stated(runs: Sequence[ReportRun]) -> list[str]:
     ]
 
 
-def as_table(table: pd.DataFrame) -> dict[str, Any]:
+def as_table(table: Table) -> dict[str, Any]:
     """Return a table as ``{"keys": names of columns, "rows": lists of plain values}``; NaN becomes None."""
-    rows = table.astype(object).to_numpy().tolist()
-    return {"keys": [str(name) for name in table.columns], "rows": [[_plain(value) for value in row] for row in rows]}
+    if isinstance(table, list):
+        keys, rows = list(table[0]), [list(row.values()) for row in table]
+    else:
+        keys, rows = [str(name) for name in table.columns], table.astype(object).to_numpy().tolist()
+    return {"keys": keys, "rows": [[_plain(value) for value in row] for row in rows]}
 
 
 def _described(run: ReportRun, book: StepBook | None) -> dict[str, Any]:
@@ -132,13 +140,15 @@ def _described(run: ReportRun, book: StepBook | None) -> dict[str, Any]:
 def _played(book: StepBook) -> dict[str, Any]:
     """The episodes of a run column by column, and its tasks."""
     episodes = book.episodes
-    tasks = episodes.drop_duplicates("task_id")
-    place = {task_id: number for number, task_id in enumerate(tasks["task_id"])}
+    first = {task_id: row for row, task_id in reversed(list(enumerate(episodes["task_id"])))}
+    rows = sorted(first.values())
+    place = {episodes["task_id"][row]: number for number, row in enumerate(rows)}
+    about = [episodes[name][rows] for name in ("task_id", "task_name", "task_type", "instruction")]
     columns = ["trial", "outcome", "score", "steps", "total_reward", "invalid_actions"]
     return {
         "schemes": [{"name": name, "scale": _plain(scale)} for name, scale in book.scale.items()],
         "skipped": sorted(book.skipped.items()),
-        "tasks": as_table(tasks[["task_id", "task_name", "task_type", "instruction"]])["rows"],
+        "tasks": [[_plain(value) for value in row] for row in zip(*about, strict=True)],
         "episodes": {
             "task": [place[task_id] for task_id in episodes["task_id"]],
             "chunk": book.chunk_of.tolist(),
@@ -147,22 +157,22 @@ def _played(book: StepBook) -> dict[str, Any]:
     }
 
 
-def _curves(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+def _curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One chart a metric: its lines with the training step, estimate, low and high of every point."""
     charts: list[dict[str, Any]] = []
-    for metric, title in METRICS.items() if table is not None else ():
-        assert table is not None
-        lines = [
-            {"label": line, "seeds": int(part["seeds"].iloc[0]), **_points(part)}
-            for line, part in table[table["metric"] == metric].groupby("line", sort=False)
-        ]
+    for metric, title in METRICS.items():
+        lines: dict[str, list[Row]] = {}
+        for row in rows:
+            if row["metric"] == metric:
+                lines.setdefault(row["line"], []).append(row)
         if lines:
-            charts.append({"metric": metric, "title": title, "lines": lines})
+            drawn = [{"label": line, "seeds": part[0]["seeds"], **_points(part)} for line, part in lines.items()]
+            charts.append({"metric": metric, "title": title, "lines": drawn})
     return charts
 
 
-def _points(part: pd.DataFrame) -> dict[str, list[Any]]:
-    return {name: [_plain(value) for value in part[name]] for name in ("step", "estimate", "low", "high")}
+def _points(part: Sequence[Row]) -> dict[str, list[Any]]:
+    return {name: [_plain(row[name]) for row in part] for name in ("step", "estimate", "low", "high")}
 
 
 def _compared(sweep: Sweep) -> dict[str, Any]:
@@ -208,4 +218,4 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, (float, np.floating)):
         return float(f"{value:.7g}") if math.isfinite(value) else None
-    return None if value is None or value is pd.NA else str(value)
+    return None if value is None or type(value).__name__ == "NAType" else str(value)  # pandas.NA, if there is pandas

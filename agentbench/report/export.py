@@ -16,7 +16,7 @@ from agentbench.report.messages import messages_of
 from agentbench.report.runs import ReportRun, read_runs, warn_of_protected
 from agentbench.report.steps import make_book
 from agentbench.report.sweeps import run_folders
-from agentbench.report.tables import result_tables
+from agentbench.report.tables import result_tables, stacked
 from agentbench.report.trajectories import write_atif, write_verifiers
 from agentbench.runs.answers import answer_of
 from agentbench.runs.episodes import Episode, is_judged
@@ -54,8 +54,11 @@ def export(folders: Sequence[Path], form: str, out: Path, schemes: Sequence[str]
 
 
 def _tables(runs: Sequence[ReportRun], schemes: Sequence[str]) -> dict[str, pd.DataFrame]:
-    tables, _ = result_tables(runs)
+    found, _ = result_tables(runs)
+    tables = {name: pd.DataFrame(table) for name, table in found.items()}
     played = [run for run in runs if run.episodes is not None]
+    if played:
+        tables["episodes"] = stacked({run.name: run.run.episodes for run in played})
     if schemes and played:
         tables["credit"] = pd.concat([_credit(run, schemes) for run in played], ignore_index=True)
     if "answers" in tables:
@@ -76,8 +79,7 @@ def _answer_steps(run: ReportRun) -> Iterator[dict[str, Any]]:
 
 def _credit(run: ReportRun, schemes: Sequence[str]) -> pd.DataFrame:
     book = make_book(run, schemes)
-    facts = book.rows.facts[["task_id", "trial", "step"]].assign(action=book.rows.column("action"))
-    facts["reward"] = book.rows.facts["reward"]
+    facts = pd.DataFrame({name: book.rows.column(name) for name in ("task_id", "trial", "step", "action", "reward")})
     return pd.concat([pd.Series(run.name, facts.index, name="run"), facts, pd.DataFrame(book.credit)], axis=1)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = ("run", "sample", "setting", "value", "group_size")
 """Columns by whose values a quality table falls into parts: each part has pictures of its own."""
@@ -22,6 +24,8 @@ def quality_plots(table: pd.DataFrame | None) -> list[dict[str, Any]]:
     """
     if table is None or "scheme" not in table.columns:
         return []
+    import pandas as pd
+
     table = table.replace([np.inf, -np.inf], np.nan)
     measures = [name for name in table.columns if {f"{name}_low", f"{name}_high"} <= set(table.columns)]
     telling = [name for name in PARTS if name in table.columns and table[name].nunique() > 1]

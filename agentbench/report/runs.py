@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from agentbench.analysis.files import QUALITY_FILE, TRUTH_TABLE
+from agentbench.runs.frame import Columns
 from agentbench.runs.journal import has_journal
 from agentbench.runs.lines import METRICS_FILE, read_metrics
 from agentbench.runs.run import RUN_FILE, Run, names_of, open_run
 from envs.base.errors import UserError
 from envs.base.journal import JOURNALS
 from envs.base.log import log
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 READ_FILES = (*JOURNALS, METRICS_FILE, QUALITY_FILE, TRUTH_TABLE, RUN_FILE)
 
@@ -27,7 +29,7 @@ class ReportRun:
     Attributes:
         name: unique among the runs of a page.
         run: the run.
-        episodes: one row an episode, or None where there are none (a training run).
+        episodes: the columns of the table of episodes, or None where there are none (a training run).
         metrics: one dictionary a training step.
         quality: how good the schemes are on this run's steps, where that was measured.
         truth: true advantages of the steps, where they were computed.
@@ -35,7 +37,7 @@ class ReportRun:
 
     name: str
     run: Run
-    episodes: pd.DataFrame | None
+    episodes: Columns | None
     metrics: list[dict[str, Any]]
     quality: pd.DataFrame | None
     truth: pd.DataFrame | None
@@ -67,16 +69,25 @@ def warn_of_protected(runs: Iterable[Run]) -> None:
 def _read(name: str, folder: Path) -> ReportRun:
     run = open_run(folder)
     has_episodes = has_journal(folder) or (folder / "episodes.parquet").exists()
-    episodes = run.episodes if has_episodes else None
+    episodes = run.episode_columns() if has_episodes else None
     quality, truth = folder / QUALITY_FILE, folder / TRUTH_TABLE
     try:
         return ReportRun(
             name=name,
             run=run,
-            episodes=episodes if episodes is not None and len(episodes) else None,
+            episodes=episodes if episodes is not None and len(episodes["episode"]) else None,
             metrics=read_metrics(folder / METRICS_FILE),
-            quality=pd.read_csv(quality) if quality.is_file() else None,
-            truth=pd.read_parquet(truth) if truth.is_file() else None,
+            quality=_table_in(quality),
+            truth=_table_in(truth),
         )
     except (ValueError, OSError) as error:
         raise UserError(f"a file in {folder} cannot be read: {error}") from error
+
+
+def _table_in(path: Path) -> pd.DataFrame | None:
+    """Read a table that few runs have."""
+    if not path.is_file():
+        return None
+    import pandas as pd
+
+    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)

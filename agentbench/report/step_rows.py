@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agentbench.runs.tables import ANSWER_COLUMNS
+from agentbench.runs import arrow
+from agentbench.runs.tables import ANSWER_COLUMNS, STEP_BRANCH_COLUMNS
 from envs.base.errors import UserError
 
-FACTS = ("episode", "task_id", "trial", "step", "reward", "is_valid")
+FACTS = ("episode", "step", "reward", "is_valid")
 """Columns that are held for all rows."""
 
 SHOWN = ("observation", "action", "text", "admissible_actions", "reward", "is_valid")
 """Columns that are read where they are looked at, beside what is known of the answers."""
+
+TEXTS = ("observation", "action", "text")
+"""Columns that repeat themselves: read as places among the different ones."""
 
 BATCH = 1024
 """Rows that are unpacked at a time."""
@@ -41,13 +45,14 @@ class StepRows:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = pq.ParquetFile(path, pre_buffer=False)  # which would keep what is read once
-            self.facts = self._frame(self._file.read(columns=list(FACTS), use_threads=False))
+            # pre_buffer would keep what is read once
+            self._file = pq.ParquetFile(path, read_dictionary=list(TEXTS), pre_buffer=False)
+            self.facts = arrow.columns(self._file.read(columns=list(FACTS), use_threads=False))
         except (OSError, ValueError, KeyError) as error:
             raise self._damaged(error) from error
         if missing := [name for name in FACTS if name not in self.facts]:
             raise self._damaged(f"no column {missing[0]!r}")
-        episode, step = self.facts["episode"].to_numpy(), self.facts["step"].to_numpy()
+        episode, step = self.facts["episode"], self.facts["step"]
         later, same = np.diff(episode) > 0, np.diff(episode) == 0
         if not (later | (same & (np.diff(step) > 0))).all():
             raise self._damaged("its rows are not sorted by episode and step")
@@ -59,12 +64,17 @@ class StepRows:
         self._next = -1
 
     def __len__(self) -> int:
-        return len(self.facts)
+        return len(self.facts["episode"])
 
     @property
     def has_answers(self) -> bool:
         """Whether anything was recorded of the answers."""
         return ANSWER_COLUMNS.names[0] in self._file.schema_arrow.names
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether an episode branches off another."""
+        return STEP_BRANCH_COLUMNS.names[0] in self._file.schema_arrow.names
 
     @property
     def _shown(self) -> list[str]:
@@ -105,14 +115,9 @@ class StepRows:
                 self._unpacked.append((self._next - len(batch), batch))
         return self._unpacked[0][0], pa.Table.from_batches([batch for _, batch in self._unpacked])
 
-    def column(self, name: str) -> pd.Series[Any]:
+    def column(self, name: str) -> npt.NDArray[Any]:
         """Return a column of all rows."""
-        return self._frame(self._file.read(columns=[name]))[name]
-
-    @staticmethod
-    def _frame(table: Any) -> pd.DataFrame:
-        frame: pd.DataFrame = table.to_pandas()
-        return frame
+        return arrow.columns(self._file.read(columns=[name], use_threads=False))[name]
 
     def _damaged(self, why: Any) -> UserError:
         return UserError(f"{self._path} cannot be read ({why}): it is damaged")

@@ -23,29 +23,34 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from agentbench.analysis.advantages import RunCredit, compute, read_run
+from agentbench.analysis.advantages import compute_on, read_run
 from agentbench.report.runs import ReportRun
 from agentbench.report.step_rows import StepRows
+from agentbench.runs import arrow
 from agentbench.runs.answers import Answer
+from agentbench.runs.columns import read_steps
+from agentbench.runs.frame import Columns
 from agentbench.runs.steps import judged_rows
 from agentbench.runs.tables import ANSWER_COLUMNS
-from credit import CreditError
+from credit import CreditError, Steps
 from credit.steps import FloatArray, IntArray
 from credit.transitions import succeeded
 from envs.base.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHUNK_STEPS = 2000
 """Steps after which a chunk is closed at the next task."""
 LEVEL = 4
 """Of deflation: higher ones take up to four times as long for a twentieth less."""
 TRUTH = "truth"
-_TOLD = ["episode", "task_id", "trial", "final_observation", "error", "parent", "fork"]
+_TOLD = ("episode", "task_id", "trial", "final_observation", "error")
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class StepBook:
 
     Attributes:
         rows: one row a step, sorted by episode and step; texts are read when they are packed.
-        episodes: one row an episode, sorted by task.
+        episodes: the columns of the table of episodes, sorted by task.
         credit: number of every row by scheme; NaN where a step was not judged.
         scale: root mean square of each scheme's numbers: what its colours are measured by.
         state, next_state: codes of every row.
@@ -63,7 +68,7 @@ class StepBook:
     """
 
     rows: StepRows
-    episodes: pd.DataFrame
+    episodes: Columns
     credit: dict[str, FloatArray]
     scale: dict[str, float]
     state: IntArray
@@ -88,34 +93,35 @@ class StepBook:
     def content(self, chunk: int) -> dict[str, Any]:
         """Return a chunk as it is before packing (see the module's text)."""
         texts = _Numbers()
-        chosen = self.episodes.loc[self.chunk_of == chunk, [name for name in _TOLD if name in self.episodes]]
-        of_rows = self.rows.facts["episode"].to_numpy()
-        begin, end = map(int, np.searchsorted(of_rows, [chosen["episode"].min(), chosen["episode"].max() + 1]))
+        chosen = np.flatnonzero(self.chunk_of == chunk)
+        number, task_id, trial, final, error = (self.episodes[name][chosen].tolist() for name in _TOLD)
+        of_rows = self.rows.facts["episode"]
+        begin, end = map(int, np.searchsorted(of_rows, [min(number), max(number) + 1]))
         columns, lists = self._columns(self.rows.read(begin, end), slice(begin, end), texts)
         credit = {name: _shorts(column[begin:end]) for name, column in self.credit.items()}
+        firsts, lasts = (np.searchsorted(of_rows, number, side) - begin for side in ("left", "right"))
         episodes = {}
-        for facts in chosen.itertuples():
-            first, last = np.searchsorted(of_rows, [facts.episode, facts.episode + 1]) - begin
+        for place, first, last in zip(range(len(chosen)), firsts.tolist(), lasts.tolist(), strict=True):
             packed: dict[str, Any] = {name: column[first:last] for name, column in columns.items()}
             packed["credit"] = {name: column[first:last] for name, column in credit.items()}
-            packed |= {"final": texts.number(facts.final_observation), "error": texts.number(facts.error)}
-            if (parent := getattr(facts, "parent", None)) is not None and not pd.isna(parent):
-                packed |= {"parent": int(parent), "fork": int(facts.fork)}
-            episodes[f"{facts.task_id}/{facts.trial}"] = packed
+            packed |= {"final": texts.number(final[place]), "error": texts.number(error[place])}
+            if "parent" in self.episodes and (parent := self.episodes["parent"][chosen[place]]) is not None:
+                packed |= {"parent": int(parent), "fork": int(self.episodes["fork"][chosen[place]])}
+            episodes[f"{task_id[place]}/{trial[place]}"] = packed
         return {"texts": texts.values, "lists": lists, "episodes": episodes}
 
     def _columns(self, table: pa.Table, rows: slice, texts: _Numbers) -> tuple[dict[str, list[Any]], list[list[int]]]:
         """Return what stands in the chunk of every row, by column, and the lists of offered actions."""
-        known = _known(table.select(ANSWER_COLUMNS.names).to_pandas(), texts) if self.rows.has_answers else {}
+        known = _known(arrow.columns(table.select(ANSWER_COLUMNS.names)), texts) if self.rows.has_answers else {}
         said = {name: texts.numbers(table[name]).tolist() for name in ("observation", "action", "text")}
-        offered, lists = _offered(table["admissible_actions"].combine_chunks(), texts)
+        offered, lists = _offered(table["admissible_actions"], texts)
         columns = {
             "observation": said["observation"],
             "action": said["action"],
             "answer": said["text"],
             "offered": offered,
-            "reward": _shorts(table["reward"].to_numpy()),
-            "valid": table["is_valid"].to_numpy().astype(np.int64).tolist(),
+            "reward": _shorts(arrow.numbers(table["reward"])),
+            "valid": arrow.numbers(table["is_valid"]).astype(np.int64).tolist(),
             "state": self.state[rows].tolist(),
             "next": self.next_state[rows].tolist(),
         }
@@ -127,20 +133,19 @@ def deflated(text: bytes) -> str:
     return base64.b64encode(zlib.compress(text, LEVEL)).decode("ascii")
 
 
-def _offered(column: pa.ListArray, texts: _Numbers) -> tuple[list[int], list[list[int]]]:
+def _offered(column: pa.ChunkedArray, texts: _Numbers) -> tuple[list[int], list[list[int]]]:
     """Return the numbers of the lists of offered actions, -1 for null, and each different list as numbers of texts."""
-    offered = texts.numbers(column.flatten())
-    content = offered.tobytes()
     seen: dict[bytes, int] = {}
-    numbers, start = [], 0
-    for length in column.value_lengths().to_pylist():
-        if length is None:
-            numbers.append(-1)
-            continue
-        end = start + length * offered.itemsize
-        numbers.append(seen.setdefault(content[start:end], len(seen)))
-        start = end
-    return numbers, [np.frombuffer(each, dtype=offered.dtype).tolist() for each in seen]
+    numbers = []
+    for chunk in column.chunks:
+        lengths, listed = arrow.lists(chunk)
+        offered, start = texts.numbers(listed.dictionary_encode()), 0
+        content = offered.tobytes()
+        for length in lengths.tolist():
+            end = start + max(0, length) * offered.itemsize
+            numbers.append(-1 if length < 0 else seen.setdefault(content[start:end], len(seen)))
+            start = end
+    return numbers, [np.frombuffer(each, dtype=np.int64).tolist() for each in seen]
 
 
 def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
@@ -155,32 +160,39 @@ def make_book(run: ReportRun, schemes: Sequence[str]) -> StepBook:
     skipped: dict[str, str] = {}
     state, following = np.full(len(rows), -2, dtype=np.int64), np.full(len(rows), -2, dtype=np.int64)
     try:
-        done = read_run(run.run.folder, texts=False)
-        own = done.table["own"].to_numpy() if "own" in done.table else slice(None)  # a branch shows what it played
-        state[judged], following[judged] = (codes[own] for codes in _codes(done))
+        steps, own = _steps(run, rows)
+        state[judged], following[judged] = (codes[own] for codes in _codes(steps))
         if schemes:
-            computed = compute(done, schemes, {}, skip=True)
-            columns, skipped = {name: _spread(x[own], judged) for name, x in computed.values.items()}, computed.skipped
+            values, skipped = compute_on(steps, schemes, {}, skip=True)
+            columns = {name: _spread(column[own], judged) for name, column in values.items()}
     except (CreditError, UserError) as error:
         skipped = dict.fromkeys(schemes, str(error))
     if run.truth is not None:
-        columns = {TRUTH: _truth(rows.facts, run.truth), **columns}
+        columns = {TRUTH: _truth(rows, run.truth), **columns}
     scale = {name: float(np.sqrt(np.nanmean(np.square(x)))) if judged.any() else 0.0 for name, x in columns.items()}
     return StepBook(rows, run.episodes, columns, scale, state, following, skipped, _chunks(run.episodes))
 
 
-def _known(part: pd.DataFrame, texts: _Numbers) -> dict[str, list[int]]:
-    answers = [_answer(*facts) for facts in part[ANSWER_COLUMNS.names].itertuples(index=False, name=None)]
+def _steps(run: ReportRun, rows: StepRows) -> tuple[Steps, Any]:
+    """Return the judged steps as the schemes take them, and which of their rows a run's table has: those played."""
+    if rows.has_branches or run.identity.get("rollouts") == "tree":
+        done = read_run(run.run.folder, texts=False)
+        return done.steps, done.table["own"].to_numpy() if "own" in done.table else slice(None)
+    assert run.episodes is not None
+    return read_steps(run.run.current_table("steps"), run.episodes), slice(None)
+
+
+def _known(part: Columns, texts: _Numbers) -> dict[str, list[int]]:
+    answers = [_answer(*facts) for facts in zip(*(part[name].tolist() for name in ANSWER_COLUMNS.names), strict=True)]
     return {
         "why": [texts.number(answer.invalid) for answer in answers],
         "about": [texts.number(", ".join(replace(answer, invalid=None).marks())) for answer in answers],
     }
 
 
-def _answer(invalid: Any, cut: Any, *rest: Any) -> Answer:
-    *counts, model = (None if pd.isna(value) else value for value in rest)
-    prompt, cached, answer = (None if count is None else int(count) for count in counts)
-    return Answer(None if pd.isna(invalid) else invalid, cut is True, prompt, cached, answer, model)
+def _answer(invalid: str | None, cut: bool | None, *rest: Any) -> Answer:
+    prompt, cached, answer, model = rest
+    return Answer(invalid, cut is True, prompt, cached, answer, model)
 
 
 class _Numbers:
@@ -198,20 +210,27 @@ class _Numbers:
             return -1
         return self._places.setdefault(value, len(self._places))
 
-    def numbers(self, column: Any) -> IntArray:
-        """Return the numbers of a column of texts, each different one looked up once."""
-        chunked = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        encoded = chunked.dictionary_encode()
-        known = self._places
-        numbers = (known.setdefault(text, len(known)) if text else -1 for text in encoded.dictionary.to_pylist())
-        places = np.array([*numbers, -1], dtype=np.int64)
-        found: IntArray = places[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    def numbers(self, column: pa.ChunkedArray | pa.DictionaryArray) -> IntArray:
+        """Return the numbers of a column of texts, each different one looked up once a piece."""
+        pieces = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        return np.concatenate([np.empty(0, dtype=np.int64), *map(self._of_piece, pieces)])
+
+    def _of_piece(self, piece: pa.DictionaryArray) -> IntArray:
+        places, different = arrow.codes(piece)
+        known, first = self._places, np.full(len(different) + 1, len(places))
+        first[places[::-1]] = np.arange(len(places))[::-1]
+        first[-1] = len(places)  # null has no text
+        numbers = np.full(len(different) + 1, -1, dtype=np.int64)
+        used = np.flatnonzero(first < len(places))
+        for place in used[np.argsort(first[used])].tolist():
+            if text := different[place].as_py():
+                numbers[place] = known.setdefault(text, len(known))
+        found: IntArray = numbers[places]
         return found
 
 
-def _codes(done: RunCredit) -> tuple[IntArray, IntArray]:
+def _codes(steps: Steps) -> tuple[IntArray, IntArray]:
     """State and next state of every judged row; -1 for the goal. Rows are in order already."""
-    steps = done.steps
     state, following = steps.column("state"), np.array(steps.column("next_state"))
     following[succeeded(steps, "rewarded")] = -1
     return state, following
@@ -223,20 +242,23 @@ def _spread(values: FloatArray, judged: np.ndarray) -> FloatArray:
     return column
 
 
-def _truth(table: pd.DataFrame, truth: pd.DataFrame) -> FloatArray:
+def _truth(rows: StepRows, truth: pd.DataFrame) -> FloatArray:
+    import pandas as pd
+
     key = ["task_id", "trial", "step"]
     if missing := [name for name in (*key, "true_advantage") if name not in truth.columns]:
         raise UserError(f"the table of true advantages has no column {missing[0]!r}")
     try:
-        joined = table[key].merge(truth.drop_duplicates(key)[[*key, "true_advantage"]], on=key, how="left")
+        table = pd.DataFrame({name: rows.column(name) for name in key})
+        joined = table.merge(truth.drop_duplicates(key)[[*key, "true_advantage"]], on=key, how="left")
         return joined["true_advantage"].to_numpy(dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise UserError(f"the table of true advantages has a column of another kind ({error})") from error
 
 
-def _chunks(episodes: pd.DataFrame) -> IntArray:
+def _chunks(episodes: Columns) -> IntArray:
     """Number the chunks: a new one begins with the first task after :data:`CHUNK_STEPS` steps."""
-    tasks = episodes["task_id"].to_numpy()
+    tasks = episodes["task_id"]
     chunk, steps, numbers = 0, 0, []
     for place, length in enumerate(episodes["steps"]):
         if steps >= CHUNK_STEPS and tasks[place] != tasks[place - 1]:

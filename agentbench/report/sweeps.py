@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from agentbench.runs.run import RUN_FILE, names_of
 from agentbench.train.sweep_record import SWEEP_FILE, SweepRecord, read_record, run_folder
 from envs.base.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLES = ("runs", "schemes", "comparisons", "profiles")
 
@@ -95,6 +97,8 @@ def sweep_files(folders: Sequence[Path]) -> list[Path]:
 
 def _read(name: str, folder: Path, record: SweepRecord) -> Sweep:
     ending = "" if record.measure == "success" else f"-{record.measure}"
+    import pandas as pd
+
     tables: dict[str, pd.DataFrame] = {}
     for table in TABLES:
         path = folder / f"{table}{ending}.csv"

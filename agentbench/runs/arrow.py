@@ -58,13 +58,22 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
     return np.concatenate([np.empty(0, _dtype(column.type)), *map(_numbers, chunks)])
 
 
-def codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+def codes(column: pa.ChunkedArray | pa.DictionaryArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
     """Return the place of each of the values that Arrow holds as a dictionary (-1: null), and the different values."""
-    coded = column.unify_dictionaries().combine_chunks()
+    coded = column.unify_dictionaries().combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     places = _filled(coded.indices).astype(np.int64)
     if coded.indices.null_count:
         places[~_bits(coded.indices.buffers()[0], coded.indices)] = -1
     return places, coded.dictionary
+
+
+def lists(column: pa.ListArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Return the length of each list (-1: null), and what is in all of them, end to end."""
+    offsets = numbers(column.offsets).astype(np.int64)
+    lengths = np.diff(offsets)
+    if column.null_count:
+        lengths[~_bits(column.buffers()[0], column)] = -1
+    return lengths, column.values.slice(offsets[0], offsets[-1] - offsets[0])
 
 
 def _of_numbers(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

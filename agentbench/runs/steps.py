@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentbench.runs.episodes import Episode, is_judged, next_anchors
+from agentbench.runs.frame import Columns
 from agentbench.runs.trees import is_tree, nodes_of, whole
 from credit import Steps
 from credit.steps import BoolArray, FloatArray
@@ -115,10 +116,10 @@ def _tree_columns(groups: Sequence[Sequence[Episode]], index: npt.NDArray[np.int
     return {"node": node, "parent": np.where(index > 0, np.roll(node, 1), -1), "own": index >= fork}
 
 
-def judged_rows(table: pd.DataFrame, episodes: pd.DataFrame) -> BoolArray:
+def judged_rows(table: pd.DataFrame | Columns, episodes: pd.DataFrame | Columns) -> BoolArray:
     """Tell which rows of a run's step table are of episodes that count, shape (rows,)."""
-    rows: BoolArray = table["episode"].isin(episodes.loc[is_judged(episodes["outcome"]), "episode"]).to_numpy()
-    return rows
+    judged = np.asarray(is_judged(np.asarray(episodes["outcome"])), dtype=np.bool_)
+    return np.isin(np.asarray(table["episode"]), np.asarray(episodes["episode"])[judged])
 
 
 def judged_table(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from agentbench.statistics.seeds import MARGIN, pooled_spread
 from envs.base.digest import read_sealed, sealed
@@ -164,6 +163,8 @@ def spread_of_sweep(folder: Path, measure: str) -> SeedSpread:
     """
     ending = "-score" if measure == "score" else ""
     path = folder / f"runs{ending}.csv"
+    import pandas as pd
+
     try:
         table = pd.read_csv(path)
         values = table.pivot(index="seed", columns="scheme", values=measure)

@@ -61,7 +61,7 @@ def test_texts_that_repeat_themselves_are_places_among_the_different_ones(texts:
     assert [known[place] for place in places] == texts[begin:]
 
 
-def test_playing_summing_up_and_showing_need_no_pandas(tmp_path: Path) -> None:
+def test_playing_summing_up_showing_and_a_page_need_no_pandas(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     played = ["eval", "--split", "generated:0:3", "--trials", "2", "--inline", "--out", run]
     script = (
@@ -70,9 +70,14 @@ def test_playing_summing_up_and_showing_need_no_pandas(tmp_path: Path) -> None:
         "    sys.argv = ['agentbench', *words]\n"
         "    try: main()\n"
         "    except SystemExit: pass\n"
-        "print([name for name in ('pandas', 'pyarrow.compute', 'credit') if name in sys.modules])"
+        "print([name for name in ('pandas', 'pyarrow.compute', 'credit') if name in sys.modules])\n"
+        f"sys.argv = ['agentbench', 'report', {run!r}, '--out', {run + '.html'!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('pandas',) if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert [line for line in done.stdout.splitlines() if line.startswith("[")] == ["[]", "[]"]
+    assert (tmp_path / "run.html").stat().st_size > 50_000
     assert "pass@k" in done.stdout
     assert pq.read_table(tmp_path / "run" / "episodes.parquet").num_rows == 6

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from agentbench import UserError, open_run
 from agentbench.cli import app
+from agentbench.runs.columns import read_steps
 from agentbench.runs.episodes import Episode, Step, to_line
 from agentbench.runs.steps import groups_by_task, steps_of
-from agentbench.runs.trees import whole
+from agentbench.runs.trees import is_tree, whole
 from credit import Steps
 
 PLACES = st.sampled_from(["hall", "attic", "cellar", "7"])
@@ -95,6 +96,9 @@ def test_a_run_on_disk_and_its_episodes_in_memory_give_the_same_table(made: list
             without_texts = run.judged_steps(penalty=penalty, texts=False)
             assert not {"observation", "text", "admissible_actions"} & set(without_texts)
             assert_same(Steps.from_frame(without_texts), steps_of(groups_by_task(made), penalty=penalty))
+            if not any(is_tree(group) for group in groups):
+                read = read_steps(run.current_table("steps"), run.episode_columns(), penalty=penalty)
+                assert_same(read, Steps.from_frame(without_texts))
 
 
 def test_errors_and_empty_episodes_have_no_rows_and_a_penalty_costs_invalid_actions_alone(tmp_path: Path) -> None:
