@@ -211,6 +211,9 @@ def pieces(
         budget: tokens a piece.
         together: int64, shape (steps,): neighbours with the same number here are not parted.
     """
+    if tokens[rows].sum() <= budget:
+        yield rows
+        return
     parted = np.ones(len(rows), np.bool_) if together is None else np.diff(together[rows], prepend=-1) != 0
     piece: list[Rows] = []
     used = 0

@@ -47,17 +47,17 @@ class Decisions:
 def collate(decisions: Sequence[Features], device: torch.device | str = "cpu") -> Decisions:
     """Lay decisions end to end as tensors."""
     number = np.arange(len(decisions))
-    counts = np.array([[len(each.rows), len(each.verbs)] for each in decisions], np.int64)
+    counts = np.array([(len(each.rows), len(each.verbs)) for each in decisions], np.int64)
     starts, row_starts = (counts.cumsum(0) - counts).T
     row = np.concatenate([each.rows for each in decisions])
-    words = np.stack([each.task_words for each in decisions])
+    words = np.concatenate([each.task_words for each in decisions]).reshape(len(decisions), -1)
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device)
 
     return Decisions(
         task_words=tensor(words[:, : max(1, int((words > 0).sum(1).max()))]),
-        state=tensor(np.stack([each.state for each in decisions])),
+        state=tensor(np.concatenate([each.state for each in decisions]).reshape(len(decisions), -1)),
         last_verb=tensor(np.fromiter((each.last_verb for each in decisions), np.int64, len(decisions))),
         verbs=tensor(np.concatenate([each.verbs for each in decisions])),
         words=tensor(np.concatenate([each.words for each in decisions])),
@@ -88,7 +88,7 @@ class ScorerNetwork(nn.Module):
         self.query = nn.Linear(3 * word_size, word_size)
         self.context = nn.Linear(STATE_FEATURES + 3 * VERBS + 2 * word_size, hidden)
         self.action = nn.Linear(ACTION_FEATURES + 4 * word_size, hidden)
-        self.mix = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.mix = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(hidden, hidden), nn.ReLU(inplace=True))
         self.score = nn.Linear(hidden, 1)
         self.value = nn.Sequential(nn.ReLU(), nn.Linear(hidden, 1))
 
@@ -106,18 +106,22 @@ class ScorerNetwork(nn.Module):
         # index_select and not [], here and below: the backward pass of [] adds the rows of several threads up in the
         # order in which they come, and so differs from run to run. It also takes three times as long.
         given = context.index_select(0, batch.row_decision)
-        hidden = self.mix(given + self.action(torch.cat([batch.relations, own, about], -1)))
+        # In place where nothing reads what was there: these are the largest tensors, and new memory has to be cleared.
+        hidden = self.mix(self.action(torch.cat([batch.relations, own, about], -1)).add_(given))
         scores = self.score(hidden).squeeze(-1).index_select(0, batch.row)
         return log_softmax_by(scores, batch), self.value(context).squeeze(-1)
 
     @staticmethod
     def _about(query: Tensor, task: Tensor, present: Tensor, batch: Decisions) -> Tensor:
         """Attend from every row to the words of its task, in a padded grid of decisions by rows."""
-        column = torch.arange(len(query), device=query.device) - batch.row_starts[batch.row_decision]
-        grid = query.new_zeros(len(task), int(column.max()) + 1, query.shape[1])
-        grid = grid.index_put((batch.row_decision, column), query)
+        starts = batch.row_starts.index_select(0, batch.row_decision)
+        column = torch.arange(len(query), device=query.device) - starts
+        width = int(column.max()) + 1
+        place = batch.row_decision * width + column
+        grid = query.new_zeros(len(task) * width, query.shape[1]).index_copy(0, place, query)
+        grid = grid.view(len(task), width, -1)
         match = (grid @ task.transpose(1, 2)).masked_fill(~present[:, None, :], -1e9).softmax(-1)
-        return (match @ task).flatten(0, 1).index_select(0, batch.row_decision * grid.shape[1] + column)
+        return (match @ task).flatten(0, 1).index_select(0, place)
 
 
 def log_softmax_by(scores: Tensor, batch: Decisions) -> Tensor:

@@ -179,13 +179,13 @@ def _state(batch: _Batch) -> Floats:
     state = np.empty((len(sight), STATE_FEATURES + 3 * VERBS), np.float32)
     state[:, 0] = batch.now / 50
     state[:, 1] = np.array(sight) / 4
-    state[:, 2] = np.diff(batch.starts, append=len(batch.verbs)) / 50
+    state[:, 2] = np.array([len(offer.parts) for offer in batch.offers]) / 50
     state[:, 3] = batch.now == 0
-    offered, used, changed = np.split(state[:, STATE_FEATURES:], 3, axis=1)
+    used = STATE_FEATURES + VERBS
     counts = np.bincount(VERBS * batch.decision + batch.verbs, minlength=VERBS * len(sight))
-    offered[:] = np.log1p(counts.reshape(-1, VERBS).astype(np.float32))
-    used[:] = np.log1p(batch.used[:, :VERBS].astype(np.float32))
-    changed[:] = batch.used[:, VERBS:]
+    state[:, STATE_FEATURES:used] = np.log1p(counts.reshape(-1, VERBS).astype(np.float32))
+    state[:, used:] = batch.used
+    state[:, used : used + VERBS] = np.log1p(batch.used[:, :VERBS].astype(np.float32))
     return state
 
 
@@ -195,7 +195,9 @@ def _distinct(described: Floats) -> tuple[Integers, Integers]:
     # NumPy cuts zero bytes off the ends of such texts, which makes no two of the same length equal that are not.
     texts: list[bytes] = described.view(f"S{described.itemsize * described.shape[1]}").ravel().tolist()
     numbers = np.array([kinds.setdefault(text, len(kinds)) for text in texts], np.int64)
-    return numbers, np.flatnonzero(np.diff(np.maximum.accumulate(numbers), prepend=-1))
+    own = np.zeros(len(kinds), np.int64)
+    own[numbers[::-1]] = np.arange(len(texts))[::-1]
+    return numbers, own
 
 
 def _described(batch: _Batch, phrases: tuple[Floats, Integers]) -> Floats:
@@ -208,7 +210,7 @@ def _described(batch: _Batch, phrases: tuple[Floats, Integers]) -> Floats:
     found[:, 0], found[:, 1], found[:, 2:4] = decision, verbs, batch.words
     pairs = zip(batch.pasts, batch.offers, strict=True)
     places = [list(map(offer.rows.get, past.actions, repeat(-1))) for past, offer in pairs]
-    row, ago, (times,) = _occurred(batch, places, [past.actions for past in batch.pasts], 2, batch.starts)
+    row, ago, (times, _) = _occurred(batch, places, [past.actions for past in batch.pasts], 2, batch.starts)
     found[row, 4] = 1.0
     found[row, 5] = np.minimum(times, 4) / 4
     found[row, 6] = 1 / ago
@@ -239,7 +241,7 @@ def _phrases(batch: _Batch) -> tuple[Floats, Integers]:
     found[:, 11:] = view[:, 1:]
     places = [list(map(offer.places.get, past.phrases, repeat(-1))) for past, offer in pairs]
     past_phrases = [past.phrases for past in batch.pasts]
-    row, ago, (times, seen, verb) = _occurred(batch, places, past_phrases, 4, batch.phrase_starts)
+    row, ago, (times, _, seen, verb) = _occurred(batch, places, past_phrases, 4, batch.phrase_starts)
     found[row, 3] = 1.0
     found[row, 4] = np.minimum(times, 6) / 6
     found[row, 5] = 1 / ago
@@ -258,7 +260,7 @@ def _occurred(
     width: int,
     starts: Integers,
 ) -> tuple[Integers, FloatArray, FloatArray]:
-    """Return the rows of what is on offer and occurred before, how many turns ago, and what else is known of it.
+    """Return the rows of what is on offer and occurred before, how many turns ago, and all that is known of it.
 
     Args:
         batch: the decisions.
@@ -268,6 +270,7 @@ def _occurred(
     """
     place = np.fromiter(chain.from_iterable(places), np.int64)
     values = np.fromiter(chain.from_iterable(chain.from_iterable(each.values() for each in occurred)), np.float64)
-    decision = np.repeat(np.arange(len(places)), [len(each) for each in places])[place >= 0]
-    values = values.reshape(len(place), width)[place >= 0].T
-    return starts[decision] + place[place >= 0], batch.now[decision] - values[1], np.delete(values, 1, axis=0)
+    is_here = place >= 0
+    decision = np.repeat(np.arange(len(places)), [len(each) for each in places])[is_here]
+    values = values.reshape(len(place), width)[is_here].T
+    return starts[decision] + place[is_here], batch.now[decision] - values[1], values
