@@ -60,7 +60,7 @@ def read_outcomes(path: Path, environment: str) -> pd.DataFrame:
     if missing := [name for name in ("scheme", "seed", "success") if name not in table]:
         raise UserError(f"{path} has no column {missing[0]!r}: name a sweep's curves.parquet or runs.csv")
     for name in ("environment", "benchmark"):
-        found = table[name].unique() if name in table else []
+        found = list(table[name].unique()) if name in table else []
         if environment in found:
             table = table[table[name] == environment]
         elif len(found) > 1:
@@ -87,21 +87,22 @@ def make_cells(
 
     Args:
         environment: what the cells are called.
-        quality: of ``quality.csv``, of one sample; rows of sweeps over settings are left out.
+        quality: of ``quality.csv``; rows of sweeps over settings are left out. Several samples, one for each policy
+            that seeds began from, are averaged.
         outcomes: of :func:`read_outcomes`.
         group_sizes: with how many episodes a group a scheme was trained, where that is not the largest in ``quality``.
 
     Returns:
-        columns ``environment, scheme, group_size, seeds``, then for each of :data:`OUTCOMES` its mean over seeds and
-        half of that mean's 95 % interval (Student's), ``NAME`` and ``NAME_half``, then for each of :data:`MEASURES`
-        ``NAME, NAME_low, NAME_high``; NaN where a scheme was trained and its quality is not known.
+        columns ``environment, scheme, group_size, samples, seeds``, then for each of :data:`OUTCOMES` its mean over
+        seeds and half of that mean's 95 % interval (Student's), ``NAME, NAME_half``, then for each of :data:`MEASURES`
+        ``NAME, NAME_low, NAME_high``; NaN where a scheme was trained and its quality is not known, in one of several
+        samples. The half of the interval of an average is the root of the sum of squares over the number of samples.
 
     Raises:
-        UserError: the table has several samples, or not a group size that was asked for.
+        UserError: the table has not a group size that was asked for.
     """
-    if len(samples := quality["sample"].unique()) != 1:
-        raise UserError(f"the quality table has {len(samples)} samples ({', '.join(samples)}): measure one alone")
     own = quality[quality["setting"].isna() | (quality["setting"] == "")]
+    samples = own["sample"].nunique()
     rows = []
     for scheme, runs in outcomes.groupby("scheme", sort=False):
         row: dict[str, Any] = {"environment": environment, "scheme": scheme}
@@ -112,13 +113,23 @@ def make_cells(
                 f"{scheme} was not measured with groups of {size}: agentbench quality … --group-sizes {size}"
             )
         found = found[found["group_size"] == size]
-        row |= {"group_size": size, "seeds": len(runs)}
+        row |= {"group_size": size, "samples": len(found), "seeds": len(runs)}
         for name in OUTCOMES:
             row |= {name: runs[name].mean(), f"{name}_half": _half(runs[name].to_numpy(dtype=np.float64))}
-        for name in (f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")):
-            row[name] = found[name].iloc[0] if len(found) else np.nan
+        for name in MEASURES:
+            row |= _averaged(name, found, samples)
         rows.append(row)
     return pd.DataFrame(rows).astype({"group_size": "Int64"})
+
+
+def _averaged(measure: str, found: pd.DataFrame, samples: int) -> dict[str, float]:
+    """A measure over samples with its interval; NaN where a sample does not have it."""
+    names = [f"{measure}{end}" for end in ("", "_low", "_high")]
+    if len(found) < max(samples, 1) or found[measure].isna().any():
+        return dict.fromkeys(names, np.nan)
+    middle = found[measure].mean()
+    below, above = (np.sqrt(((found[name] - found[measure]) ** 2).sum()) / len(found) for name in names[1:])
+    return dict(zip(names, (middle, middle - below, middle + above), strict=True))
 
 
 def _half(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:

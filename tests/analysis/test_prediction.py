@@ -72,8 +72,15 @@ def test_a_scheme_is_taken_at_the_group_size_it_was_trained_with(tmp_path):
     assert list(make_cells("toy", both, outcomes, {"vineppo": 2})["cosine_mean"]) == [0.1, 0.3]
     with pytest.raises(UserError, match="grpo was not measured with groups of 4: agentbench quality"):
         make_cells("toy", both, outcomes, {"grpo": 4})
-    with pytest.raises(UserError, match="2 samples"):
-        make_cells("toy", pd.concat([both, both.assign(sample="other")]), outcomes)
+
+
+def test_several_policies_that_seeds_began_from_are_averaged(tmp_path):
+    both = pd.concat([quality_table({"grpo": 0.1, "gigpo": 0.2}), quality_table({"grpo": 0.5}).assign(sample="b")])
+    outcomes = read_outcomes(curve_file(tmp_path / "c.parquet", {"grpo": 0.5, "gigpo": 0.6}), "toy")
+    cells = make_cells("toy", both, outcomes).set_index("scheme")
+    assert list(cells["samples"]) == [2, 1] and cells.loc["grpo", "snr"] == pytest.approx(0.3)
+    assert cells.loc["grpo", "snr_high"] == pytest.approx(0.3 + 0.1 / 2**0.5)
+    assert np.isnan(cells.loc["gigpo", "snr"])  # one of the policies was not asked
 
 
 @pytest.mark.parametrize("name, error", [("no.parquet", "cannot be read"), ("bad.csv", "no column 'seed'")])

@@ -5,10 +5,10 @@
 
 ``--add`` joins a ``quality.csv`` (of ``agentbench truth`` with the policy that the sweep began from, then
 ``agentbench quality``) with what the sweep reached (its ``curves.parquet``, or a CSV file with a row a run), as the
-environment NAME; cells of that name are replaced. ``--add`` and ``--group-size``, which says where a scheme was trained
-with smaller groups than it was measured with, can be given several times. It writes ``prediction.csv`` (the cells) and
-``prediction.png``, and puts the table between the marks of ``prediction.md``, all in ``--output``. The same cells give
-the same bytes.
+environment NAME; cells of that name are replaced. Several samples in the table, one for each policy that seeds began
+from, are averaged. ``--add`` and ``--group-size``, which says where a scheme was trained with smaller groups than it
+was measured with, can be given several times. It writes ``prediction.csv`` (the cells) and ``prediction.png``, and puts
+the table between the marks of ``prediction.md``, all in ``--output``. The same cells give the same bytes.
 """
 
 from __future__ import annotations
