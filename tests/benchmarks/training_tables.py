@@ -45,6 +45,8 @@ class Sweep:
     environment: str = ""
 
 
+FEW = 6
+"""Of more seeds only the lowest and the highest are in the table."""
 EQUAL = "success_at_equal_steps"
 SECOND = {"area": "area", EQUAL: "at equal steps"}
 SWEEPS = (
@@ -89,7 +91,10 @@ def table(runs: pd.DataFrame, second: str, final: SeedTests, other: SeedTests) -
     for place, (scheme, part) in enumerate(runs.groupby("scheme", sort=False)):
         band = interquartile_mean_interval(part["success"].to_numpy())
         low, high = max(band.low, 0.0), min(band.high, 1.0)
-        each = ", ".join(f"{100 * value:.1f}" for value in part.sort_values("seed")["success"])
+        values = 100 * part.sort_values("seed")["success"]
+        each = ", ".join(f"{value:.1f}" for value in values)
+        if len(values) > FEW:
+            each = f"{len(values)}: {values.min():.1f} to {values.max():.1f}"
         cells = [f"`{scheme}`", f"{100 * band.estimate:.1f} [{100 * low:.1f}, {100 * high:.1f}]", each]
         middle = f"{100 * interquartile_mean_interval(part[second].to_numpy()).estimate:.1f}"
         if place:
