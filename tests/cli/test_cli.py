@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from envs.alfworld import problem
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -52,6 +54,14 @@ def test_an_old_name_does_the_same_and_prints_the_new_one(run: Run, old: str, ne
     code, out, err = run(new, *arguments)
     assert code == 0 and "now called" not in err
     assert run(old, *arguments) == (0, out, f"agentbench: '{old}' is now called '{new}'\n{err}")
+
+
+def test_an_evaluation_reads_every_game_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = problem._read_facts
+    monkeypatch.setattr(problem, "_read_facts", lambda text: read.append(text) or original(text))
+    assert run("eval", "--env", "alfworld", "--split", "generated:41:6", "--policy", "random", "--inline")[0] == 0
+    assert len(read) == len(set(read)) == 6
 
 
 def test_the_main_job_from_evaluation_to_replay(run: Run) -> None:
