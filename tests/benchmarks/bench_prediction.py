@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pages import put_between
+from marked_pages import put_between
 
 from agentbench.analysis.prediction import MEASURES, OUTCOMES, draw_links, find_links, make_cells, read_outcomes
 from agentbench.statistics.ranks import rank_power

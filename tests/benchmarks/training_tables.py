@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pages import put_between
+from marked_pages import put_between
 
 from agentbench.analysis.prediction import read_outcomes
 from agentbench.statistics.robust import interquartile_mean_interval

@@ -38,8 +38,20 @@ def worker(name: str, **options: Any) -> Iterator[ProcessWorker]:
         made.kill()
 
 
+_earlier: set[int] = set()
+"""Processes that a test before may have left to end, on a busy machine long after it."""
+
+
+@pytest.fixture(autouse=True)
+def note_earlier_processes() -> None:
+    _earlier.clear()
+    _earlier.update(each.pid for each in psutil.Process().children())
+
+
 def nurseries() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "agentbench.worker" in each.cmdline()]
+    """The programs that this test's workers come from and that have not ended."""
+    own = [each for each in psutil.Process().children() if each.pid not in _earlier]
+    return [each for each in own if each.status() != psutil.STATUS_ZOMBIE and "agentbench.worker" in each.cmdline()]
 
 
 def test_workers_are_forked_from_one_program() -> None:
