@@ -50,7 +50,7 @@ FEW = 6
 EQUAL = "success_at_equal_steps"
 SECOND = {"area": "area", EQUAL: "at equal steps"}
 SWEEPS = (
-    Sweep("houses", "small generated houses", "trees-curves.parquet"),
+    Sweep("schemes", "small generated houses", "schemes-curves.parquet"),
     Sweep("official", "official ALFWorld", "training-schemes.csv", EQUAL, "alfworld-official"),
     Sweep("shop", "WebShop", "training-schemes.csv", EQUAL, "webshop"),
 )
