@@ -161,10 +161,10 @@ def spread_of_sweep(folder: Path, measure: str) -> SeedSpread:
     Raises:
         UserError: there is no such table or column, or no scheme has two seeds.
     """
-    ending = "-score" if measure == "score" else ""
-    path = folder / f"runs{ending}.csv"
     import pandas as pd
 
+    ending = "-score" if measure == "score" else ""
+    path = folder / f"runs{ending}.csv"
     try:
         table = pd.read_csv(path)
         values = table.pivot(index="seed", columns="scheme", values=measure)

@@ -178,7 +178,7 @@ def curve_table(runs: Sequence[SweepRun]) -> pd.DataFrame:
     Returns:
         columns ``environment, scheme`` (text), ``seed, environment_steps`` (whole numbers; the steps that training had
         used by then, measuring branches among them but for controls) and ``success, score`` (0 to 1; NaN where not
-            measured).
+        measured).
     """
     rows: list[dict[str, Any]] = []
     for run in runs:

@@ -70,10 +70,11 @@ def main() -> None:
 def read_runs(sweep: Sweep) -> pd.DataFrame:
     """Return one row a run: ``scheme, seed, success`` and the second measure; the baseline's first."""
     path = PUBLISHED / sweep.file
-    runs = read_outcomes(path, sweep.environment)
     if sweep.second == EQUAL:
         table = pd.read_csv(path)
         runs = table[table["benchmark"] == sweep.environment]
+    else:
+        runs = read_outcomes(path, sweep.environment)
     return pd.concat([runs[runs["scheme"] == BASELINE], runs[runs["scheme"] != BASELINE]])
 
 

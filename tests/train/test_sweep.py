@@ -188,11 +188,17 @@ def test_better_a_tie_and_not_decided_are_three_things_and_wait_for_the_last_run
 
 
 def invent_part(
-    out: Path, seeds: int, first_seed: int = 0, policies: Sequence[str] = (), **settings: Any
+    out: Path,
+    seeds: int,
+    first_seed: int = 0,
+    policies: Sequence[str] = (),
+    schemes: Sequence[str] = ("grpo", "gigpo"),
+    controls: Sequence[str] = (),
+    **settings: Any,
 ) -> list[SweepRun]:
     """A finished part of a sweep of two schemes, with its record."""
-    runs = plan_sweep(None, {**SMALL, **settings}, ["grpo", "gigpo"], seeds, out, first_seed, None, policies)
-    record_plan(out, ["grpo", "gigpo"], [run.config.seed for run in runs[::2]], "success", None, policies)
+    runs = plan_sweep(None, {**SMALL, **settings}, schemes, seeds, out, first_seed, None, policies, controls)
+    record_plan(out, schemes, [run.config.seed for run in runs[::2]], "success", None, policies, controls)
     for run in runs:
         better = 0.5 if run.config.scheme == "gigpo" else 0.0
         invent(run, [0.1, 0.2, 0.2 + better + 0.01 * (run.config.seed % 3)], 100, [1, 0])
@@ -263,15 +269,10 @@ def test_seeds_take_turns_in_the_clones_and_the_verdict_says_over_how_many(tmp_p
 
 
 def test_what_a_control_plays_to_measure_counts_no_steps(tmp_path: Path) -> None:
-    schemes, curve = ["grpo", "vineppo"], [0.0, 0.5, 1.0]
+    schemes = ["grpo", "vineppo"]
 
     def parts(out: Path, controls: Sequence[str], seed: int = 0) -> list[SweepRun]:
-        runs = plan_sweep(None, SMALL, schemes, 1, out, seed, controls=controls)
-        record_plan(out, schemes, [seed], "success", None, controls=controls)
-        for run in runs:
-            invent(run, curve, 100, [1, 0])
-            identity = json.loads(run.config.model_dump_json()) | {"kind": "train"}
-            (run.folder / "run.json").write_text(json.dumps({"identity": identity}))
+        runs = invent_part(out, 1, seed, schemes=schemes, controls=controls)
         measuring = runs[1].folder / "metrics.jsonl"
         rows = [json.loads(line) for line in measuring.read_text().splitlines()]
         rows[1:] = [row | {"branch_steps": 300} for row in rows[1:]]
