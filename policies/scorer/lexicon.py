@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from policies.scorer.reading import Phrase, content_words, in_task, parse, run_in_task, task_words
+from policies.scorer.reading import Phrase, content_words, in_task, is_code, parse, run_in_task, task_words
 
 _MOST_ACTIONS, _MOST_LEXICONS = 20_000, 256
 
@@ -21,6 +21,7 @@ class Lexicon:
         actions: number of each action.
         parts: of each action: bucket of its verb, buckets of its two words, numbers of its first and last phrase.
         phrases: by number.
+        codes: numbers of the phrases that begin with a code.
         about: of each phrase: share of its words in the task, where the last stands, how long a run of the task it is
             (at most 4, in quarters).
     """
@@ -32,6 +33,7 @@ class Lexicon:
         self.actions: dict[str, int] = {}
         self.parts: list[tuple[int, int, int, int, int]] = []
         self.phrases: list[Phrase] = []
+        self.codes: set[int] = set()
         self.about: list[tuple[float, float, float]] = []
         self._places: dict[Phrase, int] = {}
 
@@ -54,6 +56,8 @@ class Lexicon:
         if place == len(self.phrases):
             share, where = in_task(phrase, self.instruction)
             self.phrases.append(phrase)
+            if phrase and is_code(phrase[0]):
+                self.codes.add(place)
             self.about.append((share, where, min(run_in_task(phrase, self.instruction), 4) / 4))
         return place
 

@@ -19,7 +19,7 @@ from policies.plain.choices import choices
 from policies.scorer.network import Decisions, ScorerNetwork, collate
 from policies.scorer.relations import Features, features, features_of
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

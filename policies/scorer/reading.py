@@ -16,6 +16,9 @@ VERBS, WORDS = 64, 4096
 MAX_TASK_WORDS = 48
 """Words of the task that are looked at; later ones are skipped."""
 
+CODE_LENGTH = 8
+"""Letters and digits mixed are a code from this length on; a shorter mix is a size or a model (``3x``, ``120v``)."""
+
 _JOINTS = frozenset(("from", "to", "with", "in", "on", "into", "onto", "under", "at", "using"))
 _STOP = _JOINTS | frozenset(("a", "an", "the", "and", "or", "it", "is", "some", "of", "you", "your", "for", "that"))
 _TOKEN = re.compile(r"[a-z0-9]+")
@@ -36,6 +39,11 @@ class ActionParts:
     verb: int
     phrases: tuple[Phrase, Phrase]
     words: tuple[int, int]
+
+
+def is_code(word: str) -> bool:
+    """Whether a word is a code, which names one thing and says nothing of it (``b09rvf4jp1``)."""
+    return len(word) >= CODE_LENGTH and not word.isalpha() and not word.isdigit()
 
 
 def bucket(word: str, buckets: int) -> int:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from policies.contract import Prompt
 from policies.scorer.lexicon import Lexicon
 from policies.scorer.past import Past, past_of
-from policies.scorer.reading import VERBS, Phrase, content_words, in_sight, passages
+from policies.scorer.reading import VERBS, WORDS, Phrase, bucket, content_words, in_sight, passages
 
 ACTION_FEATURES = 34
 STATE_FEATURES = 4
@@ -79,10 +79,16 @@ class Offer:
 @lru_cache(maxsize=4096)
 def _offer(actions: tuple[str, ...], lexicon: Lexicon) -> Offer:
     numbers = [lexicon.number(action) for action in actions]
-    places: dict[int, int] = {}
+    read = [lexicon.parts[number] for number in numbers]
+    phrases = dict.fromkeys(phrase for parts in read for phrase in parts[3:])
+    places = {phrase: place for place, phrase in enumerate(phrases)}
+    # What was learned of one code says nothing of another: a code is read as its place among the codes on offer.
+    codes = {
+        phrase: bucket(f"#{place}", WORDS) for place, phrase in enumerate(filter(lexicon.codes.__contains__, places))
+    }
     parts = [
-        (verb, one, two, places.setdefault(first, len(places)), places.setdefault(last, len(places)))
-        for verb, one, two, first, last in map(lexicon.parts.__getitem__, numbers)
+        (verb, codes.get(first, one), codes.get(last, two), places[first], places[last])
+        for verb, one, two, first, last in read
     ]
     about = np.array([lexicon.about[phrase] for phrase in places])
     texts = [lexicon.phrases[phrase] for phrase in places]

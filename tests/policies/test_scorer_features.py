@@ -11,7 +11,7 @@ import pytest
 from envs.contract import Task
 from policies.contract import Prompt, Response, Turn
 from policies.scorer import past as memory
-from policies.scorer.reading import in_task, parse, passages, run_in_task
+from policies.scorer.reading import in_task, is_code, parse, passages, run_in_task
 from policies.scorer.relations import Features, features, features_of
 
 TASK = Task("id", "name", "Pick", 0)
@@ -115,3 +115,21 @@ def test_what_a_page_says_of_a_product_is_found_behind_its_number() -> None:
     page = "Next >\nB01\nRed wool hat\n$9\nB02\nBlue cap for men\n$5"
     said = passages(page, [("b01",), ("b02",), ("next",), ("b03",)])
     assert said == {("b01",): {"red", "wool", "hat"}, ("b02",): {"blue", "cap", "men"}, ("next",): frozenset()}
+
+
+def test_a_product_is_read_by_its_place_among_those_on_offer_and_not_by_its_number() -> None:
+    def shown(first: str, second: str) -> Features:
+        page = f"Next >\n{first}\nRed wool hat\n$9\n{second}\nBlue cap for men\n$5"
+        here = Prompt(TASK, page, {"instruction": "a blue cap"}, (), seed=0)
+        return features(here, ["click[next >]", f"click[{first.lower()}]", f"click[{second.lower()}]"])
+
+    seen, other = shown("B09RVF4JP1", "B07T3VMGDG"), shown("B08XYZ1234", "B01HQTWL6S")
+    assert all(np.array_equal(one, two) for one, two in zip(seen, other, strict=True))
+    assert len(set(seen.words[seen.rows, 0].tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "code"), [("b09rvf4jp1", True), ("countertop", False), ("3x", False), ("12345678", False)]
+)
+def test_a_code_is_long_and_mixes_letters_with_digits(word: str, code: bool) -> None:
+    assert is_code(word) is code
