@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from credit import catalogue
 from credit.plugins import SchemeTable
 from credit.scheme import Scheme, describe, unknown
-from credit.steps import KINDS, OPTIONAL, FloatArray, Steps
+from credit.steps import KINDS, OPTIONAL, FloatArray, Steps, check_is_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ def advantages(name: str, steps: Steps | pd.DataFrame, **options: Any) -> FloatA
     """
     scheme = find(name)
     if not isinstance(steps, Steps):
+        check_is_table(steps)
         steps = Steps.from_frame(steps, extra=_further_columns(scheme, steps, options))
     return scheme.function(steps, **options)
 

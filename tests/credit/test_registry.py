@@ -94,6 +94,13 @@ def test_a_table_in_place_of_steps_is_answered():
         credit.gigpo(random_table(2))
 
 
+@pytest.mark.parametrize("steps", [[1, 2], "abc", None, {"reward": [1.0]}])
+def test_what_is_no_table_is_answered(steps):
+    for take in (lambda given: advantages("grpo", given), Steps.from_frame):
+        with pytest.raises(CreditError, match=r"not as (list|str|NoneType|dict)"):
+            take(steps)
+
+
 def test_similarity_needs_texts():
     table = random_table(2).assign(state=1, next_state=2)
     with pytest.raises(CreditError, match="the table's states are not strings"):
