@@ -3,8 +3,7 @@
     python tests/benchmarks/training_tables.py
 
 Every sweep of :data:`SWEEPS` becomes the table between the marks of its name on the page, and a panel of the picture. A
-further sweep is a further entry there, its ``curves.parquet`` (or a CSV file with a row a run) beside the others, and
-two marks on the page.
+further sweep is a further entry there, its ``curves.parquet`` beside the others, and two marks on the page.
 """
 
 from __future__ import annotations
@@ -32,28 +31,15 @@ class Sweep:
     Attributes:
         name: of its marks on the page.
         title: of its panel.
-        file: its curves, or a row a run.
-        second: the other measure beside the final success: ``area``, or ``success_at_equal_steps`` where no curves
-            were kept.
-        environment: which of several the file has.
+        file: its curves.
     """
 
     name: str
     title: str
     file: str
-    second: str = "area"
-    environment: str = ""
 
 
-FEW = 6
-"""Of more seeds only the lowest and the highest are in the table."""
-EQUAL = "success_at_equal_steps"
-SECOND = {"area": "area", EQUAL: "at equal steps"}
-SWEEPS = (
-    Sweep("schemes", "small generated houses", "schemes-curves.parquet"),
-    Sweep("official", "official ALFWorld", "training-schemes.csv", EQUAL, "alfworld-official"),
-    Sweep("shop", "WebShop", "training-schemes.csv", EQUAL, "webshop"),
-)
+SWEEPS = (Sweep("schemes", "small generated houses", "schemes-curves.parquet"),)
 
 
 def main() -> None:
@@ -61,20 +47,15 @@ def main() -> None:
     panels = []
     for sweep in SWEEPS:
         runs = read_runs(sweep)
-        final, second = compared(runs, "success"), compared(runs, sweep.second)
-        put_between(PUBLISHED / "training.md", sweep.name, table(runs, sweep.second, final, second))
-        panels.append((sweep, list(dict.fromkeys(runs["scheme"]))[1:], final, second))
+        final, area = compared(runs, "success"), compared(runs, "area")
+        put_between(PUBLISHED / "training.md", sweep.name, table(runs, final, area))
+        panels.append((sweep, list(dict.fromkeys(runs["scheme"]))[1:], final, area))
     draw(panels, PUBLISHED / "training.png")
 
 
 def read_runs(sweep: Sweep) -> pd.DataFrame:
-    """Return one row a run: ``scheme, seed, success`` and the second measure; the baseline's first."""
-    path = PUBLISHED / sweep.file
-    if sweep.second == EQUAL:
-        table = pd.read_csv(path)
-        runs = table[table["benchmark"] == sweep.environment]
-    else:
-        runs = read_outcomes(path, sweep.environment)
+    """Return one row a run: ``scheme, seed, success, area``; the baseline's first."""
+    runs = read_outcomes(PUBLISHED / sweep.file, "")
     return pd.concat([runs[runs["scheme"] == BASELINE], runs[runs["scheme"] != BASELINE]])
 
 
@@ -84,28 +65,26 @@ def compared(runs: pd.DataFrame, measure: str) -> SeedTests:
     return compare_seeds(runs.pivot(index="seed", columns="scheme", values=measure)[names].to_numpy())
 
 
-def table(runs: pd.DataFrame, second: str, final: SeedTests, other: SeedTests) -> str:
+def table(runs: pd.DataFrame, final: SeedTests, area: SeedTests) -> str:
     """The table of a sweep in Markdown, and how its seeds spread."""
-    heading = ["scheme", "final % [95 %]", "each seed", "points [95 % for all]", "p", "p tie", "verdict"]
-    heading += [f"{SECOND[second]} %", "points [95 % for all]", "verdict"]
+    heading = ["scheme", "final % [95 %]", "seeds", "points [95 % for all]", "p", "p tie", "verdict"]
+    heading += ["area %", "points [95 % for all]", "verdict"]
     lines = [f"| {' | '.join(heading)} |", "|:--|--:|:--|--:|--:|--:|:--|--:|--:|:--|"]
     for place, (scheme, part) in enumerate(runs.groupby("scheme", sort=False)):
         band = interquartile_mean_interval(part["success"].to_numpy())
         low, high = max(band.low, 0.0), min(band.high, 1.0)
-        values = 100 * part.sort_values("seed")["success"]
-        each = ", ".join(f"{value:.1f}" for value in values)
-        if len(values) > FEW:
-            each = f"{len(values)}: {values.min():.1f} to {values.max():.1f}"
+        values = 100 * part["success"]
+        each = f"{len(values)}: {values.min():.1f} to {values.max():.1f}"
         cells = [f"`{scheme}`", f"{100 * band.estimate:.1f} [{100 * low:.1f}, {100 * high:.1f}]", each]
-        middle = f"{100 * interquartile_mean_interval(part[second].to_numpy()).estimate:.1f}"
+        middle = f"{100 * interquartile_mean_interval(part['area'].to_numpy()).estimate:.1f}"
         if place:
             cells += [_points(final, place - 1), _p(final.p_differs[place - 1]), _p(final.p_equal[place - 1])]
-            cells += [final.verdict[place - 1], middle, _points(other, place - 1), other.verdict[place - 1]]
+            cells += [final.verdict[place - 1], middle, _points(area, place - 1), area.verdict[place - 1]]
         else:
             cells += ["", "", "", "", middle, "", ""]
         lines.append(f"| {' | '.join(cells)} |")
-    spread = f"Seeds spread by {100 * final.spread:.1f} points (final) and {100 * other.spread:.1f} ({SECOND[second]})"
-    pairs = [name for name, test in (("final", final), (SECOND[second], other)) if test.paired]
+    spread = f"Seeds spread by {100 * final.spread:.1f} points (final) and {100 * area.spread:.1f} (area)"
+    pairs = [name for name, test in (("final", final), ("area", area)) if test.paired]
     return "\n".join(lines) + f"\n\n{spread}{'; paired by seed: ' + ', '.join(pairs) if pairs else ''}.\n"
 
 
@@ -127,12 +106,12 @@ def draw(panels: list[tuple[Sweep, list[str], SeedTests, SeedTests]], path: Path
 
     most = max(len(schemes) for _, schemes, _, _ in panels)
     figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 0.5 * most + 1.6), squeeze=False)
-    for axis, (sweep, schemes, final, second) in zip(axes[0], panels, strict=True):
+    for axis, (sweep, schemes, final, area) in zip(axes[0], panels, strict=True):
         axis.axvspan(-100 * MARGIN, 100 * MARGIN, color="#eeeeee", zorder=0)
         axis.axvline(0, color="#999999", linewidth=0.8)
         for tests, offset, colour, label in (
             (final, 0.13, "C0", "final success"),
-            (second, -0.13, "C1", "area under the curve; without curves: success at equal environment steps"),
+            (area, -0.13, "C1", "area under the curve"),
         ):
             places = len(schemes) - 1 - np.arange(len(schemes)) + offset
             axis.hlines(places, 100 * tests.low, 100 * tests.high, color=colour, linewidth=1.4)
