@@ -1,14 +1,16 @@
 """The tables and the picture of ``results/published/training.md``, from the published runs.
 
-    python tests/benchmarks/training_tables.py
+    python tests/benchmarks/training_tables.py                    # again from the published runs
+    python tests/benchmarks/training_tables.py --add official results/official/curves.parquet
 
-Every sweep of :data:`SWEEPS` becomes the table between the marks of its name on the page, and a panel of the picture. A
-further sweep is a further entry there, its ``curves.parquet`` beside the others, and two marks on the page.
+Every sweep of :data:`SWEEPS` that ``training-curves.parquet`` has becomes the table between the marks of its name on
+the page, and a panel of the picture. ``--add NAME CURVES`` takes a sweep's curves in under that name, or in place of
+those of that name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,41 +23,46 @@ from agentbench.statistics.seeds import MARGIN, SeedTests, compare_seeds
 from envs.base.files import replaced
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
+CURVES = PUBLISHED / "training-curves.parquet"
 BASELINE = "grpo"
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep that the page has.
-
-    Attributes:
-        name: of its marks on the page.
-        title: of its panel.
-        file: its curves.
-    """
-
-    name: str
-    title: str
-    file: str
-
-
-SWEEPS = (Sweep("schemes", "small generated houses", "schemes-curves.parquet"),)
+SWEEPS = {"schemes": "small generated houses", "official": "official ALFWorld", "shop": "WebShop"}
+"""The title of each sweep's panel, by the name that its marks and its rows have."""
 
 
 def main() -> None:
-    """Write the tables into the page, and draw the picture."""
+    """Take in curves, if there are any to add; write the tables into the page, and draw the picture."""
+    parser = argparse.ArgumentParser(description="the tables and the picture of training.md")
+    parser.add_argument("--add", nargs=2, action="append", default=[], metavar=("NAME", "CURVES"))
+    for name, path in parser.parse_args().add:
+        add(name, Path(path))
     panels = []
-    for sweep in SWEEPS:
-        runs = read_runs(sweep)
+    for name in published():
+        runs = read_runs(name)
         final, area = compared(runs, "success"), compared(runs, "area")
-        put_between(PUBLISHED / "training.md", sweep.name, table(runs, final, area))
-        panels.append((sweep, list(dict.fromkeys(runs["scheme"]))[1:], final, area))
+        put_between(PUBLISHED / "training.md", name, table(runs, final, area))
+        panels.append((SWEEPS[name], list(dict.fromkeys(runs["scheme"]))[1:], final, area))
     draw(panels, PUBLISHED / "training.png")
 
 
-def read_runs(sweep: Sweep) -> pd.DataFrame:
+def add(name: str, path: Path) -> None:
+    """Take in a sweep's curves under a name of :data:`SWEEPS`."""
+    curves = pd.read_parquet(path).assign(environment=name)
+    if CURVES.exists():
+        former = pd.read_parquet(CURVES)
+        curves = pd.concat([former[former["environment"] != name], curves], ignore_index=True)
+    with replaced(CURVES) as temporary:
+        curves.to_parquet(temporary, index=False)
+
+
+def published() -> list[str]:
+    """Return the names of the sweeps that the file has, in the page's order."""
+    found = set(pd.read_parquet(CURVES, columns=["environment"])["environment"])
+    return [name for name in SWEEPS if name in found]
+
+
+def read_runs(name: str) -> pd.DataFrame:
     """Return one row a run: ``scheme, seed, success, area``; the baseline's first."""
-    runs = read_outcomes(PUBLISHED / sweep.file, "")
+    runs = read_outcomes(CURVES, name)
     return pd.concat([runs[runs["scheme"] == BASELINE], runs[runs["scheme"] != BASELINE]])
 
 
@@ -97,7 +104,7 @@ def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
-def draw(panels: list[tuple[Sweep, list[str], SeedTests, SeedTests]], path: Path) -> None:
+def draw(panels: list[tuple[str, list[str], SeedTests, SeedTests]], path: Path) -> None:
     """Draw the differences from the baseline with their intervals, a panel a sweep, and the margin as a band."""
     import matplotlib as mpl
 
@@ -106,7 +113,7 @@ def draw(panels: list[tuple[Sweep, list[str], SeedTests, SeedTests]], path: Path
 
     most = max(len(schemes) for _, schemes, _, _ in panels)
     figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 0.5 * most + 1.6), squeeze=False)
-    for axis, (sweep, schemes, final, area) in zip(axes[0], panels, strict=True):
+    for axis, (title, schemes, final, area) in zip(axes[0], panels, strict=True):
         axis.axvspan(-100 * MARGIN, 100 * MARGIN, color="#eeeeee", zorder=0)
         axis.axvline(0, color="#999999", linewidth=0.8)
         for tests, offset, colour, label in (
@@ -118,7 +125,7 @@ def draw(panels: list[tuple[Sweep, list[str], SeedTests, SeedTests]], path: Path
             axis.plot(100 * tests.difference, places, "o", color=colour, markersize=4, label=label)
         axis.set_yticks(range(len(schemes)), schemes[::-1])
         axis.set_ylim(-0.6, len(schemes) - 0.4)
-        axis.set_title(sweep.title, fontsize=10)
+        axis.set_title(title, fontsize=10)
         axis.set_xlabel(f"points from {BASELINE}")
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0][0].get_legend_handles_labels()

@@ -16,10 +16,11 @@ def test_the_tables_are_those_of_the_published_runs(monkeypatch: pytest.MonkeyPa
     monkeypatch.syspath_prepend(str(folder))
     script = runpy.run_path(str(folder / "training_tables.py"))
     page = PAGE.read_text(encoding="utf-8")
-    for sweep in script["SWEEPS"]:
-        runs = script["read_runs"](sweep)
+    assert script["published"]()
+    for name in script["published"]():
+        runs = script["read_runs"](name)
         table = script["table"](runs, script["compared"](runs, "success"), script["compared"](runs, "area")).strip()
-        assert f"<!-- {sweep.name} -->\n{table}\n<!-- end of {sweep.name} -->" in page
+        assert f"<!-- {name} -->\n{table}\n<!-- end of {name} -->" in page
 
 
 def test_the_page_is_short_and_begins_with_its_picture() -> None:
