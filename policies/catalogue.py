@@ -38,7 +38,7 @@ def _saved_scorer(
 ) -> Policy:
     from policies.scorer import ScorerPolicy
 
-    policy = ScorerPolicy(**settings)
+    policy = ScorerPolicy(**{"codes": "word", **settings})  # those saved before 0.2.0 do not say it
     try:
         policy.network.load_state_dict(weights)
     except RuntimeError as error:

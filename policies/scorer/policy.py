@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from policies.plain.choices import choices
 from policies.scorer.network import Decisions, ScorerNetwork, collate
 from policies.scorer.relations import Features, features, features_of
 
-VERSION = 3
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,26 @@ class ScorerPolicy:
         seed: of the first weights.
         temperature: the scores are divided by it before the softmax; 0 takes the best action.
         word_size, hidden: see :class:`~policies.scorer.network.ScorerNetwork`.
+        codes: how a code (a product's number) is read: ``place``, which of the codes on offer it is; or ``word``, as
+            one more word, which says nothing of products that were not met in training (all scorers until 0.1.0).
     """
 
     name = "scorer"
     has_critic = True
     is_markov = False  # its features look at the history
 
-    def __init__(self, seed: int = 0, temperature: float = 1.0, word_size: int = 24, hidden: int = 128) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        temperature: float = 1.0,
+        word_size: int = 24,
+        hidden: int = 128,
+        codes: Literal["place", "word"] = "place",
+    ) -> None:
         if temperature < 0:
             raise UserError(f"temperature must not be negative, got {temperature}")
         self.seed, self.temperature = seed, temperature
+        self.codes = codes
         self._sizes = {"word_size": word_size, "hidden": hidden}
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -71,20 +81,21 @@ class ScorerPolicy:
     @property
     def digest(self) -> str:
         """Hash of version, temperature and weights."""
-        about = repr((self.name, VERSION, self.temperature, self._sizes)).encode()
+        codes = () if self.codes == "word" else (self.codes,)  # those that read words are digested as they ever were
+        about = repr((self.name, VERSION, self.temperature, self._sizes, *codes)).encode()
         weights = sorted(self.network.state_dict().items())
         return digest_of_stream([about, *(name.encode() + tensor.cpu().numpy().tobytes() for name, tensor in weights)])
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that make this policy again."""
-        return {"seed": self.seed, "temperature": self.temperature, **self._sizes}
+        return {"seed": self.seed, "temperature": self.temperature, "codes": self.codes, **self._sizes}
 
     def act(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Choose for each prompt; the draw is made with the prompt's own seed."""
         if not prompts:
             return []
         offered = [choices(prompt, "scorer") for prompt in prompts]
-        described = features_of(prompts, offered)
+        described = features_of(prompts, offered, self.codes)
         batch = collate(described, self._device)
         with torch.no_grad():
             scores, _ = self.network(batch)
@@ -104,7 +115,7 @@ class ScorerPolicy:
 
     def probabilities(self, prompt: Prompt) -> list[float]:
         """Return the chance of each admissible action."""
-        batch = collate([features(prompt, choices(prompt, "scorer"))], self._device)
+        batch = collate([features(prompt, choices(prompt, "scorer"), self.codes)], self._device)
         with torch.no_grad():
             log_probs = self._tempered(self.network(batch)[0], batch).double()
         if self.temperature == 0:
@@ -117,7 +128,7 @@ class ScorerPolicy:
         actions = choices(prompt, "scorer")
         if action not in actions:
             return None
-        return Choice(features(prompt, actions), actions.index(action), 0.0)
+        return Choice(features(prompt, actions, self.codes), actions.index(action), 0.0)
 
     def with_temperature(self, temperature: float) -> ScorerPolicy:
         """Return this policy, with the same weights, drawn from at another temperature."""

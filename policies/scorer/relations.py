@@ -77,17 +77,16 @@ class Offer:
 
 
 @lru_cache(maxsize=4096)
-def _offer(actions: tuple[str, ...], lexicon: Lexicon) -> Offer:
+def _offer(actions: tuple[str, ...], lexicon: Lexicon, codes: str) -> Offer:
     numbers = [lexicon.number(action) for action in actions]
     read = [lexicon.parts[number] for number in numbers]
     phrases = dict.fromkeys(phrase for parts in read for phrase in parts[3:])
     places = {phrase: place for place, phrase in enumerate(phrases)}
+    met = lexicon.codes if codes == "place" else frozenset()
     # What was learned of one code says nothing of another: a code is read as its place among the codes on offer.
-    codes = {
-        phrase: bucket(f"#{place}", WORDS) for place, phrase in enumerate(filter(lexicon.codes.__contains__, places))
-    }
+    order = {phrase: bucket(f"#{place}", WORDS) for place, phrase in enumerate(filter(met.__contains__, places))}
     parts = [
-        (verb, codes.get(first, one), codes.get(last, two), places[first], places[last])
+        (verb, order.get(first, one), order.get(last, two), places[first], places[last])
         for verb, one, two, first, last in read
     ]
     about = np.array([lexicon.about[phrase] for phrase in places])
@@ -116,18 +115,18 @@ def _view(offer: Offer, observation: str) -> Floats:
 _NO_WORDS: frozenset[str] = frozenset()
 
 
-def features(prompt: Prompt, actions: Sequence[str]) -> Features:
+def features(prompt: Prompt, actions: Sequence[str], codes: str = "place") -> Features:
     """Describe a decision among ``actions`` (at least one).
 
-    The task's text is ``info["instruction"]``.
+    The task's text is ``info["instruction"]``; ``codes`` is that of :class:`~policies.scorer.policy.ScorerPolicy`.
     """
-    return features_of([prompt], [actions])[0]
+    return features_of([prompt], [actions], codes)[0]
 
 
-def features_of(prompts: Sequence[Prompt], offered: Sequence[Sequence[str]]) -> list[Features]:
+def features_of(prompts: Sequence[Prompt], offered: Sequence[Sequence[str]], codes: str = "place") -> list[Features]:
     """Describe several decisions (at least one), each as :func:`features` does."""
     pasts = [past_of(prompt) for prompt in prompts]
-    offers = [_offer(tuple(actions), past.lexicon) for actions, past in zip(offered, pasts, strict=True)]
+    offers = [_offer(tuple(actions), past.lexicon, codes) for actions, past in zip(offered, pasts, strict=True)]
     batch = _laid_out(pasts, offers)
     described = _described(batch, _phrases(batch))
     kinds, own = _distinct(described)

@@ -18,6 +18,7 @@ import pytest
 from agentbench import advantages, evaluate, open_run
 from agentbench.importing import import_run
 from credit import Steps
+from envs.base.digest import sealed
 
 RUNS = Path(__file__).parent / "runs"
 LINES, METRICS = "episodes.jsonl", "metrics.jsonl"
@@ -134,6 +135,9 @@ def test_a_stored_training_run_resumes_to_the_same_rollouts(tmp_path: Path) -> N
     from agentbench.train.run import train
 
     folder = copy_of("trained", tmp_path)
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    record["identity"]["policy_options"] = {"codes": "word"}  # as every scorer read them then
+    (folder / "run.json").write_text(json.dumps(sealed({key: record[key] for key in record if key != "seal"})))
     identity = open_run(folder).config["identity"]
     config = TrainConfig(**{name: value for name, value in identity.items() if name != "kind"})
     train(config, folder, resume=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,14 +120,18 @@ def test_what_a_page_says_of_a_product_is_found_behind_its_number() -> None:
 
 
 def test_a_product_is_read_by_its_place_among_those_on_offer_and_not_by_its_number() -> None:
-    def shown(first: str, second: str) -> Features:
+    def shown(first: str, second: str, codes: str = "place") -> Features:
         page = f"Next >\n{first}\nRed wool hat\n$9\n{second}\nBlue cap for men\n$5"
         here = Prompt(TASK, page, {"instruction": "a blue cap"}, (), seed=0)
-        return features(here, ["click[next >]", f"click[{first.lower()}]", f"click[{second.lower()}]"])
+        return features(here, ["click[next >]", f"click[{first.lower()}]", f"click[{second.lower()}]"], codes)
 
     seen, other = shown("B09RVF4JP1", "B07T3VMGDG"), shown("B08XYZ1234", "B01HQTWL6S")
     assert all(np.array_equal(one, two) for one, two in zip(seen, other, strict=True))
     assert len(set(seen.words[seen.rows, 0].tolist())) == 3
+    as_word, other_word = (
+        shown(*pair, codes="word") for pair in (("B09RVF4JP1", "B07T3VMGDG"), ("B08XYZ1234", "B01HQTWL6S"))
+    )
+    assert not np.array_equal(as_word.words, other_word.words)
 
 
 @pytest.mark.parametrize(
@@ -133,3 +139,21 @@ def test_a_product_is_read_by_its_place_among_those_on_offer_and_not_by_its_numb
 )
 def test_a_code_is_long_and_mixes_letters_with_digits(word: str, code: bool) -> None:
     assert is_code(word) is code
+
+
+def test_a_scorer_that_was_saved_before_reads_codes_as_it_was_trained(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the scorer needs torch: pip install -e '.[train]'")
+    from envs.base.digest import sealed
+    from policies.registry import load_policy
+    from policies.scorer import ScorerPolicy
+    from policies.trainable import save_policy
+
+    for name in ("place", "word"):
+        save_policy(ScorerPolicy(codes=name), tmp_path / name)
+        assert load_policy(tmp_path / name).codes == name
+    file = tmp_path / "word" / "policy.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    del record["seal"], record["settings"]["codes"]
+    file.write_text(json.dumps(sealed(record)), encoding="utf-8")
+    assert load_policy(tmp_path / "word").codes == "word"
+    assert load_policy(tmp_path / "word").digest == ScorerPolicy(codes="word").digest != ScorerPolicy().digest
