@@ -33,6 +33,8 @@ MEASURES = {
 }
 """Measures of quality that are asked, and what each is called; more of them make each harder to show. ``cosine``, which
 has the scheme's own noise taken off, is open for policies that seldom win, where most of a gradient is noise."""
+NAMED = 5.0
+"""Cells at least so many points from their environment's mean have their names in the picture."""
 OUTCOMES = {"area": "area under the curve", "success": "final success"}
 """What they are asked about, both 0 to 1."""
 
@@ -227,6 +229,8 @@ def _draw_panel(axis: Any, cells: pd.DataFrame, outcome: str, measure: str, colo
         )  # fmt: skip
         below = (np.argsort(np.argsort(height.to_numpy())) % 2).astype(bool)  # so that neighbours' names part
         for scheme, x, y, is_below in zip(part["scheme"], places, height, below, strict=True):
+            if abs(y) < NAMED:
+                continue  # where all ended alike, names would hide the points
             axis.annotate(scheme, (x, y), xytext=(4, -8 if is_below else 3), textcoords="offset points", fontsize=7)
     axis.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axis.grid(color="#eeeeee")
