@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from credit import catalogue
 from credit.plugins import SchemeTable
 from credit.scheme import Scheme, describe, unknown
-from credit.steps import KINDS, OPTIONAL, FloatArray, Steps, check_is_table
+from credit.steps import KINDS, OPTIONAL, FloatArray, Steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,6 @@ def advantages(name: str, steps: Steps | pd.DataFrame, **options: Any) -> FloatA
     """
     scheme = find(name)
     if not isinstance(steps, Steps):
-        check_is_table(steps)
         steps = Steps.from_frame(steps, extra=_further_columns(scheme, steps, options))
     return scheme.function(steps, **options)
 
@@ -44,10 +43,11 @@ def advantages(name: str, steps: Steps | pd.DataFrame, **options: Any) -> FloatA
 def _further_columns(scheme: Scheme, table: pd.DataFrame, options: dict[str, Any]) -> list[str]:
     """Return the columns that are taken in beside the documented ones."""
     named = [each for value in options.values() if isinstance(value, tuple | list) for each in value]
+    columns = getattr(table, "columns", ())  # what has none is answered by Steps.from_frame
     return [
         name
         for name in dict.fromkeys((*scheme.needs, *named))
-        if isinstance(name, str) and name in table.columns and name not in KINDS and name not in OPTIONAL
+        if isinstance(name, str) and name in columns and name not in KINDS and name not in OPTIONAL
     ]
 
 

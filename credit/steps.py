@@ -143,7 +143,11 @@ class Steps:
         Raises:
             CreditError: it is no table, a needed column is missing, or the content is wrong (see the class).
         """
-        check_is_table(table)
+        if not hasattr(table, "columns"):
+            raise CreditError(
+                f"steps come as a pandas table or as credit.Steps, not as {type(table).__name__}: make a table of "
+                "them, one row a step (docs/step-table.md)"
+            )
         extra = tuple(extra)
         for name in (*_REQUIRED, *extra):
             if name not in table.columns:
@@ -380,15 +384,6 @@ def _checked(name: str, given: Any, kind: type, rows: int) -> NDArray[Any]:
     array = array.astype({int: np.int64, float: np.float64, bool: np.bool_}[kind], copy=False).view()
     array.flags.writeable = False
     return array
-
-
-def check_is_table(table: object) -> None:
-    """Raise :class:`CreditError` for what has no columns, so that pandas need not be imported to say so."""
-    if not hasattr(table, "columns"):
-        raise CreditError(
-            f"steps come as a pandas table or as credit.Steps, not as {type(table).__name__}: make a table of them, "
-            "one row a step (docs/step-table.md)"
-        )
 
 
 def _encode(columns: list[pd.Series[Any]], *, in_order: bool) -> tuple[list[IntArray], NDArray[Any] | None]:
