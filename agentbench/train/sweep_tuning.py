@@ -71,7 +71,7 @@ def plan_tuning(
 
     Args:
         config, flags, schemes: as for :func:`agentbench.train.sweep.plan_sweep`; the flags name the tuning's own tasks,
-            ``split`` and ``eval_split``.
+            ``split`` and ``eval_split``, and its ``steps`` where they are not the comparison's.
         grid: from :func:`read_grid`.
         seeds: number of seeds, from :data:`FIRST_SEED`.
         out: folder of the sweep; each setting has a folder of its own in ``tuning``.

@@ -94,7 +94,7 @@ def invent_for(run: SweepRun) -> None:
     last = (0.8 if is_best else 0.3) + 0.01 * (run.config.seed % 2)
     (run.folder / "policy").mkdir(parents=True)
     (run.folder / "policy" / "policy.json").write_text("{}")
-    curve = {0: 0.0, 2: last / 2, 4: last}
+    curve = {0: 0.0, run.config.steps // 2: last / 2, run.config.steps: last}
     rows = [{"step": step, "eval/success": found, "environment_steps": 100 * step} for step, found in curve.items()]
     (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -124,3 +124,26 @@ def test_the_command_tunes_then_compares_with_what_was_chosen(tmp_path: Path, mo
     assert (tmp_path / "runs.csv").read_text().count("0.8") >= 4
     again = CliRunner().invoke(app, [*command, *tune, *tasks], env={"COLUMNS": "160"})
     assert again.exit_code == 0 and len(trained) == 16
+    shorter = CliRunner().invoke(app, [*command, *tune, *tasks, "--tune-steps", "2"])
+    assert "with other steps" in str(shorter.exception)
+
+
+def test_a_tuning_may_train_for_fewer_steps_than_what_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: dict[str, int] = {}
+
+    def stand_in(runs: Sequence[SweepRun], jobs: int, **_: Any) -> Iterator[Ended]:
+        for run in runs:
+            planned[str(run.folder.relative_to(tmp_path))] = run.config.steps
+            invent_for(run)
+            yield Ended(run, "")
+
+    monkeypatch.setattr(sweeps, "run_sweep", stand_in)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in {**FINAL, "tune_steps": 2}.items()]
+    own = [f"--tune-{name.replace('_', '-')}={value}" for name, value in OWN.items()]
+    command = ["sweep", "--schemes", "grpo,gigpo", "--seeds", "1", "--out", str(tmp_path), *flags, *own]
+    result = CliRunner().invoke(app, [*command, "--tune", "learning_rate=0.003,0.01", "--tune-seeds", "1"])
+    assert result.exit_code == 0, result.output
+    assert {name: steps for name, steps in planned.items() if steps != 2} == {"grpo-0": 4, "gigpo-0": 4}
+    assert json.loads((tmp_path / "sweep.json").read_text())["tuning"]["steps"] == "2"

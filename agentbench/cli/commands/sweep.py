@@ -43,6 +43,9 @@ def sweep(
         typer.Option(help="a setting and the values to try for every scheme first, as learning_rate=1e-4,1e-3; again"),
     ] = None,
     tune_seeds: Annotated[int, typer.Option(min=1, help="with --tune: runs of each scheme and setting")] = 3,
+    tune_steps: Annotated[
+        int | None, typer.Option(min=1, help="with --tune: training steps of its runs  [default: the comparison's]")
+    ] = None,
     tune_split: Annotated[str, typer.Option(help="with --tune: tasks to train on that the comparison never uses")] = "",
     tune_eval_split: Annotated[str, typer.Option(help="with --tune: held-out tasks that it never uses")] = "",
     merge: Annotated[
@@ -94,12 +97,14 @@ def sweep(
                 "--tune needs tasks that the comparison never uses: give --tune-split and --tune-eval-split "
                 "(generated:5:200 and generated:6:60, say)"
             )
-        tasks = {"split": tune_split, "eval_split": tune_eval_split}
+        apart = {"split": tune_split, "eval_split": tune_eval_split}
+        if tune_steps is not None:
+            apart["steps"] = str(tune_steps)
         # Its tasks are left alone.
         final = plan_sweep(config, settings, names, 1, out / "-", first_seed, None, clones, free)
-        tuning = plan_tuning(config, {**settings, **tasks}, names, grid, tune_seeds, out, final, clones, free)
+        tuning = plan_tuning(config, {**settings, **apart}, names, grid, tune_seeds, out, final, clones, free)
         record_plan(out, names, planned, measure, margin, clones, free)
-        record_tuning(out, {"grid": grid, "seeds": tune_seeds, **tasks})
+        record_tuning(out, {"grid": grid, "seeds": tune_seeds, **apart})
         if not summary and _run(tuning, jobs):
             raise typer.Exit(1)
         if not all(run.is_finished for run in tuning):
