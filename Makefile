@@ -160,11 +160,12 @@ $(VENV)/.torch: $(VENV)/.core
 	@touch $@
 
 # The groups of pyproject.toml need a newer pip than Python 3.11 brings.
-# The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works.
+# The original ALFWorld engine compiles a planner: where that fails, its tests skip and all else works. The planner's build
+# calls `python`: another one than pip's cannot start there, as pip gives it this environment's editable packages to load.
 $(VENV)/.all: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group dev --group docs \
 		--editable '.[train,language,ray,trl]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[alfworld]' \
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[alfworld]' \
 		|| echo "note: the original ALFWorld engine could not be installed; tests that compare with it are skipped"
 	@touch $@ $(VENV)/.core
