@@ -14,6 +14,7 @@ from agentbench.analysis.quality.measures import MEASURES, measure
 from agentbench.analysis.quality.sample import Sample, estimate, features_of, run_sample
 from agentbench.analysis.quality.sweeps import SWEEPS, sweep
 from agentbench.analysis.quality.table import Quality
+from agentbench.analysis.quality.table import number as printed
 from agentbench.analysis.quality.tabular import problem_sample, scheme_table, with_truth
 from agentbench.analysis.truth.problems import PROBLEMS, Problem, make_problem
 from agentbench.analysis.truth.run import make_truth
@@ -294,6 +295,24 @@ def test_the_table_is_written_whole(stored, tmp_path):
     assert set(header) >= {"sample", "scheme", "cost_ms"} | {
         f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "text"),
+    [
+        ("variance", (0.9, 0.5, 1.5), "0.90 ±0.50"),
+        ("variance", (2.1, 0.25, 878.0), "2.10 [0.25, >100]"),
+        ("snr", (0.05, 0.0, 0.2), "0.05 [0.00, 0.20]"),
+        ("snr", (0.0, 0.0, 0.004), "0.00 ±0.00"),
+        ("pearson", (0.1, -0.3, 0.5), "0.10 ±0.40"),
+        ("variance", (3.0, float("nan"), float("nan")), "3.00"),
+        ("cosine", (float("nan"), float("nan"), float("nan")), "·"),
+    ],
+)
+def test_an_interval_that_reaches_below_what_can_be_is_printed_by_its_ends(name, found, text):
+    """±439 beside a variance of 2 says less than where it ends."""
+    row = {f"{name}{end}": value for end, value in zip(("", "_low", "_high"), found, strict=True)}
+    assert printed(row, name) == text
 
 
 def test_the_command_measures_and_writes(stored):

@@ -55,6 +55,8 @@ MEASURES = (
     "pearson", "spearman", "kendall", "sign", "sign_success", "sign_failure", "zeros", "error", "bias", "variance",
     "cosine", "cosine_mean", "cosine_group", "snr",
 )  # fmt: skip
+UNBOUNDED = ("variance", "snr")
+"""Measures from 0 on without an upper end."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,12 @@ def _interval(name: str, values: FloatArray, units: int) -> Measure:
 
 
 _SHARES = ("sign", "sign_success", "sign_failure", "zeros", "error", "bias")
-_UNBOUNDED = ("variance", "snr")
 
 
 def _even(name: str, values: FloatArray | float) -> FloatArray:
     """Take a measure to the scale on which its spread is even."""
     numbers = np.asarray(values, dtype=np.float64)
-    if name in _UNBOUNDED:
+    if name in UNBOUNDED:
         return np.sqrt(np.maximum(numbers, 0))
     if name in _SHARES:
         return np.asarray(np.arcsin(np.sqrt(np.clip(numbers, 0, 1))))
@@ -143,7 +144,7 @@ def _even(name: str, values: FloatArray | float) -> FloatArray:
 
 
 def _back(name: str, value: float) -> float:
-    if name in _UNBOUNDED:
+    if name in UNBOUNDED:
         return float(max(value, 0.0) ** 2)
     if name in _SHARES:
         return float(np.sin(np.clip(value, 0, np.pi / 2)) ** 2)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from agentbench.analysis.files import QUALITY_FILE
-from agentbench.analysis.quality.measures import MEASURES, measure
+from agentbench.analysis.quality.measures import MEASURES, UNBOUNDED, measure
 from agentbench.analysis.quality.parts import Parts, digest_of_sample, key_of
 from agentbench.analysis.quality.sample import Sample, estimate
 from agentbench.analysis.sheets import Sheet
@@ -148,13 +148,23 @@ SHOWN = {
 
 
 def number(row: Mapping[Any, Any], name: str) -> str:
-    """Return a measure of a row of the table as it is printed: with half the width of its interval, · where open."""
+    """Return a measure of a row of the table as it is printed: with half the width of its interval, · where open.
+
+    Where that would reach below 0 for what cannot be negative, the interval has no middle: its ends are printed, beyond
+    100 as ``>100``.
+    """
     estimate, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if not math.isfinite(estimate):
         return "·"
     digits = 1 if abs(estimate) >= 10 else 2
     shown = f"{round(estimate, digits) + 0.0:.{digits}f}"  # + 0.0 makes -0.0 a 0.0
-    return f"{shown} ±{(high - low) / 2:.{digits}f}" if math.isfinite(low) else shown
+    if not math.isfinite(low):
+        return shown
+    half = (high - low) / 2
+    if name in UNBOUNDED and half > max(estimate, 0.005):
+        end = ">100" if high > 100 else f"{high:.{digits}f}"
+        return f"{shown} [{low:.{digits}f}, {end}]"
+    return f"{shown} ±{half:.{digits}f}"
 
 
 def _cost(value: float) -> str:

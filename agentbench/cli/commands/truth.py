@@ -138,7 +138,8 @@ def quality(
     for sheet in sheets(found.main()):
         say(sheet.text() + "\n")
     _say_skipped(found)
-    say(f"± is half of a 95 % interval over groups; all numbers: {folder / 'quality.csv'}")
+    say("± is half of a 95 % interval over groups, [] its ends where it is too wide for that")
+    say(f"all numbers: {folder / 'quality.csv'}")
 
 
 def _say_skipped(found: Quality) -> None:
