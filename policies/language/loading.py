@@ -16,6 +16,7 @@ from policies.language.gguf import is_gguf, load_gguf_model, load_gguf_tokenizer
 from policies.language.room import check_memory, stored_weights
 from policies.language.settings import LanguageSettings
 from policies.language.threads import choose_threads
+from policies.saved import is_saved
 
 log = logging.getLogger("agentbench")
 
@@ -58,6 +59,7 @@ def load_model(settings: LanguageSettings) -> nn.Module:
         check_device(settings.device)
         return prepare(load_gguf_model(Path(source), settings.precision), settings)
     _check_folder(source)
+    _refuse_saved(source)
     check_device(settings.device)
     if Path(source).is_dir():
         _check_weights(Path(source))
@@ -164,7 +166,16 @@ def _check_folder(source: str) -> None:
                 f"{source} holds adapters alone, without their model: put both together "
                 "(peft: model.merge_and_unload().save_pretrained(FOLDER), and the tokenizer beside it)"
             )
+        _refuse_saved(source)
         raise UserError(f"{source} holds no model of transformers: there is no config.json in it")
+
+
+def _refuse_saved(source: str) -> None:
+    """Refuse a policy that agentbench saved: it is named without ``hf:``, and brings how it is asked."""
+    if is_saved(Path(source)):
+        raise UserError(
+            f"{source} is a policy that was cloned or trained here: name it without hf:, as --policy {source}"
+        )
 
 
 def _refuse_files(source: Path) -> None:

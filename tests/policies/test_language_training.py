@@ -339,6 +339,18 @@ def test_adapters_of_a_model_that_is_gone_are_refused(tmp_path: Path) -> None:
         load_policy(tmp_path / "saved")
 
 
+def test_a_saved_policy_behind_hf_is_told_how_it_is_named(tmp_path: Path) -> None:
+    base = saved_model(tmp_path / "model")
+    cloned, trained = tmp_path / "cloned", tmp_path / "trained"
+    player: Any = make_policy(f"hf:{base}", environment="alfworld")
+    for folder in (cloned, trained / "policy"):
+        save_policy(player, folder)
+    for place in (cloned, trained, trained / "policy"):
+        with pytest.raises(UserError, match=f"name it without hf:, as --policy {place}$"):
+            make_policy(f"hf:{place}", environment="alfworld")
+        assert load_policy(place)
+
+
 def test_sizes_of_new_models(tmp_path: Path) -> None:
     assert parse_size("5m") == 5e6 and parse_size("1.5b") == 1.5e9
     with pytest.raises(UserError, match="a model's size"):
