@@ -1,14 +1,19 @@
-"""The plan of the code in ``docs/design.md`` is true: who imports whom, read from the imports themselves."""
+"""The plan of the code in ``docs/design.md`` is true, and what is imported is asked for: read from the imports."""
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
+import tomllib
 from collections import defaultdict
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import networkx as nx
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[2]
 ROOMS = ("agentbench", "credit", "policies", "envs")
@@ -19,8 +24,8 @@ MODULES = {
 }
 
 
-def imported(module: str) -> set[str]:
-    """Return the modules of ours that a module imports, those inside functions and for types alone too."""
+def imports(module: str) -> list[str]:
+    """Return the dotted names that a module imports, those inside functions and for types alone too."""
     names = []
     for node in ast.walk(ast.parse((REPOSITORY / MODULES[module]).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -28,8 +33,16 @@ def imported(module: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{module} has a relative import"
             names += [f"{node.module}.{each.name}" for each in node.names]
+    return names
+
+
+NAMES = {module: imports(module) for module in MODULES}
+
+
+def imported(module: str) -> set[str]:
+    """Return the modules of ours that a module imports."""
     found = set()
-    for name in names:
+    for name in NAMES[module]:
         while name and name not in MODULES:
             name = name.rpartition(".")[0]  # of a name inside a module, the module
         found |= {name} - {"", module}
@@ -99,3 +112,20 @@ def test_the_top_of_the_package_is_a_table_of_contents() -> None:
     assert len(entries) <= 16
     loose = {path.name for path in entries if path.is_file()}
     assert loose == {"__init__.py", "__main__.py", "py.typed"}
+
+
+def test_mypy_finds_the_same_whatever_else_is_installed() -> None:
+    """What is imported comes with what ``make install`` asks for, or mypy is told that it may be missing.
+
+    Else the linters pass as long as another package happens to bring it along, and fail on the next machine.
+    """
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    for extra in ("train", "language", "ray", "trl"):
+        asked += project["project"]["optional-dependencies"][extra]
+    ours = {canonicalize_name(Requirement(each).name) for each in asked}
+    told = {name.partition(".")[0] for each in project["tool"]["mypy"]["overrides"] for name in each["module"]}
+    known = {*ROOMS, *told, *sys.stdlib_module_names}
+    known |= {name for name, givers in packages_distributions().items() if ours & set(map(canonicalize_name, givers))}
+    unsure = {name: module for module, names in NAMES.items() for name in names if name.partition(".")[0] not in known}
+    assert not unsure, f"no requirement of ours is sure to bring {unsure}"
